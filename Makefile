@@ -1,0 +1,41 @@
+# `make demo` and `make test` work in a fresh clone; everything lands in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+ROBOSUITE := robosuite==1.5.2
+MUJOCO_GL ?=
+
+.PHONY: demo test test-all lint check venv clean bench
+
+demo: $(VENV)/.demo-installed
+	$(PY) -m robot_pt demo --out runs/demo
+
+test: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev-installed
+	$(PY) -m pytest
+
+lint: $(VENV)/.dev-installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+check: test lint
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "robot-pt needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "creating $(VENV) failed; on Debian/Ubuntu: sudo apt install -y python3-venv"; exit 1; }
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo-installed: pyproject.toml .ci/install | $(PY)
+	bash .ci/install $(PY) rlds,robosuite,video $(ROBOSUITE)
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml .ci/install | $(PY)
+	bash .ci/install $(PY) dev $(ROBOSUITE)
+	@touch $@ $(VENV)/.demo-installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
