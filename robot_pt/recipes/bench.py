@@ -1,0 +1,41 @@
+"""`robot-pt bench`: runs a script of benchmarks/ in the checkout, where the peers and their commands are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import robot_pt
+from robot_pt.errors import UserError
+from robot_pt.recipes.progress import stderr
+
+
+def bench(what: str, *, quick: bool = False) -> dict[str, Any]:
+    """Run benchmarks/<what>.py and return the JSON object on its last line.
+
+    Raises UserError outside a checkout, or when the script fails (its own words are on stderr by then).
+    """
+    script = Path(robot_pt.__file__).parents[1] / "benchmarks" / f"{what}.py"
+    if not script.is_file():
+        raise UserError(
+            f"benchmarks/{what}.py is not beside the installed package; run `robot-pt bench` from a git checkout "
+            "installed with `pip install -e .`."
+        )
+    command = [sys.executable, str(script), *(["--quick"] if quick else [])]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            lines.append(line.rstrip())
+            if not line.startswith("{"):
+                stderr.print(line.rstrip(), highlight=False, markup=False)
+    if run.returncode != 0:
+        raise UserError(f"{script.name} stopped with code {run.returncode}; its message is above.")
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result
