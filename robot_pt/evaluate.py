@@ -39,6 +39,11 @@ SEEDS_PER_RUN = 10_000
 class ActingPolicy(Protocol):
     """What a rollout asks of a policy; `robot_pt.policy.Policy` and the controls in `robot_pt.controls` are such."""
 
+    @property
+    def version(self) -> str:
+        """Says which weights acted; goes into every episode's record."""
+        ...
+
     def reset(self, task: str | None) -> None: ...
 
     def act(self, history: Sequence[Observation]) -> Float:
