@@ -1,0 +1,63 @@
+"""Modules and optimisers <-> one flat mapping of tensors, which safetensors can hold without pickles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from robot_pt.errors import MismatchError
+
+
+def flat_state(modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    """Names: "critic.q.bias", "optimizer.critic.3.exp_avg" (number = place in the optimiser). Copies, not views."""
+    out: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        out |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+    for prefix, optimizer in optimizers.items():
+        for number, values in optimizer.state_dict()["state"].items():
+            out |= {f"optimizer.{prefix}.{number}.{key}": value for key, value in values.items()}
+    return {name: value.detach().clone().contiguous() for name, value in out.items()}
+
+
+def load_flat_state(
+    state: Mapping[str, Tensor], modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> None:
+    """The inverse of `flat_state`. Raises MismatchError naming the first tensor that is missing, unknown or of another shape.
+
+    A state without optimiser entries (weights only) leaves the optimisers fresh.
+    """
+    own = {f"{p}.{name}": value for p, module in modules.items() for name, value in module.state_dict().items()}
+    weights = {name for name in state if not name.startswith("optimizer.")}
+    for name in sorted(weights ^ set(own)):
+        where = "misses" if name in own else "has an unknown"
+        raise MismatchError(
+            f"the checkpoint {where} tensor {name}; it is of another network: use the encoder and options it was trained with."
+        )
+    for name, value in own.items():
+        if state[name].shape != value.shape:
+            raise MismatchError(
+                f"checkpoint tensor {name} has shape {tuple(state[name].shape)}, this network needs {tuple(value.shape)}: "
+                "use the image size, task slots and encoder it was trained with."
+            )
+    for prefix, module in modules.items():
+        module.load_state_dict({n.removeprefix(f"{prefix}."): state[n] for n in weights if n.startswith(f"{prefix}.")})
+    for prefix, optimizer in optimizers.items():
+        _load_optimizer(optimizer, {n: v for n, v in state.items() if n.startswith(f"optimizer.{prefix}.")})
+
+
+def _load_optimizer(optimizer: Optimizer, entries: Mapping[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Any]] = {}
+    for name, value in entries.items():
+        number, key = name.split(".")[-2:]
+        moments.setdefault(int(number), {})[key] = value.detach().clone()
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@torch.no_grad()
+def move_towards(target: nn.Module, source: nn.Module, share: float) -> None:
+    """target += share * (source - target), for every parameter, in float32."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), share)

@@ -1,0 +1,106 @@
+"""PTR's critic: an ensemble of Q heads on one image encoder, actions and image features re-fed to every layer.
+
+Layer 1 of each head reads [task, action, features], layers 2-4 read [hidden, action, features] (Asap7772/PTR
+jaxrl2/networks/mlp.py, MLPActionSep with use_pixel_sep). Proprio is not read. Written here as sums of products: what
+belongs to the state is multiplied once per state, the 7-d action once per sampled action, so K sampled actions repeat
+neither images nor features, and all heads share one batched product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robot_pt.networks.conditioning import task_context
+from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
+
+
+class QHeads(nn.Module):
+    """E heads of fully connected layers `hidden` + 1. Columns of the shared weights: layer by layer, head by head."""
+
+    def __init__(self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int):
+        super().__init__()
+        self.heads, self.widths = heads, (*hidden, 1)
+        columns = heads * sum(self.widths)
+        self.feature_weight = nn.Parameter(torch.empty(features, columns))
+        self.action_weight = nn.Parameter(torch.empty(actions, columns))
+        self.context_weight = nn.Parameter(torch.empty(context, heads * hidden[0]))
+        self.bias = nn.Parameter(torch.zeros(columns))
+        pairs = zip(hidden, self.widths[1:], strict=True)
+        self.hidden_weight = nn.ParameterList([nn.Parameter(torch.empty(heads, i, o)) for i, o in pairs])
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Orthogonal over each layer's whole input, gain sqrt(2), the last layer 1e-2 (jaxrl2 networks/constants.py)."""
+        start = 0
+        for layer, width in enumerate(self.widths):
+            first = self.context_weight if layer == 0 else self.hidden_weight[layer - 1]
+            gain = 1e-2 if layer == len(self.widths) - 1 else math.sqrt(2)
+            for head in range(self.heads):
+                ahead = first[:, head * width : (head + 1) * width] if layer == 0 else first[head]
+                columns = slice(start + head * width, start + (head + 1) * width)
+                blocks = [ahead, self.action_weight[:, columns], self.feature_weight[:, columns]]
+                whole = torch.empty(sum(len(block) for block in blocks), width)
+                nn.init.orthogonal_(whole, gain)
+                for block, part in zip(blocks, torch.split(whole, [len(block) for block in blocks]), strict=True):
+                    block.copy_(part)
+            start += self.heads * width
+
+    def forward(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
+        """Q of K actions per state: (E, B, K)."""
+        batch, count, _ = action_BKA.shape
+        state_BS = torch.addmm(self.bias, feature_BF, self.feature_weight)
+        action_BKS = action_BKA @ self.action_weight
+        context_BS = context_BC @ self.context_weight
+        hidden: Tensor | None = None
+        start = 0
+        for layer, width in enumerate(self.widths):
+            columns = slice(start, start + self.heads * width)
+            start += self.heads * width
+            state = state_BS[:, columns] + context_BS if hidden is None else state_BS[:, columns]
+            fed = (action_BKS[..., columns] + state[:, None]).view(batch * count, self.heads, width).transpose(0, 1)
+            hidden = fed if hidden is None else torch.baddbmm(fed, hidden, self.hidden_weight[layer - 1])
+            if layer < len(self.widths) - 1:
+                hidden = F.relu(hidden)
+        assert hidden is not None
+        return hidden.reshape(self.heads, batch, count).float()
+
+
+class CriticNetwork(nn.Module):
+    """Encoder + `QHeads`. Task slot (one-hot) and optional sentence features enter at the first layer."""
+
+    def __init__(
+        self,
+        *,
+        encoder: EncoderConfig,
+        cameras: tuple[str, ...],
+        image_size: tuple[int, int],
+        task_slots: int,
+        language_size: int,
+        action_size: int,
+        hidden: tuple[int, ...] = (256, 256, 256),
+        heads: int = 2,
+    ):
+        super().__init__()
+        self.encoder = CameraEncoder(encoder, cameras, image_size)
+        self.task_slots, self.language_size = task_slots, language_size
+        self.q = QHeads(self.encoder.width, task_slots + language_size, action_size, hidden, heads)
+
+    def features(self, images: Mapping[str, Tensor]) -> Tensor:
+        """uint8 (B, H, W, 3) per camera -> (B, F)."""
+        feature: Tensor = self.encoder(images)
+        return feature
+
+    def forward(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B, K) Q-values of normalised actions, float32."""
+        q: Tensor = self.q(feature_BF, context_BC, action_BKA)
+        return q
+
+    def context(self, task_B: Tensor, language_BL: Tensor) -> Tensor:
+        """(B, task slots + L): one-hot task, then the sentence features."""
+        return task_context(task_B, language_BL, self.task_slots, self.language_size)

@@ -1,0 +1,191 @@
+"""uint8 images -> one feature vector: convolutions, learned spatial embeddings, a 256-d LayerNorm + tanh bottleneck.
+
+After PTR (arXiv 2210.05178; Asap7772/PTR jaxrl2/networks/encoders). Images are uint8 HWC until the first line of
+`ImageEncoder.forward`; the only scaling is x / 255.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robot_pt.errors import DataError, MissingExtraError, UserError
+from robot_pt.networks.resnet import STAGES, conv, resnet
+
+ENCODER_NAMES = ("small", *STAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    name: str = "resnet34"
+    """small, resnet18, resnet34, resnet50, or timm:NAME."""
+    norm: Literal["group", "batch"] = "group"
+    """group = GroupNorm with 4 groups, as published; batch = BatchNorm, an ablation that ties samples of a batch."""
+    pooling: Literal["spatial_embeddings", "spatial_softmax", "average"] = "spatial_embeddings"
+    embeddings: int | None = None
+    """Learned spatial embeddings per channel; None = 8, or 4 for resnet50, as published."""
+    latent: int = 256
+    """Width of the bottleneck, the feature each camera contributes."""
+    weights: str = ""
+    """timm only: a local .safetensors file; empty starts from random weights. Nothing is downloaded."""
+
+    def __post_init__(self) -> None:
+        if self.name not in ENCODER_NAMES and not self.name.startswith("timm:"):
+            raise UserError(f"encoder is {self.name!r}; choose one of {', '.join(ENCODER_NAMES)} or timm:NAME.")
+        if self.norm not in ("group", "batch"):
+            raise UserError(f"encoder norm is {self.norm!r}; choose group or batch.")
+        if self.pooling not in ("spatial_embeddings", "spatial_softmax", "average"):
+            raise UserError(
+                f"encoder pooling is {self.pooling!r}; choose spatial_embeddings, spatial_softmax or average."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EncoderConfig:
+        """Raises DataError on unknown fields."""
+        known = {f.name for f in fields(cls)}
+        if set(values) - known:
+            raise DataError(f"an encoder config has the fields {sorted(known)}; the file gives {sorted(values)}.")
+        return cls(**dict(values))
+
+
+class ImageEncoder(nn.Module):
+    """One camera. `forward` takes uint8 (B, H, W, 3) and gives (B, latent) in (-1, 1)."""
+
+    def __init__(self, config: EncoderConfig, image_size: tuple[int, int]):
+        super().__init__()
+        self.backbone, channels, span = _backbone(config)
+        height, width = (math.ceil(n / span) for n in image_size)
+        if height < 2 or width < 2:
+            raise UserError(
+                f"encoder {config.name} shrinks a {image_size[0]}x{image_size[1]} image to {height}x{width}; use images of at least {2 * span} pixels."
+            )
+        count = config.embeddings or (4 if config.name == "resnet50" else 8)
+        self.pool, pooled = _pooling(config.pooling, height, width, channels, count)
+        squeeze = nn.Linear(pooled, config.latent)
+        nn.init.xavier_normal_(squeeze.weight)
+        nn.init.zeros_(squeeze.bias)
+        self.bottleneck = nn.Sequential(squeeze, nn.LayerNorm(config.latent), nn.Tanh())
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        x = image_BHWC.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        feature: Tensor = self.bottleneck(self.pool(self.backbone(x)))
+        return feature.float()
+
+
+class CameraEncoder(nn.Module):
+    """An `ImageEncoder` per camera; features side by side in the order of `cameras`: (B, cameras * latent)."""
+
+    def __init__(self, config: EncoderConfig, cameras: tuple[str, ...], image_size: tuple[int, int]):
+        super().__init__()
+        if not cameras:
+            raise UserError("a network needs at least one camera; it was given none.")
+        self.cameras = tuple(cameras)
+        self.width = config.latent * len(self.cameras)
+        self.encoders = nn.ModuleDict({camera: ImageEncoder(config, image_size) for camera in self.cameras})
+
+    def forward(self, images: Mapping[str, Tensor]) -> Tensor:
+        """images: camera -> uint8 (B, H, W, 3)."""
+        features = [self.encoders[camera](images[camera]) for camera in self.cameras]
+        return features[0] if len(features) == 1 else torch.cat(features, dim=1)
+
+
+class SpatialEmbeddings(nn.Module):
+    """F learned maps per channel; each output is the map's inner product with the channel: (B, C, H, W) -> (B, C * F)."""
+
+    def __init__(self, height: int, width: int, channels: int, count: int):
+        super().__init__()
+        deviation = 1 / math.sqrt(height * width * channels) / 0.87962566  # lecun normal: of a normal cut at 2 sigma
+        self.kernel = nn.Parameter(torch.empty(channels, height * width, count))
+        nn.init.trunc_normal_(self.kernel, std=deviation, a=-2 * deviation, b=2 * deviation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        map_CBP = x.flatten(2).transpose(0, 1)
+        return torch.bmm(map_CBP, self.kernel).transpose(0, 1).flatten(1)
+
+
+class SpatialSoftmax(nn.Module):
+    """Expected image position of each channel's softmax, x then y in [-1, 1]: (B, C, H, W) -> (B, 2C)."""
+
+    grid: Tensor
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+        self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], dim=1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        where_BC2 = x.flatten(2).softmax(dim=-1) @ self.grid
+        return where_BC2.transpose(1, 2).flatten(1)
+
+
+def _backbone(config: EncoderConfig) -> tuple[nn.Module, int, int]:
+    """(network, channels of its map, pixels per cell of its map)."""
+    if config.name.startswith("timm:"):
+        return _timm(config)
+    if config.name == "small":
+        return _small(config)
+    return resnet(config.name, lambda channels: _norm(config, channels))
+
+
+def _small(config: EncoderConfig) -> tuple[nn.Module, int, int]:
+    """Four GroupNorm convolutions for two CPU cores at 64x64: most of the work happens on an 8x8 map."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for filters, kernel, stride in ((32, 5, 2), (48, 3, 2), (64, 3, 2), (64, 3, 1)):
+        layers += [conv(inputs, filters, kernel, stride), _norm(config, filters), nn.ReLU(inplace=True)]
+        inputs = filters
+    return nn.Sequential(*layers), inputs, 8
+
+
+def _norm(config: EncoderConfig, channels: int) -> nn.Module:
+    return nn.GroupNorm(4, channels, eps=1e-5) if config.norm == "group" else nn.BatchNorm2d(channels, eps=1e-5)
+
+
+def _pooling(kind: str, height: int, width: int, channels: int, count: int) -> tuple[nn.Module, int]:
+    if kind == "spatial_embeddings":
+        return SpatialEmbeddings(height, width, channels, count), channels * count
+    if kind == "spatial_softmax":
+        return SpatialSoftmax(height, width), 2 * channels
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def _timm(config: EncoderConfig) -> tuple[nn.Module, int, int]:
+    """The feature map of a timm model, weights from a local file."""
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("timm", "timm", f"encoder {config.name}") from error
+    name = config.name.removeprefix("timm:")
+    if name not in timm.list_models():
+        raise UserError(
+            f"timm knows no model {name!r}; list them with: python -c 'import timm; print(timm.list_models())'."
+        )
+    model = timm.create_model(name, pretrained=False, features_only=True)
+    if config.weights:
+        from safetensors.torch import load_file
+
+        path = Path(config.weights)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise DataError(f"encoder weights are {path}; give an existing .safetensors file.")
+        model.load_state_dict(load_file(path), strict=False)
+    info = model.feature_info
+    return _LastMap(model), int(info.channels()[-1]), int(info.reduction()[-1])
+
+
+class _LastMap(nn.Module):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        last: Tensor = self.model(x)[-1]
+        return last

@@ -1,0 +1,129 @@
+"""The actor: its own image encoder, proprio, task and sentence features -> a Gaussian over normalised actions.
+
+PTR's head (Asap7772/PTR jaxrl2/networks/learned_std_normal_policy.py): MLP(256, 256, 256), mean and log-std layers
+orthogonal(1e-2), tanh-squashed, log-std clipped to [-5, 2]. The module holds the action and proprio normalisation, so a
+checkpoint of it acts in physical units without further files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robot_pt.errors import DataError, UserError
+from robot_pt.networks.conditioning import task_context
+from robot_pt.networks.distributions import ActionGaussian
+from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
+from robot_pt.normalize import ActionNormalizer, Bounds, ProprioNormalizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    encoder: EncoderConfig
+    cameras: tuple[str, ...]
+    """Camera roles, in the order their features are concatenated."""
+    image_size: tuple[int, int]
+    """(height, width) in pixels of every camera."""
+    task_slots: int
+    """Length of the task one-hot; includes the spare slots."""
+    bounds: Bounds
+    """Physical range of every action dimension."""
+    language_size: int = 0
+    """Length of the sentence features; 0 = no language input."""
+    proprio_mean: tuple[float, ...] = (0.0,) * 7
+    proprio_std: tuple[float, ...] = (1.0,) * 7
+    """Proprio enters as (x - mean) / std; 0 and 1, as published, leave it in metres and radians."""
+    hidden: tuple[int, ...] = (256, 256, 256)
+    std: Literal["state", "global", "fixed"] = "state"
+    """Standard deviation: from the state (PTR), one learned number per dimension, or `fixed_std`."""
+    fixed_std: float = 1.0
+    """In units of the normalised action; 1 makes the likelihood a mean squared error."""
+    squash: bool = True
+    """True: tanh of the Gaussian (PTR). False: plain Gaussian (its BC baseline), clipped when acting."""
+    log_std_range: tuple[float, float] = (-5.0, 2.0)
+
+    def __post_init__(self) -> None:
+        for name in ("cameras", "image_size", "proprio_mean", "proprio_std", "hidden", "log_std_range"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.std not in ("state", "global", "fixed"):
+            raise UserError(f"the policy's std is {self.std!r}; choose state, global or fixed.")
+        if self.task_slots < 1 or not self.hidden:
+            raise UserError(
+                f"a policy needs at least 1 task slot and 1 hidden layer; given {self.task_slots} and {self.hidden}."
+            )
+
+
+class ActorNetwork(nn.Module):
+    """Images, proprio and task -> `ActionGaussian`. `mode` gives physical actions."""
+
+    def __init__(self, config: ActorConfig):
+        super().__init__()
+        self._config = config
+        actions = len(config.bounds.low)
+        self.normalizer = ActionNormalizer(config.bounds)
+        self.proprio = ProprioNormalizer(config.proprio_mean, config.proprio_std)
+        self.encoder = CameraEncoder(config.encoder, config.cameras, config.image_size)
+        width = self.encoder.width + len(config.proprio_mean) + config.task_slots + config.language_size
+        layers: list[nn.Module] = []
+        for outputs in config.hidden:
+            layers += [orthogonal(width, outputs, math.sqrt(2)), nn.ReLU(inplace=True)]
+            width = outputs
+        self.body = nn.Sequential(*layers)
+        self.mean = orthogonal(width, actions, 1e-2)
+        if config.std == "state":
+            self.log_std = orthogonal(width, actions, 1e-2)
+        elif config.std == "global":
+            self.global_log_std = nn.Parameter(torch.zeros(actions))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ActorNetwork:
+        """Rebuild from `.config` as JSON gives it back. Raises DataError on missing or unknown fields."""
+        known = {f.name for f in fields(ActorConfig)}
+        if set(config) != known:
+            raise DataError(
+                f"a policy config has the fields {sorted(known)}; the file gives {sorted(config)}: it was written by another version."
+            )
+        values = dict(config)
+        values["encoder"] = EncoderConfig.from_json(values["encoder"])
+        values["bounds"] = Bounds.from_json(values["bounds"])
+        return cls(ActorConfig(**values))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """JSON-able; `from_config` takes it."""
+        return asdict(self._config)
+
+    def forward(
+        self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor
+    ) -> ActionGaussian:
+        """images: camera -> uint8 (B, H, W, 3); proprio in physical units; task slots int64; language (B, L) or (B, 0)."""
+        feature_BF = self.encoder(images)
+        context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
+        hidden = self.body(torch.cat([feature_BF, self.proprio(proprio_BP), context_BC], dim=1))
+        mean_BA = self.mean(hidden).float()
+        return ActionGaussian(mean_BA, self._log_std(hidden, mean_BA), self._config.squash)
+
+    @torch.no_grad()
+    def mode(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
+        """(B, A) the policy's central action in physical units; arguments as `forward`."""
+        physical: Tensor = self.normalizer.decode(self(images, proprio_BP, task_B, language_BL).mode())
+        return physical
+
+    def _log_std(self, hidden: Tensor, mean_BA: Tensor) -> Tensor:
+        if self._config.std == "fixed":
+            return torch.full_like(mean_BA, math.log(self._config.fixed_std))
+        free = self.log_std(hidden).float() if self._config.std == "state" else self.global_log_std.expand_as(mean_BA)
+        return free.clamp(*self._config.log_std_range)
+
+
+def orthogonal(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    """Linear layer, orthogonal weights of that gain, zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
