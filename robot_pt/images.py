@@ -147,12 +147,13 @@ def _jpeg_size(head: memoryview) -> tuple[int, int, str] | None:
 def _decode_range(buffers: Sequence[Buffer], first: int, last: int, out: Image, same: bool) -> None:
     target = (int(out.shape[1]), int(out.shape[2]))
     for i in range(first, last):
-        height, width, codec = image_size(buffers[i], f"image {i}")
+        buffer = buffers[i]  # once: reading it may cost a system call
+        height, width, codec = image_size(buffer, f"image {i}")
         if same and (height, width) != target:
             raise DataError(
                 f"image {i} is {height}x{width}, image 0 is {target[0]}x{target[1]}; give a size to resize to."
             )
-        _resize_into(_decode_reduced(buffers[i], height, width, codec, target, i), out[i])
+        _resize_into(_decode_reduced(buffer, height, width, codec, target, i), out[i])
 
 
 def _decode_reduced(buffer: Buffer, height: int, width: int, codec: str, target: tuple[int, int], i: int) -> Image:

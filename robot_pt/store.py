@@ -1,0 +1,254 @@
+"""DemoStore: recorded episodes on disk, append-only, each one whole or absent.
+
+A store is a zarr v3 group with one group per episode, named by a number that is never used twice. An episode is written
+under ``<id>.part``, synced to disk and renamed: a reader sees all of it or nothing, and a crash leaves at most one
+``.part`` that `recover` finishes or sets aside. Camera frames stay encoded (JPEG or PNG) in one flat byte array per camera,
+with offsets. Success, task, instruction and split can be changed later without touching an episode (`relabel`).
+Writers are serialised by a lock that the system drops when its holder dies; readers take none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from robot_pt import store_episode, zarr_files
+from robot_pt.errors import DataError, MismatchError
+from robot_pt.schema import Episode, Spec
+from robot_pt.store_source import DemoSource, episode_ids, read_labels
+
+SCHEMA_VERSION = 1
+LABELS = ("success", "task", "instruction", "split")
+
+
+class Recovery(NamedTuple):
+    """What `DemoStore.recover` did."""
+
+    recovered: list[str]
+    """Ids that were complete and are episodes now."""
+    quarantined: dict[str, str]
+    """Name of what was moved to ``quarantine/`` -> why."""
+
+
+class DemoStore:
+    """An existing store at `path`; `DemoStore.create` makes one.
+
+    Raises:
+        DataError: the folder is missing, is no demo store, or was written by another schema version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        header = _header(self.path)
+        self.spec = Spec.from_json(header["spec"])
+        self.uid = str(header["uid"])
+        self._encoding: store_episode.Encoding = (header["codec"], int(header["quality"]))
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        spec: Spec,
+        *,
+        codec: Literal["jpeg", "png"] = "jpeg",
+        quality: int = 95,
+        exist_ok: bool = False,
+    ) -> DemoStore:
+        """Make an empty store.
+
+        Args:
+            codec: how raw frames are encoded: "jpeg" at `quality` 1-100, or "png" without loss (about 5 x the size).
+            exist_ok: open a store that is already there, if it has the same spec.
+        Raises:
+            DataError: the folder exists and is not empty, or the disk refuses.
+            MismatchError: `exist_ok` and the store there has another spec.
+        """
+        folder = Path(path)
+        if exist_ok and is_demo_store(folder):
+            store = cls(folder)
+            store._require(spec)
+            return store
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} exists and is not an empty folder; give a new path or open it as a store.")
+        if codec not in ("jpeg", "png") or not 1 <= quality <= 100:
+            raise DataError(
+                f"frames would be stored as {codec!r} at quality {quality}; give jpeg or png, and 1 to 100."
+            )
+        for camera in spec.cameras:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", camera):
+                raise DataError(f"camera name {camera!r} cannot name a file; use letters, digits, '_' and '-'.")
+        header = {"schema_version": SCHEMA_VERSION, "uid": uuid.uuid4().hex, "codec": codec, "quality": quality}
+        with _disk_errors(f"creating the store {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            zarr_files.write_group(folder, {"robot_pt": {**header, "spec": spec.to_json()}})
+        return cls(folder)
+
+    @property
+    def episodes(self) -> list[str]:
+        """Ids of all whole episodes, in order of recording."""
+        return episode_ids(self.path)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def append(self, episode: Episode, *, split: str = "train", timeout: float = 30.0) -> str:
+        """Write one episode and return its id; it is on disk, durable, when this returns.
+
+        Raises:
+            DataError: the episode cannot be right, the disk is full (nothing earlier is lost, the part is removed), or
+                another process has been writing for `timeout` seconds.
+            MismatchError: the episode's spec is not the store's.
+        """
+        self._require(episode.spec)
+        content = store_episode.encode(episode, self._encoding, split)
+        with self.writing(timeout):
+            name = f"{self._next_id():06d}"
+            part, done = self.path / f"{name}.part", False
+            try:
+                with _disk_errors(f"writing episode {name} to {self.path}"):
+                    store_episode.write(part, content)
+                    os.rename(part, self.path / name)
+                    done = True
+                    zarr_files.sync(self.path)
+            finally:
+                if not done:
+                    shutil.rmtree(part, ignore_errors=True)
+        return name
+
+    def read(self, name: str) -> Episode:
+        """One episode with everything that was recorded, frames encoded; raises DataError if it is absent or damaged."""
+        if name not in self.episodes:
+            raise DataError(f"{self.path} has no episode {name!r}; it has {len(self)}, see DemoStore.episodes.")
+        return store_episode.read(self.path / name, self.spec, read_labels(self.path).get(name, {}))
+
+    def source(self, split: str | None = None, *, skip_corrupt: bool = False) -> DemoSource:
+        """The store as an EpisodeSource; `skip_corrupt` leaves damaged episodes out and lists them in `.skipped`.
+
+        Raises DataError on a damaged episode, or where no episode has that split.
+        """
+        return DemoSource(self.path, self.spec, self.uid, split, skip_corrupt)
+
+    def relabel(self, name: str, **labels: Any) -> None:
+        """Change success (True, False, None), task, instruction or split of an episode; its files stay as they are."""
+        if unknown := set(labels) - set(LABELS):
+            raise DataError(f"{sorted(unknown)} cannot be relabelled; allowed are {', '.join(LABELS)}.")
+        for key, value in labels.items():
+            if value not in (True, False, None) if key == "success" else not isinstance(value, str):
+                raise DataError(f"{key}={value!r}; give {'True, False or None' if key == 'success' else 'a string'}.")
+        if name not in self.episodes:
+            raise DataError(f"{self.path} has no episode {name!r}; it has {len(self)}, see DemoStore.episodes.")
+        with self.writing(), _disk_errors(f"relabelling episode {name} of {self.path}"):
+            known = read_labels(self.path)
+            known[name] = {**known.get(name, {}), **labels}
+            zarr_files.replace_file(self.path / "labels.json", json.dumps(known, indent=0).encode())
+
+    def recover(self, *, check_all: bool = False, timeout: float = 30.0) -> Recovery:
+        """Finish or set aside what a crash left behind.
+
+        A ``.part`` whose every byte is there becomes an episode; any other moves to ``quarantine/`` with its reason in
+        ``reason.txt``. With `check_all` finished episodes are checked against their checksums too, damaged ones moved.
+        """
+        report = Recovery([], {})
+        with self.writing(timeout), _disk_errors(f"recovering {self.path}"):
+            for part in sorted(self.path.glob("*.part")):
+                if re.fullmatch(r"\d{6,}\.part", part.name):
+                    self._settle(part, report, self.path / part.stem)
+            for name in self.episodes if check_all else []:
+                self._settle(self.path / name, report, None)
+            zarr_files.sync(self.path)
+        return report
+
+    @contextmanager
+    def writing(self, timeout: float = 30.0) -> Iterator[None]:
+        """Hold the store's write lock; raises DataError when another process keeps it for `timeout` seconds."""
+        with _disk_errors(f"locking {self.path}"):
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise DataError(
+                            f"{self.path} has been locked by another writer for {timeout:.0f} s; stop it, or record to a "
+                            "store of its own."
+                        ) from None
+                    time.sleep(0.01)
+            yield
+        finally:
+            os.close(handle)  # drops the lock
+
+    def _require(self, spec: Spec) -> None:
+        mine, theirs = self.spec.to_json(), spec.to_json()
+        for field, value in mine.items():
+            if theirs[field] != value:
+                raise MismatchError(
+                    f"{self.path} holds episodes with {field} {value}, this one has {theirs[field]}; record to a new store."
+                )
+
+    def _next_id(self) -> int:
+        corner = self.path / "quarantine"
+        taken = [*os.listdir(self.path), *(os.listdir(corner) if corner.exists() else [])]
+        return 1 + max((int(m[0]) for name in taken if (m := re.match(r"\d+", name))), default=-1)
+
+    def _settle(self, folder: Path, report: Recovery, target: Path | None) -> None:
+        try:
+            store_episode.check(folder, self.spec)
+        except DataError as error:
+            corner = self.path / "quarantine"
+            corner.mkdir(exist_ok=True)
+            os.rename(folder, corner / folder.name)
+            (corner / folder.name / "reason.txt").write_text(f"{error}\n")
+            report.quarantined[folder.name] = str(error)
+            return
+        if target is not None:
+            zarr_files.sync_tree(folder)
+            os.rename(folder, target)
+            report.recovered.append(target.name)
+
+
+def is_demo_store(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a demo store of any schema version."""
+    try:
+        group = zarr_files.read_group(Path(path))
+    except DataError:
+        return False
+    return group is not None and "robot_pt" in group.attributes
+
+
+def _header(path: Path) -> Mapping[str, Any]:
+    group = zarr_files.read_group(path)
+    if group is None:
+        raise DataError(f"{path} is not a demo store: it has no zarr.json; make one with DemoStore.create.")
+    header = group.attributes.get("robot_pt")
+    if not isinstance(header, dict):
+        raise DataError(f"{path} is a zarr group but not a demo store: its attributes have no 'robot_pt' entry.")
+    if header.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            f"{path} was written with store schema {header.get('schema_version')}, this robot-pt reads schema "
+            f"{SCHEMA_VERSION}; read it with the robot-pt that wrote it."
+        )
+    if not {"spec", "uid", "codec", "quality"} <= set(header):
+        raise DataError(f"{path / 'zarr.json'} misses some of spec, uid, codec, quality; restore it from a copy.")
+    return header
+
+
+@contextmanager
+def _disk_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{doing} failed: {error.strerror or error}; what was there before is intact, free space or fix access and repeat."
+        ) from error
