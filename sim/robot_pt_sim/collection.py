@@ -1,0 +1,151 @@
+"""Scripted demonstrations: rollouts of experts in parallel processes, whole episodes to a store in the order of seeds."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from robot_pt.errors import UserError
+from robot_pt.schema import Episode
+from robot_pt_sim.installation import versions
+from robot_pt_sim.panda import PandaSimulator, panda_spec
+from robot_pt_sim.processes import default_workers, run_jobs
+from robot_pt_sim.recording import EpisodeRecorder
+from robot_pt_sim.simulators import build, camera_roles, check_variant
+from robot_pt_sim.styles import Demonstrator, draw_style, mixture
+
+IDLE_STEPS = 2
+"""Control steps recorded after an expert that failed has ended its script."""
+Progress = Callable[[int, int], None]
+"""Called with (episodes done, episodes in all)."""
+
+
+class EpisodeStore(Protocol):
+    """Anything episodes can be appended to, e.g. robot_pt.store.DemoStore."""
+
+    def append(self, episode: Episode, /) -> object: ...
+
+
+@dataclass
+class CollectReport:
+    """What `collect` did."""
+
+    episodes: int = 0
+    successes: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    styles: Counter[str] = field(default_factory=Counter)
+    """Episodes per style."""
+    successes_by_style: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def episodes_per_minute(self) -> float:
+        return 60 * self.episodes / self.seconds if self.seconds else 0.0
+
+
+def collect(
+    task: str,
+    episodes: int,
+    out: Callable[[Episode], object] | EpisodeStore,
+    *,
+    workers: int | None = None,
+    noise: str | Mapping[str, float] = "none",
+    strength: float = 1.0,
+    seed: int = 0,
+    camera: str | Sequence[str] = "primary",
+    image_size: tuple[int, int] = (64, 64),
+    progress: Progress | None = None,
+    **variant: Any,
+) -> CollectReport:
+    """Record `episodes` scripted episodes of `task` with seeds `seed`, `seed` + 1, ... and hand each to `out`, in order.
+
+    `noise`: a preset of `styles.MIXTURES` or style -> share; `strength` scales it. `variant`: fields of the task to
+    change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over. Raises UserError for
+    an unknown task, noise, camera or variant before anything runs.
+    """
+    if episodes < 1:
+        raise UserError(f"{episodes} episodes were asked for; give at least 1.")
+    setup = CollectSetup(task, mixture(noise), strength, camera_roles(camera), image_size, variant)
+    check_variant(task, variant)
+    panda_spec(setup.cameras, image_size)
+    hand_over = out.append if hasattr(out, "append") else out
+    report, start = CollectReport(), time.monotonic()
+    jobs = range(seed, seed + episodes)
+    for episode in run_jobs(setup, jobs, default_workers() if workers is None else workers):
+        hand_over(episode)
+        _count(report, episode)
+        report.seconds = time.monotonic() - start
+        if progress is not None:
+            progress(report.episodes, episodes)
+    return report
+
+
+def _count(report: CollectReport, episode: Episode) -> None:
+    style = str(episode.metadata["style"])
+    report.episodes += 1
+    report.successes += bool(episode.success)
+    report.steps += len(episode)
+    report.styles[style] += 1
+    report.successes_by_style[style] += bool(episode.success)
+
+
+@dataclass(frozen=True)
+class CollectSetup:
+    """Builds the worker of one process."""
+
+    task: str
+    shares: Mapping[str, float]
+    strength: float
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    variant: Mapping[str, Any]
+
+    def __call__(self) -> _Collector:
+        simulator = build(self.task, cameras=self.cameras, image_size=self.image_size, variant=self.variant)
+        return _Collector(simulator, self.shares, self.strength)
+
+
+class _Collector:
+    """Records one episode per seed."""
+
+    def __init__(self, simulator: PandaSimulator, shares: Mapping[str, float], strength: float):
+        self._simulator, self._shares, self._strength = simulator, shares, strength
+
+    def __call__(self, seed: int) -> Episode:
+        simulator = self._simulator
+        rng = np.random.default_rng([seed, 1])  # apart from the stream that places the objects
+        style = draw_style(self._shares, rng)
+        expert = Demonstrator(simulator.definition, style, rng, strength=self._strength)
+        observation = simulator.reset(seed)
+        recorder = EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction)
+        idle = 0
+        while idle < IDLE_STEPS:
+            action = expert(simulator.state())
+            result = simulator.step(action)
+            recorder.add(observation, action, result)
+            observation = result.observation
+            if result.terminated or result.truncated:
+                break
+            idle += expert.finished
+        noise = {"style": style, "flaw": expert.flaw, "strength": self._strength}
+        metadata = {**noise, **describe(simulator)}
+        return recorder.episode(operator="scripted", metadata=metadata)
+
+    def close(self) -> None:
+        self._simulator.close()
+
+
+def describe(simulator: PandaSimulator) -> dict[str, Any]:
+    """What is needed to run the same episode again: start, versions and controller."""
+    start = simulator.initial_conditions()
+    return {
+        "seed": start["seed"],
+        "initial_conditions": start,
+        "versions": versions(),
+        "controller": simulator.controller_config(),
+    }

@@ -1,0 +1,299 @@
+"""A Panda in a robosuite scene behind the `Simulator` protocol: canonical actions in, canonical observations out, 5 Hz.
+
+robosuite builds the scene and places its objects; stepping is done here on raw MuJoCo, which is what makes it fast:
+robosuite evaluates its controller and all observables in Python at each of the 100 physics steps of a control step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from robot_pt.errors import UserError
+from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
+from robot_pt.simulator import StepResult
+from robot_pt_sim.installation import import_robosuite
+from robot_pt_sim.osc import OperationalSpaceController
+from robot_pt_sim.rendering import CameraRenderer
+from robot_pt_sim.rotations import Array, matrix_to_rpy
+from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneReader, SceneState
+from robot_pt_sim.targets import TargetIntegrator
+from robot_pt_sim.tasks import Task, View
+
+CONTROL_HZ = 5.0
+PHYSICS_HZ = 500
+"""robosuite steps MuJoCo by 2 ms."""
+TORQUE_EVERY = 5
+"""Physics steps (2 ms) per evaluation of the torque law: 100 Hz; measured against 500 Hz in tests/sim/test_panda.py."""
+FINGER_STROKE = 0.04
+"""Travel of one finger [m]."""
+FINGER_SPEED = 0.08
+"""Speed of the commanded opening per finger [m/s]: robosuite's gripper at its usual 20 Hz, full stroke in 0.5 s."""
+HOLD_STEPS = 3
+"""Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
+SETTLE_S = 0.4
+"""Simulated time between placing everything and the first observation [s]."""
+_DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+"""Grip site of robosuite's Panda in the base frame when it points straight down: the tool's zero rotation."""
+
+
+class PandaSimulator:
+    """One robosuite scene with one task. Deterministic given the seed of `reset`, whatever was run before."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        cameras: Sequence[str] = ("primary",),
+        image_size: tuple[int, int] = (64, 64),
+        render: bool = True,
+        hold_steps: int = HOLD_STEPS,
+        torque_every: int = TORQUE_EVERY,
+    ):
+        """`image_size` = (height, width) [px]; `render` False gives black images, for tests of physics alone.
+
+        Raises UserError for an unknown camera role or a missing installation.
+        """
+        self.spec = panda_spec(cameras, image_size)
+        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon
+        self.definition = task
+        self._hold_steps, self._torque_every = hold_steps, torque_every
+        self._env = _build_environment(task, render)
+        self._model, self._data = self._env.sim.model._model, self._env.sim.data._data
+        self._wire_robot()
+        self._cameras = {role: self._place_camera(task.views[role]) for role in cameras}
+        self._renderer = CameraRenderer(self._model, image_size, list(self._cameras.values())) if render else None
+        self._integrator = TargetIntegrator(task.limits)
+        self._seed: int | None = None
+        self._start: dict[str, Any] = {}
+        self._steps = self._held = 0
+
+    def _wire_robot(self) -> None:
+        robot = self._env.robots[0]
+        self._base = Pose(np.array(robot.base_pos), np.array(robot.base_ori))
+        self._arm_qpos = list(robot._ref_joint_pos_indexes)
+        self._arm_actuators = list(robot._ref_arm_joint_actuator_indexes)
+        self._fingers = list(robot._ref_gripper_joint_pos_indexes["right"])
+        self._finger_actuators = list(robot._ref_joint_gripper_actuator_indexes["right"])
+        self._site = robot.eef_site_id["right"]
+        self._controller = OperationalSpaceController(
+            self._model,
+            site=self._site,
+            dofs=robot._ref_joint_vel_indexes,
+            qpos=self._arm_qpos,
+            actuators=self._arm_actuators,
+            rest_joints=np.array(robot.init_qpos),
+        )
+        fingers = robot.gripper["right"].important_geoms
+        self._scene = SceneReader(
+            self._model,
+            base=self._base,
+            places=self.definition.places,
+            joints=self.definition.joints,
+            geoms={LEFT_FINGER: fingers[LEFT_FINGER], RIGHT_FINGER: fingers[RIGHT_FINGER], **self.definition.geoms},
+        )
+
+    def _place_camera(self, view: View) -> int:
+        import mujoco
+
+        camera = int(mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, view.camera))
+        assert camera >= 0, f"{self.task} has no camera {view.camera}"
+        if view.position is not None:
+            position = self._base.position + self._base.rotation @ np.array(view.position)
+            target = self._base.position + self._base.rotation @ np.array(view.look_at)
+            quaternion = np.zeros(4)
+            mujoco.mju_mat2Quat(quaternion, _looking_at(position, target).ravel())
+            self._model.cam_pos[camera], self._model.cam_quat[camera] = position, quaternion
+            self._model.cam_fovy[camera] = view.fovy
+        return camera
+
+    def reset(self, seed: int) -> Observation:
+        """Place everything as `seed` says, let it settle, and return the first observation."""
+        import mujoco
+
+        _reseed(self._env, seed)
+        self._env.reset()
+        _park_unused_objects(self._env)
+        self._opening = 1.0
+        self._data.qpos[self._fingers] = (FINGER_STROKE, -FINGER_STROKE)
+        mujoco.mj_forward(self._model, self._data)
+        self._integrator.reset(self._tool().position, np.eye(3))
+        for _ in range(round(SETTLE_S * PHYSICS_HZ / self._torque_every)):
+            self._advance()
+        mujoco.mj_forward(self._model, self._data)
+        self._integrator.reset(self._tool().position, np.eye(3))
+        self._seed, self._steps, self._held = seed, 0, 0
+        self._start = self._describe()
+        return self._observe()
+
+    def step(self, action: Float) -> StepResult:
+        """Apply one canonical action (7,) for 0.2 s. Raises UserError on NaN or Inf, or before the first reset."""
+        import mujoco
+
+        if self._seed is None:
+            raise UserError("the simulator has not been reset; call reset(seed) before step(action).")
+        sent = self._integrator.apply(action)
+        for _ in range(round(PHYSICS_HZ / CONTROL_HZ) // self._torque_every):
+            self._advance()
+        mujoco.mj_forward(self._model, self._data)
+        self._steps += 1
+        self._held = self._held + 1 if self.definition.success(self.state()) else 0
+        success = self._held > self._hold_steps
+        return StepResult(
+            observation=self._observe(),
+            sent_action=sent,
+            reward=1.0 if success else 0.0,
+            success=success,
+            terminated=success,
+            truncated=not success and self._steps >= self.horizon,
+        )
+
+    def state(self) -> SceneState:
+        """The true state of the scene, for experts and success tests."""
+        data = self._data
+        return SceneState(
+            tool=self._tool(),
+            target=Pose(self._integrator.position.copy(), self._integrator.rotation.copy()),
+            gripper=self._achieved_opening(),
+            objects=self._scene.objects(data),
+            joints=self._scene.joints(data),
+            contacts=self._scene.contacts(data),
+        )
+
+    def initial_conditions(self) -> dict[str, Any]:
+        """Seed, and the poses of objects (position [m], roll pitch yaw [rad], base frame) at the first observation."""
+        return dict(self._start)
+
+    def controller_config(self) -> dict[str, Any]:
+        """JSON values that fix how actions become motion."""
+        return {
+            "law": "operational space, absolute target, as robosuite OSC_POSE",
+            "stiffness": self._controller.stiffness,
+            "torque_hz": PHYSICS_HZ / self._torque_every,
+            "control_hz": CONTROL_HZ,
+            "finger_speed_m_s": FINGER_SPEED,
+            "hold_steps": self._hold_steps,
+            "limits": asdict(self.definition.limits),
+        }
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+        self._env.close()
+
+    def _advance(self) -> None:
+        """One torque evaluation and the physics steps it is held for."""
+        import mujoco
+
+        model, data, target = self._model, self._data, self._integrator
+        mujoco.mj_step1(model, data)
+        data.ctrl[self._arm_actuators] = self._controller.torques(
+            data,
+            self._base.position + self._base.rotation @ target.position,
+            self._base.rotation @ target.rotation @ _DOWN,
+        )
+        most = FINGER_SPEED / FINGER_STROKE * model.opt.timestep * self._torque_every
+        self._opening += min(most, max(-most, target.gripper - self._opening))
+        data.ctrl[self._finger_actuators] = (FINGER_STROKE * self._opening, -FINGER_STROKE * self._opening)
+        mujoco.mj_step2(model, data)
+        if self._torque_every > 1:
+            mujoco.mj_step(model, data, nstep=self._torque_every - 1)
+
+    def _tool(self) -> Pose:
+        pose = self._scene.in_base(self._data.site_xpos[self._site], self._data.site_xmat[self._site])
+        return Pose(pose.position, pose.rotation @ _DOWN.T)
+
+    def _achieved_opening(self) -> float:
+        left, right = self._data.qpos[self._fingers]
+        return float(np.clip((left - right) / (2 * FINGER_STROKE), 0.0, 1.0))
+
+    def _observe(self) -> Observation:
+        tool = self._tool()
+        proprio = np.concatenate([tool.position, matrix_to_rpy(tool.rotation), [self._achieved_opening()]])
+        images = {
+            role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
+            if self._renderer is None
+            else self._renderer.render(self._data, camera)
+            for role, camera in self._cameras.items()
+        }
+        return Observation(
+            images=images,
+            proprio=proprio.astype(np.float32),
+            time_ns=round(self._data.time * 1e9),
+            joint_positions=self._data.qpos[self._arm_qpos].astype(np.float32),
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        state = self.state()
+        return {
+            "seed": self._seed,
+            "task": self.task,
+            "tool_position": state.tool.position.round(5).tolist(),
+            "joints": {name: round(value, 5) for name, value in state.joints.items()},
+            "objects": {
+                name: {"position": p.position.round(5).tolist(), "rpy": matrix_to_rpy(p.rotation).round(5).tolist()}
+                for name, p in state.objects.items()
+            },
+        }
+
+
+def panda_spec(cameras: Sequence[str], image_size: tuple[int, int]) -> Spec:
+    """What episodes of this simulator look like. Raises UserError for an unknown camera role or a silly size."""
+    unknown = sorted(set(cameras) - set(CAMERA_ROLES))
+    if unknown or not cameras:
+        raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
+    if min(image_size) < 8 or max(image_size) > 2048:
+        raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
+    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment="panda", control_hz=CONTROL_HZ)
+
+
+def _build_environment(task: Task, render: bool) -> Any:
+    robosuite = import_robosuite(render)
+    env = robosuite.make(
+        task.environment,
+        robots="Panda",
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        use_object_obs=False,
+        renderer="mujoco",
+        control_freq=CONTROL_HZ,
+        hard_reset=False,
+        seed=0,  # object sizes are drawn when the model is built: every process gets the same model
+        **task.options,
+    )
+    sampler = env.placement_initializer
+    if task.placement_m is not None:
+        sampler.x_range = sampler.y_range = (-task.placement_m, task.placement_m)
+    if task.yaw_rad is not None:
+        sampler.rotation = (-task.yaw_rad, task.yaw_rad)
+    if task.colour is not None:
+        model = env.sim.model._model
+        geoms = np.flatnonzero(model.geom_bodyid == env.cube_body_id)
+        model.geom_matid[geoms], model.geom_rgba[geoms] = -1, (*task.colour, 1.0)
+    return env
+
+
+def _reseed(env: Any, seed: int) -> None:
+    env.rng = np.random.default_rng(seed)
+    sampler = env.placement_initializer
+    for part in (sampler, *getattr(sampler, "samplers", {}).values()):
+        part.rng = env.rng
+
+
+def _park_unused_objects(env: Any) -> None:
+    """robosuite drops the objects a single-object task does not use from 10 m; let them hover there instead."""
+    for thing in getattr(env, "objects", ()):
+        if thing.name != env.obj_to_use:
+            env.sim.model._model.body_gravcomp[env.obj_body_id[thing.name]] = 1.0
+
+
+def _looking_at(position: Array, target: Array) -> Array:
+    """Camera rotation (3, 3) in MuJoCo's convention, -z towards the target, y up."""
+    back = (position - target) / np.linalg.norm(position - target)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(back, right), back], axis=1)

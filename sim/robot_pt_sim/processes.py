@@ -1,0 +1,136 @@
+"""Jobs over simulators in processes of their own, results in the order of the jobs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from robot_pt.errors import UserError
+
+Job = TypeVar("Job", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+
+MEMORY_PER_WORKER_GB = 1.0
+"""Resident memory of one process with a rendering robosuite scene."""
+
+
+class Worker(Protocol[Job, Result]):
+    """Lives in one process and does one job after the other."""
+
+    def __call__(self, job: Job) -> Result: ...
+
+    def close(self) -> None: ...
+
+
+class Setup(Generic[Job, Result], Protocol):
+    """Builds a worker; it is pickled, the worker is not."""
+
+    def __call__(self) -> Worker[Job, Result]: ...
+
+
+class _Refused(NamedTuple):
+    """A user's mistake found in a worker: exceptions with arguments of their own do not survive pickling."""
+
+    sentence: str
+
+
+def default_workers() -> int:
+    """One process per core this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def run_jobs(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Yield the result of each job in order; `workers` = 1 runs them in this process.
+
+    Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. Raises UserError for what a
+    worker refuses, for a worker that dies, and for fewer than one worker.
+    """
+    if workers < 1:
+        raise UserError(f"{workers} simulation workers were asked for; give at least 1.")
+    if min(workers, len(jobs)) <= 1:
+        yield from _run_here(setup, jobs)
+    else:
+        yield from _run_in_pool(setup, jobs, min(workers, len(jobs)))
+
+
+def _run_here(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any]) -> Iterator[Any]:
+    if not jobs:
+        return
+    worker = setup()
+    try:
+        for job in jobs:
+            yield worker(job)
+    finally:
+        worker.close()
+
+
+def _run_in_pool(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    context = multiprocessing.get_context("spawn")  # OpenGL and torch do not survive a fork
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_enter, initargs=(setup,))
+    pending: deque[Future[Any]] = deque()
+    waiting = iter(jobs)
+    try:
+        with _one_thread_each():
+            while True:
+                while len(pending) < 2 * workers and (job := next(waiting, None)) is not None:
+                    pending.append(pool.submit(_do, job))
+                if not pending:
+                    return
+                result = pending.popleft().result()
+                if isinstance(result, _Refused):
+                    raise UserError(result.sentence)
+                yield result
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a simulation process died, most likely for lack of memory (about {MEMORY_PER_WORKER_GB:.0f} GB each); "
+            f"{workers} were running, use fewer workers."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Numeric libraries and the software renderer read these when a child starts: one core per process."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_setup: Callable[[], Worker[Any, Any]] | None = None
+_worker: Worker[Any, Any] | None = None
+
+
+def _enter(setup: Callable[[], Worker[Any, Any]]) -> None:
+    global _setup
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _setup = setup
+
+
+def _do(job: Any) -> Any:
+    global _worker
+    assert _setup is not None, "the process was not entered"
+    try:
+        if _worker is None:
+            _worker = _setup()
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(1)
+        return _worker(job)
+    except UserError as error:
+        return _Refused(str(error))

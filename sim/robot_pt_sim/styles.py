@@ -1,0 +1,188 @@
+"""Demonstrations as robots produce them: clean, noisy, hesitant, repaired and failed, drawn per episode from a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from robot_pt.errors import UserError
+from robot_pt.schema import Float
+from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
+from robot_pt_sim.rotations import Array
+from robot_pt_sim.scene import SceneState
+from robot_pt_sim.tasks import Task
+
+STYLES = ("clean", "noisy", "hesitant", "recover", "failed")
+"""clean: the script; noisy: correlated noise on every action; hesitant: slow, with pauses; recover: a missed grasp, then
+a second try; failed: a grasp beside or above the object, a drop, a wrong place, or giving up."""
+
+MIXTURES: Mapping[str, Mapping[str, float]] = {
+    "none": {"clean": 1.0},
+    "mixed": {"clean": 0.25, "noisy": 0.20, "hesitant": 0.15, "recover": 0.10, "failed": 0.30},
+    **{style: {style: 1.0} for style in STYLES[1:]},
+}
+Generator = np.random.Generator
+Spoiler = Callable[[list[Phase], Generator], list[Phase]]
+
+
+class Demonstrator:
+    """A scripted expert with the habits of one style. Deterministic given `rng`."""
+
+    def __init__(self, task: Task, style: str, rng: Generator, *, strength: float = 1.0):
+        """`strength` scales noise and pauses; 1 = 1 cm standard deviation of the noise on each axis."""
+        self._rng = rng
+        self.flaw = ""
+        phases = phases_for(task)
+        if style == "failed":
+            self.flaw, phases = _spoil(task, phases, rng)
+        elif style == "recover":
+            phases = _second_try(phases, rng)
+        speed = {"clean": 0.8, "hesitant": rng.uniform(0.35, 0.6)}.get(style, rng.uniform(0.55, 0.9))
+        self._expert = ScriptedExpert(phases, max_step_m=task.limits.max_step_m, speed=float(speed))
+        scale = strength * {"noisy": 1.0, "failed": 0.3, "recover": 0.3, "hesitant": 0.2}.get(style, 0.0)
+        self._noise = _CorrelatedNoise(scale, rng)
+        self._pause_chance = 0.12 * strength if style == "hesitant" else 0.0
+        self._pause = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._expert.finished
+
+    def __call__(self, state: SceneState) -> Float:
+        """The next canonical action (7,)."""
+        if self._pause == 0 and self._rng.random() < self._pause_chance:
+            self._pause = int(self._rng.integers(1, 5))
+        action = self._expert(state) if self._pause == 0 else _hold(state)
+        self._pause = max(0, self._pause - 1)
+        action[:6] += self._noise.next()
+        return action
+
+
+def mixture(noise: str | Mapping[str, float]) -> dict[str, float]:
+    """Shares of the styles, summing to 1, from a preset's name or a mapping. Raises UserError for unknown names."""
+    if isinstance(noise, str):
+        if noise not in MIXTURES:
+            raise UserError(
+                f"noise is {noise!r}; choose one of {', '.join(MIXTURES)}, or give a mapping style -> share."
+            )
+        return dict(MIXTURES[noise])
+    total = sum(noise.values())
+    if set(noise) - set(STYLES) or not total > 0 or min(noise.values()) < 0:
+        raise UserError(f"noise shares are {dict(noise)}; give shares of at least 0 for styles of {', '.join(STYLES)}.")
+    return {style: share / total for style, share in noise.items()}
+
+
+def draw_style(shares: Mapping[str, float], rng: Generator) -> str:
+    """One style of the mixture."""
+    names = list(shares)
+    return names[int(rng.choice(len(names), p=[shares[name] for name in names]))]
+
+
+class _CorrelatedNoise:
+    """Ornstein-Uhlenbeck noise on the six deltas; its stationary deviation is 1 cm and 0.04 rad at scale 1."""
+
+    def __init__(self, scale: float, rng: Generator, memory: float = 0.6):
+        self._deviation = scale * np.array([0.01] * 3 + [0.01, 0.01, 0.04])
+        self._memory, self._rng = memory, rng
+        self._value: Array = np.zeros(6)
+
+    def next(self) -> Array:
+        fresh = self._rng.standard_normal(6) * self._deviation * np.sqrt(1 - self._memory**2)
+        self._value = self._memory * self._value + fresh
+        return self._value
+
+
+def _hold(state: SceneState) -> Float:
+    return np.array([0, 0, 0, 0, 0, 0, round(state.gripper)], np.float32)
+
+
+def _spoil(task: Task, phases: list[Phase], rng: Generator) -> tuple[str, list[Phase]]:
+    names = ["beside", "above", "drop", "give_up"] + (["misplace"] if any(p.kind == "place" for p in phases) else [])
+    name = names[int(rng.integers(len(names)))]
+    return name, _SPOILERS[name](phases, rng)
+
+
+def _beside(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """Closes the gripper 4 to 7 cm beside the object, lifts it empty and stops."""
+    angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(0.04, 0.07)
+    # along x: across y the fingers would straddle the object or hit it
+    offset = np.array([np.copysign(distance, np.cos(angle)), 0.3 * distance * np.sin(angle), 0.0])
+    return _until_lifted(_shifted(phases, offset, ("reach", "grasp")))
+
+
+def _above(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """Closes the gripper 5 to 8 cm too high, moves on empty and stops."""
+    offset = np.array([0.0, 0.0, rng.uniform(0.05, 0.08)])
+    return _until_lifted(_shifted(phases, offset, ("reach", "grasp")))
+
+
+def _drop(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """Opens the gripper after one to three steps of lifting or carrying, then stops."""
+    at = next(i for i, phase in enumerate(phases) if phase.kind in ("lift", "carry", "pull"))
+    calls = 0
+    patience = int(rng.integers(1, 4)) if phases[at].until is None else 5
+    original = phases[at].goal
+
+    def goal(state: SceneState) -> Goal:
+        nonlocal calls
+        calls += 1
+        wanted = original(state)
+        return wanted if calls <= 2 * patience else wanted._replace(position=state.target.position, gripper=OPEN)
+
+    return [*phases[:at], replace(phases[at], goal=goal, until=None, reached_m=0.0, most_steps=patience + 6)]
+
+
+def _give_up(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """Stops before the object is held and stays there."""
+    at = int(rng.integers(1, max(2, next(i for i, p in enumerate(phases) if p.kind == "grasp") + 1)))
+    stay = frozen(lambda state: Goal(state.target.position, 0.0, OPEN))
+    return [
+        *phases[:at],
+        Phase(kind="reach", goal=stay, until=lambda state: False, most_steps=int(rng.integers(5, 11))),
+    ]
+
+
+def _misplace(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """Puts the object 18 to 22 cm away from where it belongs."""
+    angle = rng.choice([0.0, np.pi / 2, np.pi, -np.pi / 2])
+    offset = rng.uniform(0.18, 0.22) * np.array([np.cos(angle), np.sin(angle), 0.0])
+    return _shifted(phases, offset, ("carry",), "place")
+
+
+def _second_try(phases: list[Phase], rng: Generator) -> list[Phase]:
+    """A miss, a short look, then the whole script again."""
+    missed = [phase for phase in _beside(phases, rng) if phase.kind != "lift"]
+    up = frozen(lambda state: Goal(state.target.position + [0.0, 0.0, 0.05], 0.0, OPEN))
+    return [*missed, Phase(kind="reach", goal=up, reached_m=0.02), *phases]
+
+
+def _shifted(phases: Sequence[Phase], offset: Array, kinds: Sequence[str], also: str = "") -> list[Phase]:
+    def moved(phase: Phase) -> Phase:
+        original = phase.goal
+
+        def goal(state: SceneState) -> Goal:
+            wanted = original(state)
+            return wanted._replace(position=wanted.position + offset)
+
+        return replace(phase, goal=goal)
+
+    return [moved(p) if p.kind in kinds or (also and p.kind == also) else p for p in phases]
+
+
+def _until_lifted(phases: list[Phase]) -> list[Phase]:
+    last = next(i for i, phase in enumerate(phases) if phase.kind in ("lift", "pull"))
+    empty = replace(phases[last], until=None, most_steps=8)
+    grasp = [replace(p, until=None, most_steps=4, least_steps=3) if p.kind == "grasp" else p for p in phases[:last]]
+    assert any(p.kind == "grasp" for p in grasp), "nothing to miss"
+    return [*grasp, empty]
+
+
+_SPOILERS: Mapping[str, Spoiler] = {
+    "beside": _beside,
+    "above": _above,
+    "drop": _drop,
+    "give_up": _give_up,
+    "misplace": _misplace,
+}
