@@ -228,6 +228,6 @@ def _read_manifest(root: Path, spec: Spec, uid: str) -> Rows:
             text = json.loads(file["__text__"].tobytes())
             arrays = {key: file[key] for key in _array_names(spec)}
         rows = Rows(text["names"], text["stamps"], {key: text["table"][key] for key in _TABLE}, arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return _empty(spec)
     return rows if text["uid"] == uid else _empty(spec)
