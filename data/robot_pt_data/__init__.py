@@ -1,0 +1,99 @@
+"""Data sets as they lie on disk -> `robot_pt.sources.EpisodeSource`. No TensorFlow at reading time.
+
+`open` returns a source, `index` builds what `open` needs ahead of time, `inspect` summarises, `cache` decodes to a memory map.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robot_pt.schema import ActionSource
+    from robot_pt.sources import EpisodeSource
+    from robot_pt_data.layout import MappingLike
+    from robot_pt_data.report import IndexReport
+    from robot_pt_data.step_index import Progress
+
+__all__ = ["cache", "index", "inspect", "open"]
+
+
+def open(
+    path: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    mapping: MappingLike | None = None,
+    action_source: ActionSource | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+) -> EpisodeSource:
+    """An EpisodeSource over an RLDS data set, a demo store or a decoded cache.
+
+    Args:
+        path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a demo store, a decoded cache.
+        mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry.
+        action_source: "commanded" (default) or "achieved"; only RLDS data sets offer the choice.
+        skip_corrupt: leave damaged records out instead of refusing the split.
+        progress: called with (records done, records expected) while an index is built.
+    Raises:
+        DataError: one sentence: what was given, what is allowed, what to do next.
+    """
+    from robot_pt_data import opening
+
+    source = opening.open_source(
+        Path(path),
+        split,
+        mapping=mapping,
+        action_source=action_source,
+        skip_corrupt=skip_corrupt,
+        progress=progress,
+    )
+    for sentence in getattr(source, "warnings", []):
+        if "unverified" in sentence or "damaged records" in sentence:
+            warnings.warn(sentence, UserWarning, stacklevel=2)
+    return source
+
+
+def index(
+    path: str | os.PathLike[str],
+    *,
+    mapping: MappingLike | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+    beside: bool = False,
+) -> IndexReport:
+    """Build the index of every split of an RLDS data set anew; `beside` keeps it in the data set's own folder."""
+    from robot_pt_data import opening
+
+    return opening.build_indexes(
+        Path(path), mapping=mapping, skip_corrupt=skip_corrupt, progress=progress, beside=beside
+    )
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    mapping: MappingLike | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A JSON-able summary: splits, cameras, columns and their ranges, instructions, success, checks, warnings."""
+    from robot_pt_data import report
+
+    return report.inspect_path(Path(path), mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
+
+
+def cache(
+    source: EpisodeSource,
+    out: str | os.PathLike[str],
+    size: tuple[int, int] = (128, 128),
+    *,
+    cameras: list[str] | None = None,
+    progress: Progress | None = None,
+) -> EpisodeSource:
+    """Decode `source` at `size` = (H, W) into a memory-mapped folder `out` and open it."""
+    from robot_pt_data import decoded
+
+    return decoded.write_decoded(source, Path(out), size, cameras=cameras, progress=progress)

@@ -1,0 +1,63 @@
+"""ArrayRecord shards through the array_record package: random records, whatever the compression inside."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_pt.errors import DataError, MissingExtraError
+
+Bytes = NDArray[np.uint8]
+
+
+class ArrayRecordShard:
+    """The records of one ``.array_record`` file; the last few stay decompressed. Safe to read from threads."""
+
+    def __init__(self, path: Path, keep: int = 4):
+        self._path, self._keep = path, keep
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[int, Bytes] = OrderedDict()
+        self._reader = _open(path)
+        self.records = int(self._reader.num_records())
+
+    def read(self, number: int) -> Bytes:
+        """The payload of record `number`; raises DataError naming shard and record."""
+        with self._lock:
+            if number in self._recent:
+                self._recent.move_to_end(number)
+                return self._recent[number]
+            try:
+                payload = self._reader.read([number])[0]
+            except (RuntimeError, ValueError, IndexError) as error:
+                reason = str(error).split("\n")[0][:120]
+                raise DataError(f"record {number} of {self._path.name} cannot be read ({reason})") from None
+            self._recent[number] = np.frombuffer(payload, np.uint8)
+            while len(self._recent) > self._keep:
+                self._recent.popitem(last=False)
+            return self._recent[number]
+
+    def __iter__(self) -> Iterator[tuple[int, Bytes | DataError]]:
+        """(number, payload), or the error in its place, so that the rest stays usable."""
+        for number in range(self.records):
+            try:
+                yield number, self.read(number)
+            except DataError as error:
+                yield number, error
+
+
+def _open(path: Path) -> Any:
+    try:
+        from array_record.python import array_record_module
+    except ImportError:
+        raise MissingExtraError("array-record", "rlds", "Reading ArrayRecord shards") from None
+    try:
+        return array_record_module.ArrayRecordReader(str(path))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise DataError(f"{path.name} is not a sound ArrayRecord shard ({reason})") from None

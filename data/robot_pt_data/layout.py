@@ -1,0 +1,89 @@
+"""Which kind of data lies under a path, and which entry maps its columns."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping as Dict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from robot_pt.errors import DataError
+from robot_pt_data.mapping import Mapping, load_mapping
+from robot_pt_data.oxe import ENTRIES
+
+MAPPING_FILES = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
+"""A mapping that lies beside dataset_info.json and belongs to the data set."""
+
+DECODED_FILE = "robot_pt_decoded.json"
+
+MappingLike = Mapping | Dict[str, Any] | str | Path
+
+
+class Layout(NamedTuple):
+    """What was recognised."""
+
+    kind: Literal["rlds", "demo_store", "decoded"]
+    folder: Path
+
+
+def recognise(path: str | os.PathLike[str]) -> Layout:
+    """The kind of data under `path`; a TFDS parent folder with one version stands for that version.
+
+    Raises DataError saying what is there instead and what can be opened.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>) or of a demo store.")
+    if (folder / DECODED_FILE).is_file():
+        return Layout("decoded", folder)
+    if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
+        return Layout("rlds", folder)
+    from robot_pt.store import is_demo_store
+
+    if is_demo_store(folder):
+        return Layout("demo_store", folder)
+    versions = sorted(p.parent for p in folder.glob("*/dataset_info.json") if (p.parent / "features.json").is_file())
+    if len(versions) == 1:
+        return Layout("rlds", versions[0])
+    if versions:
+        raise DataError(f"{folder} holds the data sets {[p.name for p in versions]}; name one of them.")
+    if (folder / "meta" / "info.json").is_file():
+        raise DataError(
+            f"{folder} is a LeRobot data set, which cannot be opened yet; give an RLDS data set or a demo store."
+        )
+    there = sorted(p.name for p in folder.iterdir())[:5]
+    raise DataError(
+        f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store; it holds {there or 'nothing'}."
+    )
+
+
+def mapping_for(folder: Path, given: MappingLike | None) -> Mapping:
+    """The user's mapping, else the one beside the data, else the shipped entry of the data set's name.
+
+    Raises DataError for a data set that none of them knows.
+    """
+    if given is not None:
+        return load_mapping(given)
+    for name in MAPPING_FILES:
+        if (folder / name).is_file():
+            return load_mapping(folder / name)
+    name = dataset_name(folder)
+    if name in ENTRIES:
+        return ENTRIES[name]
+    raise DataError(
+        f"no entry knows the columns of the data set {name!r} (known: {sorted(ENTRIES)}); write a mapping of ten lines "
+        f"(data/README.md shows one) and pass it as --mapping, or keep it in {folder / MAPPING_FILES[0]}."
+    )
+
+
+def dataset_name(folder: Path) -> str:
+    """The name in dataset_info.json, read without tensorflow-datasets. Raises DataError when it is damaged."""
+    try:
+        name = json.loads((folder / "dataset_info.json").read_text())["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / 'dataset_info.json'} cannot be read ({error}); restore it from the data set."
+        ) from None
+    return str(name)

@@ -1,0 +1,127 @@
+"""From a path to a source: recognise the layout, find or build the index, refuse what is damaged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from robot_pt.errors import DataError
+from robot_pt.schema import ActionSource
+from robot_pt.sources import EpisodeSource
+from robot_pt_data import index_files
+from robot_pt_data.layout import Layout, MappingLike, mapping_for, recognise
+from robot_pt_data.mapping import Mapping
+from robot_pt_data.report import IndexReport
+from robot_pt_data.rlds import RldsSource
+from robot_pt_data.shards import ArrayRecordShards, MappedShards, Shards
+from robot_pt_data.step_index import Progress, StepIndex, build, refusal
+
+
+def open_source(
+    path: Path,
+    split: str = "train",
+    *,
+    mapping: MappingLike | None = None,
+    action_source: ActionSource | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+) -> EpisodeSource:
+    """See `robot_pt_data.open`."""
+    layout = recognise(path)
+    if layout.kind != "rlds" and (mapping is not None or action_source == "achieved"):
+        raise DataError(
+            f"{path} is a {layout.kind.replace('_', ' ')} in canonical form; it takes no mapping or action source."
+        )
+    if layout.kind == "demo_store":
+        return _open_store(layout, split, skip_corrupt)
+    if layout.kind == "decoded":
+        from robot_pt_data.decoded import DecodedSource
+
+        return DecodedSource(layout.folder)
+    if action_source not in (None, "commanded", "achieved"):
+        raise DataError(f"action_source is {action_source!r}; give 'commanded' or 'achieved'.")
+    index = load_or_build(layout.folder, split, mapping_for(layout.folder, mapping), skip_corrupt, progress)
+    shards: Shards = (
+        MappedShards(layout.folder, index.shards)
+        if index.info["file_format"] == "tfrecord"
+        else ArrayRecordShards(layout.folder, index.shards)
+    )
+    return RldsSource(index, shards, action_source or "commanded")
+
+
+def load_or_build(
+    folder: Path, split: str, mapping: Mapping, skip_corrupt: bool, progress: Progress | None, fresh: bool = False
+) -> StepIndex:
+    """The index of a split, built and stored when there is no good one. Raises DataError for faults not skipped."""
+    target = index_files.index_path(folder, split, mapping)
+    index = None if fresh else index_files.load(target, folder)
+    if index is None:
+        from robot_pt_data.metadata import read_metadata
+
+        metadata = read_metadata(folder)
+        if split not in metadata.shards:
+            raise DataError(f"{folder} has the splits {sorted(metadata.shards)}, not {split!r}; choose one of these.")
+        index = build(folder, metadata, split, mapping, skip_corrupt, progress)
+        index_files.save(index, target, folder)
+        index = index_files.load(target, folder) or index
+    if index.faults and not skip_corrupt:
+        raise refusal(folder, index.faults[0])
+    return index
+
+
+def build_indexes(
+    path: Path,
+    *,
+    mapping: MappingLike | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+    beside: bool = False,
+) -> IndexReport:
+    """See `robot_pt_data.index`."""
+    layout = recognise(path)
+    if layout.kind != "rlds":
+        raise DataError(f"{path} is a {layout.kind.replace('_', ' ')} and needs no index; open it as it is.")
+    from robot_pt_data.metadata import read_metadata
+
+    folder, found = layout.folder, mapping_for(layout.folder, mapping)
+    if beside:
+        try:
+            (folder / index_files.BESIDE).mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{folder} cannot be written ({error.strerror}); leave the index in the cache folder."
+            ) from None
+    metadata = read_metadata(folder)
+    total = sum(sum(lengths) for lengths in metadata.shard_lengths.values())
+    report = IndexReport(dataset=metadata.name, version=metadata.version, path=str(index_files.cache_root()))
+    done = 0
+    for split in metadata.shards:
+        offset = done
+
+        def advance(n: int, expected: int, offset: int = offset) -> None:
+            if progress is not None:
+                progress(offset + n, max(total, offset + n))
+
+        begun = time.perf_counter()
+        index = load_or_build(folder, split, found, skip_corrupt, advance, fresh=True)
+        done += len(index.start) + len(index.faults)
+        report = replace(
+            report,
+            path=str(index_files.index_path(folder, split, found).parent),
+            splits={**report.splits, split: len(index.start)},
+            steps=report.steps + int(np.sum(index.length)),
+            cameras=index.cameras,
+            bytes=report.bytes + int(index.info["bytes"]),
+            seconds=report.seconds + time.perf_counter() - begun,
+            skipped=[*report.skipped, *(fault.reason for fault in index.faults)],
+        )
+    return report
+
+
+def _open_store(layout: Layout, split: str, skip_corrupt: bool) -> EpisodeSource:
+    from robot_pt.store import DemoStore
+
+    return DemoStore(layout.folder).source(None if split == "all" else split, skip_corrupt=skip_corrupt)
