@@ -79,12 +79,12 @@ class Draw:
     def __call__(self, rng: np.random.Generator, count: int) -> Int:
         """(count,) item numbers."""
         if self._cumulative is None:
-            uniform: Int = rng.integers(0, self.size, count, dtype=np.int64)
-            return uniform
+            return rng.integers(0, self.size, count, dtype=np.int64)
         at = np.searchsorted(self._cumulative, rng.random(count) * self._cumulative[-1], side="right")
         # Rounding can land on the total itself, and trailing items may weigh nothing.
         last = int(np.searchsorted(self._cumulative, self._cumulative[-1], side="left"))
-        return np.minimum(at, last).astype(np.int64)
+        drawn: Int = np.minimum(at, last).astype(np.int64)
+        return drawn
 
 
 def batch_rng(seed: int, batch: int, stream: int = 0) -> np.random.Generator:

@@ -1,0 +1,120 @@
+"""Several processes, one run: `torchrun --nproc-per-node N -m robot_pt ...` gives the losses of one process.
+
+Each process decodes its part of every global batch (`Replay(rank=, world_size=)`), noise is keyed by the global sample index,
+and gradients are averaged between backward and optimiser step. Losses are means over samples, so the mean over processes of
+equal parts is the mean over the batch; what remains is the order of floating-point sums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import Parameter
+
+from robot_pt.errors import UserError
+
+BUCKET_BYTES = 25 << 20
+"""Gradients travel in pieces of this size, as in DistributedDataParallel."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the others; one process alone has rank 0 of 1."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """The one that writes checkpoints and metrics."""
+        return self.rank == 0
+
+    def mean_gradients(self, parameters: Iterable[Parameter]) -> None:
+        """`Agent.grad_sync`: replace every `.grad` by its mean over processes. Parameters without one are left alone."""
+        if self.world_size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for bucket in _buckets(gradients):
+            flat = torch.cat([g.reshape(-1) for g in bucket])
+            dist.all_reduce(flat)
+            flat /= self.world_size
+            torch._foreach_copy_(
+                bucket,
+                [f.view_as(g) for f, g in zip(torch.split(flat, [g.numel() for g in bucket]), bucket, strict=True)],
+            )
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.world_size == 1:
+            return values
+        out = values.clone()
+        dist.all_reduce(out)
+        return out / self.world_size
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process."""
+        if self.world_size == 1:
+            return flag
+        found = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return bool(found.item())
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite with the first process's values, so that all start equal."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Consecutive gradients of one type, up to BUCKET_BYTES together."""
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        bytes_here = gradient.numel() * gradient.element_size()
+        if bucket and (size + bytes_here > BUCKET_BYTES or gradient.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += bytes_here
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def processes(device: str | None = None) -> Iterator[Ranks]:
+    """Join the processes torchrun started, or be alone without it; leaves the group at the end.
+
+    `device` None takes this process's GPU where there is one, else the CPU. Raises UserError when torchrun's environment is
+    incomplete.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device is None:
+        device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+    where = torch.device(device)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if world_size == 1:
+        yield Ranks(0, 1, where)
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is {world_size} but {missing[0]} is not set; start the processes with torchrun.")
+    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world_size, where)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,122 @@
+"""JSON and tensor files that cannot run code when read and are on the disk once written. No pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robot_pt.errors import DataError
+
+MAX_JSON_BYTES = 1 << 24
+"""Larger JSON files are refused before they are read (16 MiB; a task table of 100,000 names has 5)."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises DataError when it is missing, too large, damaged, or not an object."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise DataError(
+                f"{path} has {size:,} bytes, more than any file of this kind; it is damaged or something else."
+            )
+        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; point to a complete checkpoint.") from None
+    except (ValueError, RecursionError) as error:  # includes UnicodeDecodeError and JSONDecodeError
+        raise DataError(f"{path} is damaged: it is no JSON ({str(error)[:100]}); restore it or use another.") from None
+    if not isinstance(values, dict):
+        raise DataError(
+            f"{path} is damaged: it holds a {type(values).__name__}, not an object; restore it or use another."
+        )
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write and fsync. Raises OSError as the disk gives it; ValueError for NaN, which JSON does not know."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1, allow_nan=False, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_json(path: Path, values: Mapping[str, Any]) -> None:
+    """As `write_json`, but readers see the old file or the whole new one."""
+    part = path.with_name(f".{path.name}.part")
+    write_json(part, values)
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU. Raises DataError when it is missing, damaged or not the file hashed."""
+    try:
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise DataError(
+                f"{path} is damaged: its content is not what was saved; restore it or use another checkpoint."
+            )
+        return load_file(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; point to a complete checkpoint.") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is no safetensors file ({str(error)[:100]}); restore it or use another.") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write and fsync; returns the file's SHA-256. Raises OSError, also where the library wraps one."""
+    ready = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    try:
+        save_file(ready, path)
+    except SafetensorError as error:
+        raise _as_os_error(error) from None
+    with path.open("rb") as file:
+        os.fchmod(file.fileno(), 0o644)  # the library makes it private
+        os.fsync(file.fileno())
+    return file_sha256(path)
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    code = int(found.group(1)) if found else 5
+    return OSError(code, os.strerror(code) if found else str(error))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def same_shapes(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
+    """None when `tensors` is exactly the module's state, else the first difference in words."""
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    for name in sorted(set(own) | set(tensors)):
+        if name not in tensors:
+            return f"{name} is missing"
+        if name not in own:
+            return f"{name} belongs to no layer"
+        if own[name] != tuple(tensors[name].shape):
+            return f"{name} has shape {tuple(tensors[name].shape)} instead of {own[name]}"
+    return None
