@@ -1,0 +1,80 @@
+"""What a report can show. Every part is optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from robot_pt.errors import UserError
+from robot_pt.results import Comparison, Evaluation
+from robot_pt.schema import Float
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One rollout to look at."""
+
+    video: bytes  # an MP4 file
+    seed: int
+    success: bool
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How the checkpoint was chosen."""
+
+    rule: str
+    """The written rule, in words."""
+    rows: Sequence[Row]
+    """One per checkpoint: "step" and the numbers that the rule looked at."""
+    chosen: int
+    """Step of the checkpoint the rule took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything a page can show."""
+
+    title: str
+    subtitle: str = ""
+    command: str = ""
+    """What to type to make this again."""
+    policy: str = ""
+    """Name of the evaluation that the page is about; default the first."""
+    evaluations: Sequence[Evaluation] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Evaluation name -> one line that says what it is."""
+    controls: Sequence[str] = ()
+    """Names of evaluations that must stay under half of the policy's rate, else the task tests nothing."""
+    comparisons: Sequence[Comparison] = ()
+    clips: Mapping[str, Sequence[Clip]] = field(default_factory=dict)
+    route: tuple[str, str] | None = None
+    """(name, explanation) of how the policy was taken from the critic."""
+    values: Sequence[Float] = ()
+    """Q(s_t, a_t) along each held-out demonstration, (T,) each."""
+    selection: Selection | None = None
+    curves: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    """Phase ("pretrain", "finetune") -> rows of its metrics.jsonl."""
+    data: Sequence[Row] = ()
+    """One row per data set: name, episodes, steps, successes."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Phase -> wall-clock time."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    @property
+    def main(self) -> Evaluation | None:
+        """The evaluation that the page is about. Raises UserError when the report names one it does not hold."""
+        names = [e.name for e in self.evaluations]
+        named = (*self.controls, *self.clips, *([self.policy] if self.policy else []))
+        missing = [n for n in named if n not in names]
+        if missing:
+            raise UserError(f"the report names {missing}, but its evaluations are {names}; use one of those names.")
+        if not names:
+            return None
+        return self.evaluations[names.index(self.policy) if self.policy else 0]
