@@ -99,7 +99,7 @@ def _stations(order_B4: Tensor) -> list[Tensor]:
     is_later = place_B4 == later_affine
     before, after = place_B4 < first_hsv, place_B4 > last_hsv
     middle = ~before & ~after
-    affine = torch.tensor([True, True, False, False], device=order_B4.device)
+    affine = torch.arange(4, device=order_B4.device) < 2
     late_pair = after & after[:, :2].all(1, keepdim=True) & affine  # H H A A: both at the middle stations
     inner = (middle & affine) | late_pair
     in_second = ~affine & between & (place_B4 == last_hsv)

@@ -63,11 +63,15 @@ class BC:
         encoder: EncoderConfig,
         config: BCConfig | None = None,
         bounds: Bounds = BRIDGE_BOUNDS,
+        proprio: tuple[Sequence[float], Sequence[float]] | None = None,
         language_size: int = 0,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> BC:
-        """A fresh agent for data of `spec`; `task_slots` includes spare ones, `seed` fixes weights and noise."""
+        """A fresh agent for data of `spec`; `task_slots` includes spare ones, `seed` fixes weights and noise.
+
+        proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
+        """
         config = config or BCConfig()
         actor_config = ActorConfig(
             encoder=encoder,
@@ -76,8 +80,8 @@ class BC:
             task_slots=task_slots,
             bounds=bounds,
             language_size=language_size,
-            proprio_mean=(0.0,) * len(spec.proprio_names),
-            proprio_std=(1.0,) * len(spec.proprio_names),
+            proprio_mean=tuple(proprio[0]) if proprio else (0.0,) * len(spec.proprio_names),
+            proprio_std=tuple(proprio[1]) if proprio else (1.0,) * len(spec.proprio_names),
             std=config.std,
             fixed_std=config.fixed_std,
             squash=config.head == "tanh_gaussian",

@@ -26,6 +26,7 @@ from torch.optim import Adam
 
 from robot_pt import noise
 from robot_pt.agents import no_sync
+from robot_pt.agents.graphed import GraphedStep
 from robot_pt.agents.state import flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
@@ -64,6 +65,14 @@ class PTR:
             "temperature": _adam(self.temperature, config.temperature_learning_rate, config),
         }
         self._modules = {"actor": actor, "critic": critic, "target": self.target, "temperature": self.temperature}
+        self._graphs: dict[Phase, GraphedStep] = {}
+        if config.acceleration == "cuda_graph" and self._device.type != "cuda":
+            raise UserError(
+                f"PTR's acceleration cuda_graph needs a CUDA device, this one is {self._device}; use none or compile."
+            )
+        if config.acceleration == "compile":
+            for module in (self.actor, self.critic, self.target):
+                module.compile()
         actions = len(actor.normalizer.low)
         self._target_entropy = -config.target_entropy_factor * actions
         self._uniform_log_density = actions * math.log(0.5)
@@ -79,11 +88,15 @@ class PTR:
         encoder: EncoderConfig,
         config: PTRConfig | None = None,
         bounds: Bounds = BRIDGE_BOUNDS,
+        proprio: tuple[Sequence[float], Sequence[float]] | None = None,
         language_size: int = 0,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> PTR:
-        """A fresh agent for data of `spec`; `task_slots` includes spare ones, `seed` fixes weights and noise."""
+        """A fresh agent for data of `spec`; `task_slots` includes spare ones, `seed` fixes weights and noise.
+
+        proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
+        """
         actor_config = ActorConfig(
             encoder=encoder,
             cameras=tuple(cameras),
@@ -91,8 +104,8 @@ class PTR:
             task_slots=task_slots,
             bounds=bounds,
             language_size=language_size,
-            proprio_mean=(0.0,) * len(spec.proprio_names),
-            proprio_std=(1.0,) * len(spec.proprio_names),
+            proprio_mean=tuple(proprio[0]) if proprio else (0.0,) * len(spec.proprio_names),
+            proprio_std=tuple(proprio[1]) if proprio else (1.0,) * len(spec.proprio_names),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -108,7 +121,12 @@ class PTR:
         return cls(actor.to(device), critic.to(device), config or PTRConfig(), seed=seed)
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        return self.update_in_phase(batch, step, self.phase(step))
+        phase = self.phase(step)
+        if self.config.acceleration != "cuda_graph":
+            return self.update_in_phase(batch, step, phase)
+        if phase not in self._graphs:
+            self._graphs[phase] = GraphedStep(lambda b, s: self.update_in_phase(b, s, phase))
+        return self._graphs[phase](batch, step)
 
     def phase(self, step: int) -> Phase:
         """What is learned at this update; see `PTRConfig.bc_warm_start_steps` and `critic_steps`."""
@@ -292,7 +310,7 @@ class _Temperature(nn.Module):
 
 
 def _adam(module: nn.Module, learning_rate: float, config: PTRConfig) -> Adam:
-    return Adam(module.parameters(), lr=learning_rate, fused=True)
+    return Adam(module.parameters(), lr=learning_rate, fused=True, capturable=config.acceleration == "cuda_graph")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +346,8 @@ class PTRConfig:
     """None switches augmentation off."""
     bf16: bool = False
     """bfloat16 autocast of the networks; losses, densities, targets and temperature stay float32."""
+    acceleration: Literal["none", "compile", "cuda_graph"] = "none"
+    """compile = torch.compile of the networks; cuda_graph = the whole update as one graph per phase, fixed batch shape, CUDA only."""
 
     def __post_init__(self) -> None:
         positive: dict[str, Any] = {"actions": self.actions, "advantage_temperature": self.advantage_temperature}
@@ -336,5 +356,7 @@ class PTRConfig:
                 raise UserError(f"PTR's {name} is {value}; give a value above 0.")
         if self.actor_loss not in ("max_q", "advantage_weighted"):
             raise UserError(f"PTR's actor_loss is {self.actor_loss!r}; choose max_q or advantage_weighted.")
+        if self.acceleration not in ("none", "compile", "cuda_graph"):
+            raise UserError(f"PTR's acceleration is {self.acceleration!r}; choose none, compile or cuda_graph.")
         if not 0 < self.tau <= 1:
             raise UserError(f"PTR's tau is {self.tau}; give a share in (0, 1].")

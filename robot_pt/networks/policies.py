@@ -48,8 +48,10 @@ class ActorConfig:
     log_std_range: tuple[float, float] = (-5.0, 2.0)
 
     def __post_init__(self) -> None:
-        for name in ("cameras", "image_size", "proprio_mean", "proprio_std", "hidden", "log_std_range"):
+        for name in ("cameras", "image_size", "hidden", "log_std_range"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("proprio_mean", "proprio_std"):
+            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))  # JSON knows no numpy floats
         if self.std not in ("state", "global", "fixed"):
             raise UserError(f"the policy's std is {self.std!r}; choose state, global or fixed.")
         if self.task_slots < 1 or not self.hidden:
