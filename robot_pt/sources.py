@@ -93,6 +93,20 @@ class Concat:
         return out
 
 
+def leaf(source: EpisodeSource, step: int) -> tuple[EpisodeSource, int]:
+    """The source below views and concatenations that holds `step`, and the step's number there.
+
+    For what only some sources offer: stored image bytes (``encoded``), the record of an episode (``recorded``).
+    """
+    while isinstance(source, (EpisodeView, Concat)):
+        if isinstance(source, Concat):
+            which = int(np.searchsorted(source._offset, step, side="right")) - 1
+            source, step = source._sources[which], step - int(source._offset[which])
+        else:
+            source = source._source
+    return source, step
+
+
 def filter_episodes(source: EpisodeSource, keep: Callable[[EpisodeTable, int], bool]) -> EpisodeView:
     """The episodes e for which ``keep(source.episodes, e)``."""
     rows = [e for e in range(len(source.episodes)) if keep(source.episodes, e)]

@@ -71,6 +71,17 @@ class DemoSource:
         """The stored JPEG or PNG bytes of each step, for exporters that need not decode."""
         return list(self._frames(steps, camera))
 
+    def recorded(self, step: int) -> dict[str, Any]:
+        """What was recorded with the episode of a step: file_path, policy_version, metadata."""
+        row = int(np.searchsorted(self._ends, step, side="right"))
+        folder = self._path / self._rows.names[row]
+        attributes, _ = store_episode.header(folder)
+        return {
+            "file_path": str(folder),
+            "policy_version": attributes.get("policy_version", ""),
+            "metadata": attributes.get("metadata", {}),
+        }
+
     def _frames(self, steps: Int, camera: str) -> _Frames:
         if camera not in self.spec.cameras:
             raise DataError(f"{self._path} has no camera {camera!r}; it has {sorted(self.spec.cameras)}.")
