@@ -89,14 +89,20 @@ def evaluate(
     header = make_header(name, task, seed, settings or {})
     done = _open_log(log, header) if log is not None else {}
     left = [s for s in seeds if s not in done]
-    for result in run_rollouts(left) if left else ():
-        assert result.seed in left, f"rollout of seed {result.seed} was not asked for"
-        assert result.seed not in done, f"rollout of seed {result.seed} came twice"
-        done[result.seed] = result
-        if log is not None:
-            _append(log, result.to_json())
-        if observe is not None:
-            observe(result)
+    played = iter(run_rollouts(left) if left else ())
+    try:
+        for result in played:
+            assert result.seed in left, f"rollout of seed {result.seed} was not asked for"
+            assert result.seed not in done, f"rollout of seed {result.seed} came twice"
+            done[result.seed] = result
+            if log is not None:
+                _append(log, result.to_json())
+            if observe is not None:
+                observe(result)
+    finally:
+        close = getattr(played, "close", None)  # a generator's workers end now, not when a traceback lets go of it
+        if close is not None:
+            close()
     missing = [s for s in seeds if s not in done]
     if missing:
         raise UserError(

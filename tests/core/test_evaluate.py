@@ -104,6 +104,26 @@ def test_rollouts_of_other_seeds_are_our_mistake(bad):
         run(lambda seeds: [EpisodeResult(seed=s, success=True, steps=1) for s in bad(seeds)])
 
 
+def test_rollouts_are_closed_when_an_observer_fails(tmp_path):
+    closed = []
+
+    def rollouts(seeds):
+        try:
+            for seed in seeds:
+                yield EpisodeResult(seed=seed, success=True, steps=1)
+        finally:
+            closed.append(True)
+
+    def full_disk(result):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space") as kept:
+        run(rollouts, tmp_path / "log.jsonl", observe=full_disk)
+    assert closed == [True]
+    assert kept.value is not None
+    assert load(tmp_path / "log.jsonl").n == 1
+
+
 @pytest.mark.parametrize("episodes", [0, -1, 10_001])
 def test_number_of_episodes_is_checked_before_anything_runs(tmp_path, episodes):
     rollouts = Rollouts()
