@@ -115,9 +115,12 @@ class JsonLines:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> DataError:
         return DataError(

@@ -189,7 +189,7 @@ class _Window:
     def state(self) -> dict[str, Any]:
         """The window as JSON, so that a resumed run logs the same means."""
         self._read()
-        return {"metric_names": self._names, "window": self._early}
+        return {"metric_names": list(self._names), "window": list(self._early)}
 
     def _read(self) -> None:
         if self._rows:

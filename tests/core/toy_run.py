@@ -76,7 +76,8 @@ def main() -> int:
 
         class Slowly:
             def start(self, step, steps):
-                print("started", flush=True)
+                sys.stdout.write("started\n")
+                sys.stdout.flush()
 
             def step(self, step):
                 time.sleep(options.pause)
@@ -94,7 +95,7 @@ def main() -> int:
                 checkpoint_every=options.checkpoint_every, log_every=options.log_every, processes=ranks,
             )  # fmt: skip
         if ranks.is_first:
-            print(json.dumps(last))
+            sys.stdout.write(json.dumps(last) + "\n")
     return 0
 
 
@@ -102,5 +103,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except UserError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         sys.exit(2)
