@@ -5,8 +5,8 @@ Every part is optional: a pretraining run has curves and data, an evaluation has
     write_report(run / "report.html", Report(title="Lift", evaluations=[ptr, bc], curves={"pretrain": read_metrics(path)}))
 """
 
-from robot_pt.report.inputs import clips_of, read_metrics
+from robot_pt.report.inputs import clips_of, from_run, read_metrics
 from robot_pt.report.model import Clip, Report, Selection
 from robot_pt.report.page import render, write_report
 
-__all__ = ["Clip", "Report", "Selection", "clips_of", "read_metrics", "render", "write_report"]
+__all__ = ["Clip", "Report", "Selection", "clips_of", "from_run", "read_metrics", "render", "write_report"]

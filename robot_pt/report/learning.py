@@ -11,6 +11,25 @@ from robot_pt.report.markup import Markup, join, tag
 from robot_pt.report.model import Report, Row
 from robot_pt.report.tables import columns, is_number, table
 
+PANELS = 9
+"""Learning curves shown at once; the rest is folded away."""
+ABOUT_THE_MACHINE = ("speed/", "memory/", "time/")
+MEANINGS = {
+    "critic/loss": "what the critic minimises: the next two together",
+    "critic/bellman": "how far Q is from reward plus discounted next Q",
+    "critic/conservative": "how much higher Q rates sampled actions than those in the data",
+    "critic/q_data": "Q of the actions in the data",
+    "critic/q_policy": "Q of the policy's actions",
+    "critic/q_uniform": "Q of random actions",
+    "critic/target": "what Q is pulled towards",
+    "actor/loss": "what the policy minimises",
+    "actor/mse": "squared distance of the policy's action to the data's",
+    "actor/entropy": "how undecided the policy is",
+    "actor/temperature": "how much indecision is worth",
+    "actor/weight": "mean weight of a data action when cloning",
+}
+"""Metric -> what it is, for those who have not read the paper."""
+
 
 def route(report: Report) -> Markup | None:
     if report.route is None:
@@ -80,9 +99,9 @@ def curves(report: Report) -> Markup | None:
     numeric = [k for k in keys if any(is_number(r.get(k)) for rows in phases.values() for r in rows)]
     if not numeric:
         return None
-    machine = [k for k in numeric if any(word in k for word in _ABOUT_THE_MACHINE)]
+    machine = [k for k in numeric if k.startswith(ABOUT_THE_MACHINE)]
     first = [k for k in numeric if k not in machine]
-    shown, rest = first[:9], first[9:] + machine
+    shown, rest = first[:PANELS], first[PANELS:] + machine
     more = tag(
         "details", tag("summary", f"{len(rest)} more"), tag("div", *(_panel(phases, k) for k in rest), class_="charts")
     )
@@ -93,9 +112,6 @@ def curves(report: Report) -> Markup | None:
     ])  # fmt: skip
 
 
-_ABOUT_THE_MACHINE = ("time", "second", "per_s", "wait", "memory", "rss", "samples", "epoch", "lr")
-
-
 def _panel(phases: Mapping[str, Sequence[Row]], key: str) -> Markup:
     lines, last = [], ""
     for colour, (name, rows) in enumerate(phases.items()):
@@ -103,7 +119,9 @@ def _panel(phases: Mapping[str, Sequence[Row]], key: str) -> Markup:
         if points:
             lines += plots.curve([p[0] for p in points], [p[1] for p in points], name, colour)
             last = f"last {plots.compact(points[-1][1])}"
-    return plots.line_chart(lines, title=key, x_label="step", note=last)
+    chart = plots.line_chart(lines, title=key, x_label="step", note=last)
+    meaning = MEANINGS.get(key)
+    return tag("div", chart, tag("p", meaning, class_="muted meaning") if meaning else None)
 
 
 def data(report: Report) -> Markup | None:

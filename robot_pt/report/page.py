@@ -69,7 +69,7 @@ def _headline(main: Evaluation) -> Markup:
     low, high = main.interval
     return tag(
         "span",
-        f"{main.name} solved {main.successes} of {main.n} episodes of {main.task} from starts it had never seen. ",
+        f"{main.name} solved {main.successes} of {main.n} episodes of {main.task}. ",
         tag("span", f"95 % interval {100 * low:.0f} to {100 * high:.0f} %.", class_="muted"),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robot_pt.errors import DataError, UserError
-from robot_pt.report import Clip, Report, Selection, clips_of, outcomes, read_metrics, render, write_report
+from robot_pt.report import Clip, Report, Selection, clips_of, from_run, outcomes, read_metrics, render, write_report
 from robot_pt.results import EpisodeResult, Evaluation, compare
 from robot_pt.videos import clip_path
 
@@ -53,7 +53,7 @@ def full(name="PTR", text="said"):
     """A report with every part; `text` stands wherever a user's words can."""
     ptr, bc = evaluation(name, [True] * 6 + [False] * 4, note=text), evaluation(text, [True] * 2 + [False] * 8)
     rng = np.random.default_rng(0)
-    rows = [{"step": i, "loss": 1 / (i + 1), text: float(i), "samples_per_s": 100.0} for i in range(50)]
+    rows = [{"step": i, "loss": 1 / (i + 1), text: float(i), "speed/samples_per_s": 100.0} for i in range(50)]
     return Report(
         title=text, subtitle=text, command=f"robot-pt demo --out {text}", policy=name, evaluations=[bc, ptr],
         notes={name: text}, controls=[text], comparisons=[compare(ptr, bc)],
@@ -146,7 +146,7 @@ def test_rising_values_are_counted():
 
 
 def test_curves_of_a_resumed_finetuning_share_a_panel():
-    rows = [{"step": i, "loss": 1.0 * i, "samples_per_s": 5.0, "note": "text"} for i in range(4)]
+    rows = [{"step": i, "loss": 1.0 * i, "speed/samples_per_s": 5.0, "note": "text"} for i in range(4)]
     page = render(Report(title="t", curves={"pretrain": rows, "finetune": [{"step": 9, "loss": 2.5}], "none": []}))
     assert Page(page).tags.count("svg") == 2
     assert "last 2.5" in page
@@ -209,3 +209,23 @@ def test_metrics_with_a_damaged_line(tmp_path, line):
 def test_metrics_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_a_run_folder_reports_itself(tmp_path):
+    run = tmp_path / "pretrain"
+    run.mkdir()
+    assert Page(render(from_run(run))).text.startswith("pretrain")
+    (run / "metrics.jsonl").write_text('{"step": 1, "critic/q_data": 2.0}\n{"step": 2, "critic/q_data": 3.0}\n')
+    (run / "config.json").write_text('{"encoder": "resnet34"}')
+    text = Page(render(from_run(run, "My run"))).text
+    assert "My run" in text
+    assert "last 3" in text
+    assert "Q of the actions in the data" in text
+    assert "resnet34" in text
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "not readable JSON"), ("[1]", "holds list")])
+def test_damaged_configurations(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        from_run(tmp_path)
