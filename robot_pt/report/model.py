@@ -69,8 +69,10 @@ class Report:
 
     @property
     def main(self) -> Evaluation | None:
-        """The evaluation that the page is about. Raises UserError when the report names one it does not hold."""
+        """The evaluation that the page is about. Raises UserError when the report names one it does not hold, or two share a name."""
         names = [e.name for e in self.evaluations]
+        if len(set(names)) < len(names):
+            raise UserError(f"the evaluations of a report need different names; these are {names}.")
         named = (*self.controls, *self.clips, *([self.policy] if self.policy else []))
         missing = [n for n in named if n not in names]
         if missing:

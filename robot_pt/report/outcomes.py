@@ -111,13 +111,27 @@ def numbers(report: Report) -> Markup | None:
             "episodes": e.n,
             "rate": f"{100 * e.rate:.1f} %",
             "95 % interval": f"{100 * e.interval.low:.1f} to {100 * e.interval.high:.1f} %",
-            "median steps to success": e.summary()["median_steps_to_success"] or "",
-            "seeds": f"{e.seeds[0]} to {e.seeds[-1]}",
-            "weights": ", ".join(e.policy_versions),
+            "median steps": e.summary()["median_steps_to_success"] or "",
+            "first seed": str(e.seeds[0]),
+            "weights": ", ".join(v[:16] for v in e.policy_versions),
         }
         for e in report.evaluations
     ]
-    compared = [{k: f"{v:.3g}" if isinstance(v, float) else v for k, v in c.to_json().items() if k != "interval"} | {"95 % interval": f"{c.interval.low:.3f} to {c.interval.high:.3f}"} for c in report.comparisons]  # fmt: skip
+    compared = [
+        {
+            "a": c.a,
+            "b": c.b,
+            "both": c.counts.both,
+            "only a": c.counts.only_a,
+            "only b": c.counts.only_b,
+            "neither": c.counts.neither,
+            "a - b": f"{100 * c.difference:+.1f} points",
+            "95 % interval": f"{100 * c.interval.low:+.1f} to {100 * c.interval.high:+.1f}",
+            "p": f"{c.p_value:.3g}",
+            "P(a better)": f"{c.probability_of_improvement:.3f}",
+        }
+        for c in report.comparisons
+    ]
     return join([
         table(rows),
         tag("h3", "Paired comparisons") + table(compared) if compared else None,

@@ -181,6 +181,11 @@ def test_names_that_are_not_evaluated(change):
         render(Report(title="t", evaluations=[evaluation("a", [True])], **change))
 
 
+def test_evaluations_of_one_name():
+    with pytest.raises(UserError, match="need different names"):
+        render(Report(title="t", evaluations=[evaluation("a", [True]), evaluation("a", [False])]))
+
+
 def test_clips_are_the_first_by_seed(tmp_path):
     e = evaluation("a", [True, False, True, True])
     for seed in (3, 1, 2):
