@@ -19,6 +19,8 @@ from robot_pt.results import Evaluation
 SERIES_COLOURS = 6
 POINTS = 240
 """Curves are averaged to at most this many points, about one per pixel."""
+STRIP = 200
+"""Episodes shown as cells."""
 _SMALL, _WIDE = (360.0, 220.0), (620.0, 280.0)  # width, height in SVG units, about CSS pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 10.0, 8.0, 36.0
 
@@ -112,8 +114,9 @@ def rate_bars(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Markup
 
 
 def outcome_strips(evaluations: Sequence[Evaluation]) -> Markup:
-    """A cell per episode, one row per policy, the same start in the same column."""
-    seeds = sorted({s for e in evaluations for s in e.seeds})
+    """A cell per episode, one row per policy, the same start in the same column; the first `STRIP` of long evaluations."""
+    all_seeds = sorted({s for e in evaluations for s in e.seeds})
+    seeds = all_seeds[:STRIP]
     rows = []
     for e in evaluations:
         by_seed = {r.seed: r for r in e.results}
@@ -125,6 +128,8 @@ def outcome_strips(evaluations: Sequence[Evaluation]) -> Markup:
             cells.append(tag("i", class_=f"cell {kind}", title=f"{e.name}, seed {seed}: {said}"))
         rows.append(tag("div", tag("span", e.name, class_="who"), tag("span", *cells, class_="cells"), class_="strip"))
     words = [tag("span", tag("i", class_=f"cell {k}"), w) for k, w in (("success", "success"), ("failure", "failure"))]
+    if len(seeds) < len(all_seeds):
+        words.append(tag("span", f"the first {len(seeds)} of {len(all_seeds)} episodes"))
     return join([tag("div", *rows, class_="strips"), tag("div", *words, class_="legend")])
 
 

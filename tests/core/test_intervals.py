@@ -115,6 +115,15 @@ def test_uncorrelated_outcomes_reduce_to_newcombes_unpaired_interval():
     assert (low, high) == pytest.approx((-reach, reach), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("c", "interval"),
+    [((36, 12, 2, 0), (0.0569, 0.3404)), ((0, 12, 2, 36), (0.0569, 0.3404)), ((53, 0, 0, 1), (-0.0729, 0.0729))],
+)
+def test_published_examples_of_method_10(c, interval):
+    """Newcombe (1998), Statistics in Medicine 17, 2635-2650: the worked examples, n = 50 and 54."""
+    assert paired_difference(PairedCounts(*c)) == pytest.approx(interval, abs=6e-5)
+
+
 def test_agreement_between_the_policies_narrows_the_interval():
     apart = paired_difference(PairedCounts(both=10, only_a=10, only_b=10, neither=10))
     agreeing = paired_difference(PairedCounts(both=18, only_a=2, only_b=2, neither=18))

@@ -162,6 +162,12 @@ def test_strips_align_seeds_and_mark_what_was_not_run():
     assert kinds == [["cell success", "cell failure"], ["cell none", "cell success"]]
 
 
+def test_long_evaluations_show_their_first_episodes():
+    strips = str(outcome_strips([evaluation([True] * 1000)]))
+    assert strips.count("cell success") == 200 + 1  # and one in the legend
+    assert "the first 200 of 1000 episodes" in strips
+
+
 def test_time_shares_add_up():
     widths = re.findall(r"width:([\d.]+)%", str(share_bar([("a", 10.0), ("b", 30.0)])))
     assert widths == ["25.00", "75.00"]
