@@ -7,7 +7,7 @@ Statistics in Medicine 17 (1998) 2635-2650, method 10, for the difference of two
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb, sqrt
+from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -63,8 +63,7 @@ def count_pairs(a: Sequence[bool], b: Sequence[bool]) -> PairedCounts:
 def mcnemar(counts: PairedCounts) -> float:
     """Exact two-sided p-value of "a and b succeed equally often": a fair coin over the episodes on which they differ."""
     differ = counts.only_a + counts.only_b
-    tail = sum(comb(differ, k) for k in range(min(counts.only_a, counts.only_b) + 1))
-    return min(1.0, 2 * tail / (1 << differ))
+    return min(1.0, 2 * _fair_tail(differ, min(counts.only_a, counts.only_b)))
 
 
 def probability_of_improvement(counts: PairedCounts) -> float:
@@ -74,7 +73,7 @@ def probability_of_improvement(counts: PairedCounts) -> float:
     two never differ.
     """
     trials = counts.only_a + counts.only_b + 1
-    return sum(comb(trials, k) for k in range(counts.only_a + 1)) / (1 << trials)
+    return _fair_tail(trials, counts.only_a)
 
 
 def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interval:
@@ -92,6 +91,15 @@ def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interva
     low = difference - reach(rate_a - a.low, b.high - rate_b)
     high = difference + reach(rate_b - b.low, a.high - rate_a)
     return Interval(max(-1.0, low), min(1.0, high))
+
+
+def _fair_tail(n: int, most: int) -> float:
+    """Probability of at most `most` heads in `n` tosses of a fair coin, in exact integers."""
+    ways = total = 1
+    for k in range(most):
+        ways = ways * (n - k) // (k + 1)
+        total += ways
+    return total / (1 << n)
 
 
 def _correlation(counts: PairedCounts) -> float:
