@@ -6,7 +6,9 @@ OpenGL has been chosen.
 
 from robot_pt_sim.collection import CollectReport, collect
 from robot_pt_sim.rendering import choose_backend
+from robot_pt_sim.rollouts import rollouts
 from robot_pt_sim.simulators import make
+from robot_pt_sim.styles import expert
 from robot_pt_sim.tasks import task_names
 
-__all__ = ["CollectReport", "choose_backend", "collect", "make", "task_names"]
+__all__ = ["CollectReport", "choose_backend", "collect", "expert", "make", "rollouts", "task_names"]

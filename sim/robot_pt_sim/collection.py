@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ Progress = Callable[[int, int], None]
 """Called with (episodes done, episodes in all)."""
 
 
+@runtime_checkable
 class EpisodeStore(Protocol):
     """Anything episodes can be appended to, e.g. robot_pt.store.DemoStore."""
 
@@ -73,15 +75,16 @@ def collect(
     setup = CollectSetup(task, mixture(noise), strength, camera_roles(camera), image_size, variant)
     check_variant(task, variant)
     panda_spec(setup.cameras, image_size)
-    hand_over = out.append if hasattr(out, "append") else out
+    hand_over = out.append if isinstance(out, EpisodeStore) else out
     report, start = CollectReport(), time.monotonic()
     jobs = range(seed, seed + episodes)
-    for episode in run_jobs(setup, jobs, default_workers() if workers is None else workers):
-        hand_over(episode)
-        _count(report, episode)
-        report.seconds = time.monotonic() - start
-        if progress is not None:
-            progress(report.episodes, episodes)
+    with closing(run_jobs(setup, jobs, default_workers() if workers is None else workers)) as recorded:
+        for episode in recorded:
+            hand_over(episode)
+            _count(report, episode)
+            report.seconds = time.monotonic() - start
+            if progress is not None:
+                progress(report.episodes, episodes)
     return report
 
 

@@ -20,6 +20,25 @@ from robot_pt_sim.tasks import TABLE_TOP, Task
 OPEN, CLOSED = 1.0, 0.0
 
 
+class Grip(NamedTuple):
+    """How one object is taken."""
+
+    height: float
+    """Tool over the object's centre [m]."""
+    carry: float
+    """Tool over the bins' floor while carrying [m]: the walls are 10 cm high."""
+    nearer: tuple[float, float] = (0.0, 0.0)
+    """Released this far in x and y from the centre of its bin [m]: the can's is at the end of the arm's reach."""
+
+
+GRIPS: Mapping[str, Grip] = {
+    "pick-place-milk": Grip(0.055, 0.27),
+    "pick-place-cereal": Grip(0.04, 0.26),
+    "pick-place-bread": Grip(0.0, 0.18),
+    "pick-place-can": Grip(0.01, 0.20, (-0.05, -0.06)),
+}
+
+
 class Goal(NamedTuple):
     """Where the tool should be: position (3,) [m], yaw [rad], gripper opening."""
 
@@ -50,7 +69,8 @@ class ScriptedExpert:
     """Walks through phases. `speed` is the share of the step limit it uses for translation, 0 < speed <= 1."""
 
     def __init__(self, phases: Sequence[Phase], *, max_step_m: float, speed: float = 0.8):
-        assert phases and 0 < speed <= 1, (len(phases), speed)
+        assert phases, "an expert needs at least one phase"
+        assert 0 < speed <= 1, speed
         self._phases, self._step_m = list(phases), max_step_m * speed
         self._at = self._elapsed = 0
 
@@ -96,7 +116,7 @@ def action_towards(state: SceneState, goal: Goal, longest_m: float) -> Float:
 
 def phases_for(task: Task) -> list[Phase]:
     """Fresh phases for one episode of the task."""
-    return FAMILIES[task.family]()
+    return FAMILIES[task.family](task)
 
 
 def frozen(goal: Callable[[SceneState], Goal]) -> Callable[[SceneState], Goal]:
@@ -111,28 +131,27 @@ def frozen(goal: Callable[[SceneState], Goal]) -> Callable[[SceneState], Goal]:
     return same
 
 
-def lift_phases() -> list[Phase]:
+def lift_phases(task: Task) -> list[Phase]:
     """Above the cube, down, close, up 12 cm."""
-    return [*grasp_phases("cube", above=0.07, depth=0.0, symmetry=None), raise_phase("cube", 0.12)]
+    return [*grasp_phases("cube", above=0.07, height=0.0, symmetry=None), raise_phase("cube", 0.12)]
 
 
-def stack_phases() -> list[Phase]:
+def stack_phases(task: Task) -> list[Phase]:
     """Grasp the small cube, hold it over the other, lower it until they touch, let go, retreat."""
 
     def over(height: float, gripper: float) -> Callable[[SceneState], Goal]:
         def goal(state: SceneState) -> Goal:
             # the held cube may sit off the tool's centre: aim the cube, not the tool
             slip = state.tool.position - state.objects["cube"].position
-            spot = state.objects["base_cube"].position + [0.0, 0.0, 0.045 + height]
-            return Goal(spot + slip, _yaw(state.target), gripper)
+            return Goal(_over(state.objects["base_cube"], 0.045 + height) + slip, _yaw(state.target), gripper)
 
         return goal
 
     def upwards(state: SceneState) -> Goal:
-        return Goal(state.tool.position + [0.0, 0.0, 0.10], _yaw(state.target), OPEN)
+        return Goal(_over(state.tool, 0.10), _yaw(state.target), OPEN)
 
     return [
-        *grasp_phases("cube", above=0.07, depth=0.0, symmetry=np.pi / 2),
+        *grasp_phases("cube", above=0.07, height=0.0, symmetry=np.pi / 2),
         raise_phase("cube", 0.10),
         Phase(kind="carry", goal=over(0.04, CLOSED), reached_m=0.008, least_steps=2),
         Phase(kind="place", goal=over(0.002, CLOSED), reached_m=0.004, least_steps=2, most_steps=8),
@@ -141,82 +160,90 @@ def stack_phases() -> list[Phase]:
     ]
 
 
-def pick_place_phases() -> list[Phase]:
+def pick_place_phases(task: Task) -> list[Phase]:
     """Grasp the object by its narrow side, carry it over the walls, let go above its quarter of the second bin."""
+    grip = GRIPS[task.name]
 
     def over_bin(gripper: float) -> Callable[[SceneState], Goal]:
         def goal(state: SceneState) -> Goal:
-            spot = state.objects["bin"].position.copy()
-            spot[2] = TABLE_TOP + 0.24
-            return Goal(spot, 0.0, gripper)
+            x, y, _ = state.objects["bin"].position
+            return Goal(np.array([x + grip.nearer[0], y + grip.nearer[1], TABLE_TOP + grip.carry]), 0.0, gripper)
 
         return goal
 
     def down(state: SceneState) -> Goal:
-        return Goal(state.target.position - [0.0, 0.0, 0.07], _yaw(state.target), CLOSED)
+        return Goal(_over(state.target, -0.07), _yaw(state.target), CLOSED)
 
     def up(state: SceneState) -> Goal:
-        return Goal(state.tool.position + [0.0, 0.0, 0.12], _yaw(state.target), OPEN)
+        return Goal(_over(state.tool, 0.12), _yaw(state.target), OPEN)
 
     return [
-        *grasp_phases("object", above=0.12, depth=-0.03, symmetry=np.pi),
-        raise_phase("object", 0.24),
+        *grasp_phases("object", above=grip.height + 0.11, height=grip.height, symmetry=np.pi),
+        raise_phase("object", grip.carry),
         Phase(kind="carry", goal=over_bin(CLOSED), reached_m=0.03),
-        Phase(kind="place", goal=frozen(down), reached_m=0.02),
+        Phase(kind="place", goal=frozen(down), reached_m=0.02, most_steps=5),
         Phase(kind="release", goal=_stay(OPEN), least_steps=2, until=lambda state: state.gripper > 0.6, most_steps=4),
         Phase(kind="release", goal=frozen(up), reached_m=0.03),
     ]
 
 
-def door_phases() -> list[Phase]:
-    """Grasp the lever from above, turn it down about the latch, swing the door open about its hinge."""
+def door_phases(task: Task) -> list[Phase]:
+    """Take the lever from above, turn it down about the latch, swing the door open about its hinge.
+
+    The tool stays 2 cm in front of the lever, or the palm would hit the door; the rear finger does the pulling.
+    """
+
+    def held(state: SceneState, lever: Array, yaw: float, gripper: float) -> Goal:
+        return Goal(lever - 0.02 * state.objects["latch"].rotation[:, 1], yaw, gripper)
 
     def at_lever(height: float, gripper: float) -> Callable[[SceneState], Goal]:
         def goal(state: SceneState) -> Goal:
-            handle = state.objects["handle"].position + [0.0, 0.0, height]
-            return Goal(handle, _door_yaw(state), gripper)
+            return held(state, _over(state.objects["handle"], height), _door_yaw(state), gripper)
 
         return goal
 
-    def turned(state: SceneState) -> Goal:
+    def turned_lever(state: SceneState) -> Array:
         latch = state.objects["latch"]
-        axis = latch.rotation[:, 1]
-        arm = state.objects["handle"].position - latch.position
-        return Goal(latch.position + _about(axis, 0.35) @ arm, _door_yaw(state), CLOSED)
+        further = min(0.35, max(0.0, 1.5 - state.joints["latch"]))
+        arm = _about(latch.rotation[:, 1], further) @ (state.objects["handle"].position - latch.position)
+        return np.asarray(latch.position + arm)
+
+    def turned(state: SceneState) -> Goal:
+        return held(state, turned_lever(state), _door_yaw(state), CLOSED)
 
     def swung(state: SceneState) -> Goal:
         door = state.objects["door"]
         hinge = door.position + door.rotation @ [0.255, 0.0, 0.0]
-        turn = _about(np.array([0.0, 0.0, 1.0]), 0.12)
-        return Goal(hinge + turn @ (state.objects["handle"].position - hinge), _door_yaw(state) + 0.12, CLOSED)
+        arm = _about(np.array([0.0, 0.0, 1.0]), 0.2) @ (turned_lever(state) - hinge)
+        return held(state, hinge + arm, _door_yaw(state) + 0.1, CLOSED)
 
     return [
-        Phase(kind="reach", goal=at_lever(0.10, OPEN), reached_m=0.02),
-        Phase(kind="reach", goal=at_lever(0.0, OPEN), reached_m=0.012),
+        Phase(kind="reach", goal=at_lever(0.10, OPEN), reached_m=0.025),
+        Phase(kind="reach", goal=at_lever(0.0, OPEN), reached_m=0.015, most_steps=8),
         Phase(kind="grasp", goal=at_lever(0.0, CLOSED), least_steps=2, most_steps=3),
-        Phase(kind="lift", goal=turned, until=lambda state: state.joints["latch"] > 1.0, most_steps=15),
-        Phase(kind="pull", goal=swung, until=lambda state: state.joints["hinge"] > 0.38, most_steps=25),
+        Phase(kind="lift", goal=turned, until=lambda state: state.joints["latch"] > 1.3, most_steps=15),
+        Phase(kind="pull", goal=swung, until=lambda state: state.joints["hinge"] > 0.38, most_steps=30),
     ]
 
 
-def grasp_phases(name: str, *, above: float, depth: float, symmetry: float | None) -> list[Phase]:
-    """Over the object, down to its centre less `depth` [m], close.
+def grasp_phases(name: str, *, above: float, height: float, symmetry: float | None) -> list[Phase]:
+    """To `above` [m] over the object's centre, down to `height` over it, close.
 
     `symmetry`: the tool takes the object's yaw up to this period [rad]; None leaves the yaw at 0.
     """
 
-    def at(height: float, gripper: float) -> Callable[[SceneState], Goal]:
+    def at(level: float, gripper: float) -> Callable[[SceneState], Goal]:
         def goal(state: SceneState) -> Goal:
             thing = state.objects[name]
             yaw = 0.0 if symmetry is None else float(wrap_angle(_yaw(thing), symmetry))
-            return Goal(thing.position + [0.0, 0.0, height], yaw, gripper)
+            return Goal(_over(thing, level), yaw, gripper)
 
         return goal
 
     return [
-        Phase(kind="reach", goal=at(above - depth, OPEN), reached_m=0.025),
-        Phase(kind="reach", goal=at(-depth, OPEN), reached_m=0.010, least_steps=2),
-        Phase(kind="grasp", goal=frozen(at(-depth, CLOSED)), least_steps=2, most_steps=4, until=_holding(name)),
+        Phase(kind="reach", goal=at(above, OPEN), reached_m=0.025),
+        Phase(kind="reach", goal=at(height, OPEN), reached_m=0.010, least_steps=2),
+        Phase(kind="grasp", goal=frozen(at(height, CLOSED)), least_steps=2, most_steps=4, until=_holding(name)),
     ]
 
 
@@ -224,7 +251,7 @@ def raise_phase(name: str, height: float) -> Phase:
     """Straight up from where the object is [m]."""
 
     def goal(state: SceneState) -> Goal:
-        return Goal(state.target.position + [0.0, 0.0, height], _yaw(state.target), CLOSED)
+        return Goal(_over(state.target, height), _yaw(state.target), CLOSED)
 
     return Phase(kind="lift", goal=frozen(goal), reached_m=0.02)
 
@@ -235,6 +262,11 @@ def _holding(name: str) -> Callable[[SceneState], bool]:
 
 def _stay(gripper: float) -> Callable[[SceneState], Goal]:
     return frozen(lambda state: Goal(state.target.position, _yaw(state.target), gripper))
+
+
+def _over(pose: Pose, height: float) -> Array:
+    """The point `height` [m] above the pose."""
+    return np.asarray(pose.position + np.array([0.0, 0.0, height]))
 
 
 def _yaw(pose: Pose) -> float:
@@ -253,7 +285,7 @@ def _about(axis: Array, angle: float) -> Array:
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
 
 
-FAMILIES: Mapping[str, Callable[[], list[Phase]]] = {
+FAMILIES: Mapping[str, Callable[[Task], list[Phase]]] = {
     "lift": lift_phases,
     "stack": stack_phases,
     "pick-place": pick_place_phases,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from contextlib import nullcontext, suppress
 from importlib import metadata
 from typing import Any
 
@@ -16,12 +17,14 @@ MUJOCO_BELOW = (3, 10)
 
 
 def import_robosuite(render: bool = True) -> Any:
-    """The robosuite module, its console chatter silenced; with `render`, a headless OpenGL is chosen first.
+    """The robosuite module, its console chatter silenced, after a headless OpenGL was chosen.
 
-    Raises UserError when it is missing or of another version, and MissingExtraError when mujoco is missing.
+    Raises UserError when it is missing or of another version, MissingExtraError when mujoco is missing, and UserError
+    when nothing renders and `render` is asked for.
     """
     check_versions(_installed("mujoco"), _installed("robosuite"))
-    if render:
+    # also without `render`: importing mujoco fixes the choice for the whole process
+    with nullcontext() if render else suppress(UserError):
         choose_backend()
     log = logging.getLogger("robosuite_logs")
     if _only_errors not in log.filters:

@@ -68,7 +68,7 @@ class OperationalSpaceController:
         posture_torque = self._mass[self._mass_block] @ posture
         null = posture_torque - full.T @ np.linalg.solve(mobility, projected @ posture_torque)
         torque = full.T @ wrench + data.qfrc_bias[self._dofs] + null
-        return np.clip(torque, self._range[:, 0], self._range[:, 1])
+        return np.asarray(np.clip(torque, self._range[:, 0], self._range[:, 1]))
 
 
 def rotation_error(desired: Array, current: Array) -> Array:

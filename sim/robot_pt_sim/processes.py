@@ -7,33 +7,28 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from robot_pt.errors import UserError
-
-Job = TypeVar("Job", contravariant=True)
-Result = TypeVar("Result", covariant=True)
 
 MEMORY_PER_WORKER_GB = 1.0
 """Resident memory of one process with a rendering robosuite scene."""
 
 
-class Worker(Protocol[Job, Result]):
+class Worker(Protocol):
     """Lives in one process and does one job after the other."""
 
-    def __call__(self, job: Job) -> Result: ...
+    def __call__(self, job: Any, /) -> Any: ...
 
     def close(self) -> None: ...
 
 
-class Setup(Generic[Job, Result], Protocol):
-    """Builds a worker; it is pickled, the worker is not."""
-
-    def __call__(self) -> Worker[Job, Result]: ...
+Setup = Callable[[], Worker]
+"""Builds a worker; it is pickled, the worker is not."""
 
 
 class _Refused(NamedTuple):
@@ -47,7 +42,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def run_jobs(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+def run_jobs(setup: Setup, jobs: Sequence[Any], workers: int) -> Generator[Any, None, None]:
     """Yield the result of each job in order; `workers` = 1 runs them in this process.
 
     Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. Raises UserError for what a
@@ -61,7 +56,7 @@ def run_jobs(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any], workers
         yield from _run_in_pool(setup, jobs, min(workers, len(jobs)))
 
 
-def _run_here(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any]) -> Iterator[Any]:
+def _run_here(setup: Setup, jobs: Sequence[Any]) -> Iterator[Any]:
     if not jobs:
         return
     worker = setup()
@@ -72,7 +67,7 @@ def _run_here(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any]) -> Ite
         worker.close()
 
 
-def _run_in_pool(setup: Callable[[], Worker[Any, Any]], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+def _run_in_pool(setup: Setup, jobs: Sequence[Any], workers: int) -> Iterator[Any]:
     context = multiprocessing.get_context("spawn")  # OpenGL and torch do not survive a fork
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_enter, initargs=(setup,))
     pending: deque[Future[Any]] = deque()
@@ -113,11 +108,11 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-_setup: Callable[[], Worker[Any, Any]] | None = None
-_worker: Worker[Any, Any] | None = None
+_setup: Setup | None = None
+_worker: Worker | None = None
 
 
-def _enter(setup: Callable[[], Worker[Any, Any]]) -> None:
+def _enter(setup: Setup) -> None:
     global _setup
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _setup = setup

@@ -21,6 +21,7 @@ from robot_pt.schema import Image
 PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6"}
 """Debian and Ubuntu packages that bring each backend without a GPU."""
 
+_PROBED = "ROBOT_PT_GL"
 _RENDER_ONE_FRAME = """
 import mujoco
 model = mujoco.MjModel.from_xml_string(
@@ -47,20 +48,24 @@ class Backend(NamedTuple):
 def choose_backend() -> Backend:
     """Probe EGL, then OSMesa, set MUJOCO_GL to the first that renders a frame and say why.
 
-    A MUJOCO_GL that is already set is kept. Raises UserError with the missing Debian packages if nothing renders.
+    A MUJOCO_GL that is already set is kept, and probed once. Raises UserError with the missing Debian packages if
+    nothing renders, or if mujoco was imported before.
     """
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
+        if given in PACKAGES and os.environ.get(_PROBED) != given and "mujoco" not in sys.modules:
+            _first_that_renders((given,))
+        os.environ[_PROBED] = given
         return Backend(given, f"{given}: set by the environment variable MUJOCO_GL")
+    if sys.platform != "linux":
+        return Backend("", f"MuJoCo's default on {sys.platform}")
     if "mujoco" in sys.modules:
         raise UserError(
             "mujoco was imported before a headless renderer could be chosen; set MUJOCO_GL=egl (or osmesa) in the environment, "
             "or call robot_pt_sim.choose_backend() before importing mujoco or robosuite."
         )
-    if sys.platform != "linux":
-        return Backend("", f"MuJoCo's default on {sys.platform}")
-    backend = _first_that_renders(("egl", "osmesa"))
-    os.environ["MUJOCO_GL"] = backend.name  # child processes inherit it and need not probe
+    backend = _first_that_renders(tuple(PACKAGES))
+    os.environ["MUJOCO_GL"] = os.environ[_PROBED] = backend.name  # child processes inherit both and need not probe
     return backend
 
 
@@ -73,16 +78,15 @@ def _first_that_renders(names: Sequence[str]) -> Backend:
             before = f" ({'; '.join(failures)})" if failures else ""
             return Backend(name, f"{name}: renders with {renderer}{before}")
         failures.append(f"{name} fails: {failure}")
-    packages = " or ".join(PACKAGES[name] for name in names)
+    install = ", or: ".join(f"sudo apt install -y {PACKAGES[name]}" for name in names)
     raise UserError(
-        f"no headless OpenGL renders on this machine ({'; '.join(failures)}); on Debian or Ubuntu run: "
-        f"sudo apt install -y {PACKAGES['egl']} (either {packages} is enough)."
+        f"no headless OpenGL renders on this machine ({'; '.join(failures)}); on Debian or Ubuntu run: {install}."
     )
 
 
 def probe(name: str, timeout_s: float = 60.0) -> tuple[str, str]:
     """Render one frame with MUJOCO_GL=`name` in a process of its own; returns (why it failed or "", renderer name)."""
-    environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+    environment = {**os.environ, "MUJOCO_GL": name}
     command = [sys.executable, "-c", _RENDER_ONE_FRAME]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s)

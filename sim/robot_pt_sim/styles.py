@@ -12,7 +12,7 @@ from robot_pt.schema import Float
 from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
 from robot_pt_sim.rotations import Array
 from robot_pt_sim.scene import SceneState
-from robot_pt_sim.tasks import Task
+from robot_pt_sim.tasks import Task, find_task
 
 STYLES = ("clean", "noisy", "hesitant", "recover", "failed")
 """clean: the script; noisy: correlated noise on every action; hesitant: slow, with pauses; recover: a missed grasp, then
@@ -58,6 +58,17 @@ class Demonstrator:
         self._pause = max(0, self._pause - 1)
         action[:6] += self._noise.next()
         return action
+
+
+def expert(
+    task: str, *, noise: str | Mapping[str, float] = "none", strength: float = 1.0, seed: int = 0
+) -> Demonstrator:
+    """A demonstrator for one episode of `task`, called with `PandaSimulator.state()` at every control step.
+
+    Its style is drawn from `noise` (see `mixture`) with `seed`. Raises UserError for an unknown task or noise.
+    """
+    rng = np.random.default_rng([seed, 1])  # apart from the stream that places the objects
+    return Demonstrator(find_task(task), draw_style(mixture(noise), rng), rng, strength=strength)
 
 
 def mixture(noise: str | Mapping[str, float]) -> dict[str, float]:
@@ -154,7 +165,7 @@ def _misplace(phases: list[Phase], rng: Generator) -> list[Phase]:
 def _second_try(phases: list[Phase], rng: Generator) -> list[Phase]:
     """A miss, a short look, then the whole script again."""
     missed = [phase for phase in _beside(phases, rng) if phase.kind != "lift"]
-    up = frozen(lambda state: Goal(state.target.position + [0.0, 0.0, 0.05], 0.0, OPEN))
+    up = frozen(lambda state: Goal(state.target.position + np.array([0.0, 0.0, 0.05]), 0.0, OPEN))
     return [*missed, Phase(kind="reach", goal=up, reached_m=0.02), *phases]
 
 

@@ -1,0 +1,150 @@
+"""Policies acting in simulators, in parallel processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from robot_pt.errors import UserError
+from robot_pt.evaluate import ActingPolicy, PolicyFactory
+from robot_pt.results import EpisodeResult
+from robot_pt.schema import Episode, Float, Observation
+from robot_pt_sim.collection import EpisodeStore, Progress, describe
+from robot_pt_sim.panda import PandaSimulator, panda_spec
+from robot_pt_sim.processes import default_workers, run_jobs
+from robot_pt_sim.recording import EpisodeRecorder
+from robot_pt_sim.simulators import build, camera_roles, check_variant
+
+
+def rollouts(
+    policy: PolicyFactory,
+    task: str,
+    seeds: Sequence[int],
+    *,
+    workers: int | None = None,
+    camera: str | Sequence[str] = "primary",
+    image_size: tuple[int, int] = (64, 64),
+    keep_frames: bool = False,
+    out: Callable[[Episode], object] | EpisodeStore | None = None,
+    play: int | None = None,
+    history: int = 16,
+    progress: Progress | None = None,
+    **variant: Any,
+) -> Iterator[EpisodeResult]:
+    """Yield one result per seed, in the order of `seeds`, as the episodes end.
+
+    `policy`: picklable, called once in every process. Of each chunk it returns, `play` actions are played (None = all);
+    it sees the last `history` observations. `keep_frames`: results carry every frame of the first camera.
+    `out` is handed every episode (operator "policy"). `variant`: fields of the task to change, as in `collect`.
+    Raises UserError for an unknown task, camera or variant, and for an action that is not finite.
+    """
+    for name, value in (("play", play), ("history", history)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}; give at least 1.")
+    roles = camera_roles(camera)
+    panda_spec(roles, image_size)
+    check_variant(task, variant)
+    setup = RolloutSetup(policy, task, roles, image_size, keep_frames, out is not None, play, history, variant)
+    count = default_workers() if workers is None else workers
+    return _results(setup, list(seeds), count, out, progress)
+
+
+def _results(
+    setup: RolloutSetup,
+    seeds: list[int],
+    workers: int,
+    out: Callable[[Episode], object] | EpisodeStore | None,
+    progress: Progress | None,
+) -> Iterator[EpisodeResult]:
+    with closing(run_jobs(setup, seeds, workers)) as played:
+        for done, (result, episode) in enumerate(played, start=1):
+            if out is not None:
+                (out.append if isinstance(out, EpisodeStore) else out)(episode)
+            if progress is not None:
+                progress(done, len(seeds))
+            yield result
+
+
+@dataclass(frozen=True)
+class RolloutSetup:
+    """Builds the worker of one process."""
+
+    policy: PolicyFactory
+    task: str
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    keep_frames: bool
+    keep_episode: bool
+    play: int | None
+    history: int
+    variant: Mapping[str, Any]
+
+    def __call__(self) -> RolloutWorker:
+        make = partial(build, cameras=self.cameras, image_size=self.image_size, variant=self.variant)
+        return RolloutWorker(make(self.task), self.policy(), self)
+
+
+class RolloutWorker:
+    """Plays one episode per seed."""
+
+    def __init__(self, simulator: PandaSimulator, policy: ActingPolicy, setup: RolloutSetup):
+        self._simulator, self._policy, self._setup = simulator, policy, setup
+
+    def __call__(self, seed: int) -> tuple[EpisodeResult, Episode | None]:
+        simulator, setup = self._simulator, self._setup
+        version = str(self._policy.version)
+        recorder = EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction)
+        play_episode(simulator, self._policy, seed, recorder, play=setup.play, history=setup.history)
+        episode = recorder.episode(operator="policy", metadata=describe(simulator), policy_version=version)
+        frames = episode.images[setup.cameras[0]]
+        result = EpisodeResult(
+            seed=seed,
+            success=bool(episode.success),
+            steps=len(episode),
+            total_reward=float(episode.rewards.sum()),
+            initial_conditions=simulator.initial_conditions(),
+            policy_version=version,
+            frames=frames if setup.keep_frames and isinstance(frames, np.ndarray) else None,
+        )
+        return result, episode if setup.keep_episode else None
+
+    def close(self) -> None:
+        self._simulator.close()
+
+
+def play_episode(
+    simulator: PandaSimulator,
+    policy: ActingPolicy,
+    seed: int,
+    recorder: EpisodeRecorder,
+    *,
+    play: int | None = None,
+    history: int = 16,
+) -> None:
+    """Reset both and step until the episode ends, recording every step."""
+    policy.reset(simulator.task)
+    observation = simulator.reset(seed)
+    seen: deque[Observation] = deque([observation], maxlen=history)
+    while True:
+        for action in _chunk(policy, seen, play):
+            result = simulator.step(action)
+            recorder.add(observation, action, result)
+            observation = result.observation
+            seen.append(observation)
+            if result.terminated or result.truncated:
+                return
+
+
+def _chunk(policy: ActingPolicy, seen: Sequence[Observation], play: int | None) -> Float:
+    chunk = np.asarray(policy.act(list(seen)), np.float32)
+    if chunk.ndim != 2 or len(chunk) == 0:
+        raise UserError(
+            f"policy {policy.version!r} returned an action chunk of shape {chunk.shape}; it must be (steps, action numbers)."
+        )
+    return chunk[:play]

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix
+from robot_pt_sim.targets import Limits, TargetIntegrator
+
+from robot_pt.errors import UserError
+
+LIMITS = Limits(low=(0.3, -0.2, 0.0, -0.5, -0.5, -1.5), high=(0.7, 0.2, 0.4, 0.5, 0.5, 1.5))
+START = np.array([0.5, 0.0, 0.2])
+
+
+def integrator():
+    made = TargetIntegrator(LIMITS)
+    made.reset(START, np.eye(3))
+    return made
+
+
+def act(*deltas, gripper=1.0):
+    return np.array([*deltas, *[0.0] * (6 - len(deltas)), gripper], np.float32)
+
+
+def test_deltas_add_to_the_commanded_target():
+    target = integrator()
+    for _ in range(3):
+        sent = target.apply(act(0.01, -0.02, 0.005))
+        np.testing.assert_allclose(sent, act(0.01, -0.02, 0.005), atol=1e-7)
+    np.testing.assert_allclose(target.position, START + [0.03, -0.06, 0.015], atol=1e-7)
+
+
+def test_small_turns_are_sent_as_they_were_asked():
+    target = integrator()
+    asked = act(0, 0, 0, 0.05, -0.04, 0.1)
+    np.testing.assert_allclose(target.apply(asked), asked, atol=1e-6)
+    np.testing.assert_allclose(target.rotation, rpy_to_matrix([0.05, -0.04, 0.1]), atol=1e-7)
+
+
+def test_turns_compose_about_the_axes_of_the_base():
+    target = integrator()
+    target.apply(act(0, 0, 0, 0, 0, 0.2))
+    target.apply(act(0, 0, 0, 0.2))
+    np.testing.assert_allclose(target.rotation, rpy_to_matrix([0.2, 0, 0]) @ rpy_to_matrix([0, 0, 0.2]), atol=1e-6)
+
+
+def test_a_long_step_keeps_its_direction():
+    sent = integrator().apply(act(0.3, 0.4, 0.0))
+    np.testing.assert_allclose(sent[:3], [0.03, 0.04, 0.0], atol=1e-7)
+    assert np.linalg.norm(integrator().apply(act(0, 0, 0, 0, 0, 2.0))[3:6]) == pytest.approx(LIMITS.max_step_rad)
+
+
+def test_the_workspace_wall_stops_the_target_and_the_sent_action_says_so():
+    target = integrator()
+    sent = [target.apply(act(0.05, 0.0, 0.0)) for _ in range(6)]
+    assert target.position[0] == pytest.approx(0.7)
+    np.testing.assert_allclose(np.sum(sent, axis=0)[0], 0.2, atol=1e-6)
+    assert sent[-1][0] == 0
+
+
+@given(st.lists(arrays(np.float32, 7, elements=st.floats(-3, 3, width=32)), min_size=1, max_size=12))
+def test_sent_actions_describe_the_path_and_never_leave_the_limits(actions):
+    target = integrator()
+    position, rotation = START.copy(), np.eye(3)
+    for action in actions:
+        sent = target.apply(action).astype(np.float64)
+        assert np.linalg.norm(sent[:3]) <= LIMITS.max_step_m + 1e-6
+        assert 0 <= sent[6] <= 1
+        position, rotation = position + sent[:3], rpy_to_matrix(sent[3:6]) @ rotation
+        pose = np.concatenate([target.position, matrix_to_rpy(target.rotation)])
+        assert (pose >= np.array(LIMITS.low) - 1e-9).all()
+        assert (pose <= np.array(LIMITS.high) + 1e-9).all()
+    np.testing.assert_allclose(position, target.position, atol=1e-5)
+    np.testing.assert_allclose(rotation, target.rotation, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (act(np.nan), "NaN or Inf in 'dx'"),
+        (act(gripper=np.inf), "'gripper'"),
+        (np.zeros(6), "shape (6,)"),
+        (np.zeros((1, 7)), "shape (1, 7)"),
+    ],
+)
+def test_a_bad_action_moves_nothing(action, words):
+    target = integrator()
+    with pytest.raises(UserError) as raised:
+        target.apply(action)
+    assert words in str(raised.value)
+    np.testing.assert_array_equal(target.position, START)
+    assert target.gripper == 1.0
