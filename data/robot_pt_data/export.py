@@ -102,7 +102,8 @@ def export(
 def _episodes(source: EpisodeSource, split: str | None, progress: Progress | None) -> Iterator[ExportEpisode]:
     """One episode at a time, so that memory holds no more."""
     table = source.episodes
-    for row in range(len(table)):
+    order = sorted(range(len(table)), key=lambda row: table.split[row])  # stable; LeRobot's splits are ranges
+    for done, row in enumerate(order, 1):
         rows = np.arange(table.start[row], table.start[row] + table.length[row])
         below, first = leaf(source, int(rows[0]))
         frames = {camera: _frames(source, rows, below, first, camera) for camera in source.spec.cameras}
@@ -124,7 +125,7 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
             recorded=recorded(first) if recorded else {"file_path": f"{table.dataset[row]}/{table.split[row]}/{row}"},
         )
         if progress is not None:
-            progress(row + 1, len(table))
+            progress(done, len(table))
 
 
 def _frames(source: EpisodeSource, rows: Any, below: EpisodeSource, first: int, camera: str) -> list[bytes]:
