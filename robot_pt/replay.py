@@ -98,13 +98,13 @@ class Replay:
     def batch(self, number: int) -> Batch:
         """This process's part of global batch `number`, decoded now in the calling thread."""
         which, item = self.draw(number)
-        which, item = which[self._slots], item[self._slots]
-        key = number * self.batch_size + self._slots
+        return self.gather(which[self._slots], item[self._slots], number * self.batch_size + self._slots)
+
+    def gather(self, which: Int, item: Int, key: Int) -> Batch:
+        """The batch of these (source, item of its `parts[source].transitions`), with these sample keys, each (B,)."""
         images, following = self._frames(which, item)
         columns = self._columns(which, item)
-        return Batch(
-            images=images, next_images=following, sample_key=key.astype(np.int64), source=which, **columns
-        )  # fmt: skip
+        return Batch(images=images, next_images=following, sample_key=key.astype(np.int64), source=which, **columns)
 
     def draw(self, number: int) -> tuple[Int, Int]:
         """(source, item of that source's transitions) of every sample of global batch `number`, each (batch_size,)."""
@@ -239,6 +239,24 @@ def to_device(batch: Batch, device: torch.device | str) -> Batch:
         return torch.from_numpy(value).to(device)
 
     return Batch(*(move(value) for value in batch))
+
+
+def episode_batches(
+    source: EpisodeSource, *, cameras: Sequence[str], image_size: tuple[int, int], reward: RewardLabel, gamma: float,
+    task_table: TaskTable, language_dim: int = 0,
+) -> Iterator[Batch]:  # fmt: skip
+    """Each episode of `source` as one batch of all its steps in order, without next frames: what Q curves are drawn from.
+
+    Last steps are included whether or not the episode ended; raises as `Replay` does.
+    """
+    replay = Replay(
+        [source], [1.0], cameras=cameras, image_size=image_size, batch_size=1, reward=reward, gamma=gamma, task_table=task_table,
+        seed=0, next_frames=False, bootstrap=False, language_dim=language_dim,
+    )  # fmt: skip
+    episode = replay.parts[0].transitions.episode
+    for e in np.unique(episode):
+        item = np.flatnonzero(episode == e)
+        yield replay.gather(np.zeros(len(item), np.int64), item, item)
 
 
 def take(batches: Iterable[Batch], count: int) -> list[Batch]:

@@ -9,7 +9,7 @@ import torch
 from robot_pt.buffers import BufferPool
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.language import sentence_features
-from robot_pt.replay import Replay, take, to_device
+from robot_pt.replay import Replay, episode_batches, take, to_device
 from robot_pt.rewards import RewardLabel
 from robot_pt.schema import FAILURE, SUCCESS, Batch
 from robot_pt.tasks import TaskTable
@@ -230,3 +230,25 @@ def test_sources_that_do_not_fit_are_refused(memory_source):
     with pytest.raises(UserError, match="threads"):
         replay([good], threads=0)
     assert len(replay([good, memory_source([1])], [1.0, 0.0]).parts) == 2
+
+
+def test_episodes_come_whole_and_in_order(memory_source):
+    source = memory_source([6, 4, 5], success=[SUCCESS, FAILURE, SUCCESS], tasks=["lift", "stack", "lift"])
+    source.episodes = source.episodes.select([2, 1])
+    episodes = list(
+        episode_batches(
+            source,
+            cameras=["primary"],
+            image_size=(4, 4),
+            reward=RewardLabel(),
+            gamma=0.9,
+            task_table=TABLE,
+            language_dim=8,
+        )
+    )
+    rows = [b.images["primary"][:, 0, 0, 0].tolist() for b in episodes]
+    assert rows == [[10, 11, 12, 13, 14], [6, 7, 8, 9]]
+    assert [set(b.task.tolist()) for b in episodes] == [{0}, {1}]
+    np.testing.assert_array_equal(episodes[0].reward, [-1, -1, 10, 10, 10])
+    np.testing.assert_allclose(episodes[1].return_to_go, -10, rtol=1e-5)
+    assert episodes[0].language.shape == (5, 8)
