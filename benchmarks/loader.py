@@ -148,7 +148,7 @@ def loader(folder: Path, threads: int) -> Callable[[float], float]:
     source = robot_pt_data.open(folder)
     rows = _rows(source)
     pool = ThreadPoolExecutor(threads)
-    source._threads = 1  # each worker decodes its own batch, as replay does
+    source.threads = 1  # each worker decodes its own batch, as replay does
 
     def work(job: tuple[float, int]) -> int:
         seconds, seed = job

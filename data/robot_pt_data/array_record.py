@@ -56,8 +56,7 @@ def _open(path: Path) -> Any:
         from array_record.python import array_record_module
     except ImportError:
         raise MissingExtraError("array-record", "rlds", "Reading ArrayRecord shards") from None
-    try:
-        return array_record_module.ArrayRecordReader(str(path))
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise DataError(f"{path.name} is not a sound ArrayRecord shard ({reason})") from None
+    reader = array_record_module.ArrayRecordReader(str(path))
+    if not reader.ok():
+        raise DataError(f"{path.name} is not a sound ArrayRecord shard ({path.stat().st_size} bytes)")
+    return reader

@@ -31,7 +31,8 @@ class RldsSource:
         self, index: StepIndex, shards: Shards, action_source: ActionSource = "commanded", threads: int | None = None
     ):
         mapping = load_mapping(index.info["mapping"])
-        self._index, self._shards, self._threads = index, shards, threads
+        self._index, self._shards = index, shards
+        self.threads = threads
         dummy = _absent(index)
         self._camera_row = {role: i for i, role in enumerate(index.cameras) if not dummy[i]}
         self.warnings: list[str] = _warnings(index, mapping)
@@ -66,7 +67,7 @@ class RldsSource:
         steps = np.asarray(steps, np.int64)
         buffers = self._fetch(steps, camera)
         try:
-            return decode(buffers, size or self.spec.cameras[camera], threads=self._threads)
+            return decode(buffers, size or self.spec.cameras[camera], threads=self.threads)
         except DataError as error:
             raise self._located(error, steps, buffers, camera) from None
 

@@ -1,0 +1,165 @@
+"""A mapping of ten lines opens a data set nobody knows; one that does not fit says which line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import robot_pt_data
+from robot_pt_data.mapping import Mapping, Selector, load_mapping
+from robot_pt_data.oxe import BRIDGE_DATASET
+
+from robot_pt.errors import DataError
+
+README = Path(__file__).parents[2] / "data" / "README.md"
+
+
+@pytest.fixture
+def unknown(write_rlds: Callable[..., Path], tmp_path: Path) -> Path:
+    """Bridge columns under a name that no entry has."""
+    folder = tmp_path / "my_robot" / "1.0.0"
+    shutil.copytree(write_rlds("bridge_dataset", as_name="my_robot"), folder)
+    return folder
+
+
+TEN_LINES = """
+embodiment = "ur5e"
+control_hz = 10
+cameras = { primary = "observation/image_0", wrist = "observation/image_3" }
+translation = "action[0:3]"
+rotation = "action[3:6]"
+gripper = "action[6]"
+gripper_kind = "closed"
+position = "observation/state[0:3]"
+orientation = "observation/state[3:6]"
+action_unit = "metric"
+"""
+
+
+def test_ten_lines_open_an_unknown_data_set(unknown: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no entry knows the columns of the data set 'my_robot'.*--mapping"):
+        robot_pt_data.open(unknown)
+    (tmp_path / "mine.toml").write_text(TEN_LINES)
+    source = robot_pt_data.open(unknown, mapping=tmp_path / "mine.toml")
+    known = robot_pt_data.open(unknown, mapping=BRIDGE_DATASET)
+    assert source.spec.embodiment == "ur5e"
+    assert set(source.spec.cameras) == {"primary", "wrist"}
+    np.testing.assert_array_equal(source.actions[:, :6], known.actions[:, :6])
+    np.testing.assert_allclose(source.actions[:, 6], 1 - known.actions[:, 6], atol=1e-6)
+    np.testing.assert_array_equal(source.images(np.arange(5), "wrist"), known.images(np.arange(5), "wrist"))
+
+
+def test_a_mapping_beside_the_data_needs_no_flag(unknown: Path) -> None:
+    (unknown / "robot_pt_mapping.toml").write_text(TEN_LINES)
+    assert robot_pt_data.open(unknown).spec.embodiment == "ur5e"
+    (unknown / "robot_pt_mapping.toml").unlink()
+    (unknown / "robot_pt_mapping.json").write_text(json.dumps(BRIDGE_DATASET.to_json()))
+    assert robot_pt_data.open(unknown).spec.embodiment == "widowx250s"
+
+
+def test_changing_a_line_makes_another_index(unknown: Path) -> None:
+    base = {"embodiment": "a", "control_hz": 5.0, "cameras": {"primary": "observation/image_0"}, "gripper": "action[6]"}
+    first = robot_pt_data.open(unknown, mapping=base)
+    second = robot_pt_data.open(unknown, mapping={**base, "gripper_kind": "closed"})
+    np.testing.assert_allclose(first.actions[:, 6], 1 - second.actions[:, 6], atol=1e-6)
+
+
+def test_the_example_of_the_readme_is_a_mapping() -> None:
+    text = README.read_text().split("```toml")[1].split("```")[0]
+    import tomllib
+
+    mapping = load_mapping(tomllib.loads(text))
+    assert mapping.action_unit == "metric"
+    assert 8 <= len([line for line in text.splitlines() if line.strip()]) <= 12
+
+
+def test_round_trip_through_json(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(BRIDGE_DATASET.to_json()))
+    again = load_mapping(tmp_path / "m.json")
+    assert again == BRIDGE_DATASET
+    assert again.digest == BRIDGE_DATASET.digest
+    assert load_mapping(BRIDGE_DATASET) is BRIDGE_DATASET
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("action", Selector("steps/action", 0, None)),
+        ("action[6]", Selector("steps/action", 6, 7)),
+        ("observation/state[0:3]", Selector("steps/observation/state", 0, 3)),
+        ("/success", Selector("success", 0, None)),
+    ],
+)
+def test_selectors(text: str, expected: Selector) -> None:
+    assert Selector.parse(text) == expected
+
+
+GOOD: dict[str, Any] = {"embodiment": "x", "control_hz": 5.0, "cameras": {"primary": "image"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"colour": "red"}, "this one gives .*'colour'"),
+        ({"gripper_kind": "sticky"}, "gripper_kind = 'sticky' .* give one of"),
+        ({"action_unit": "inches"}, "action_unit = 'inches'"),
+        ({"translation": 3}, "translation = 3 in the mapping; give a str"),
+        ({"control_hz": 0}, "control_hz = 0 .* above 0"),
+        ({"control_hz": "fast"}, "control_hz = 'fast'"),
+        ({"cameras": {}}, r"roles \[\]"),
+        ({"cameras": {"left": "image"}}, r"roles \['left'\]"),
+        ({"cameras": "image"}, "table of role"),
+        ({"translation": "action[3:"}, "is not a column"),
+        ({"translation": "action[3:3]"}, "selects nothing"),
+        ({"position": "p", "state": "s"}, "position or state, not both"),
+    ],
+)
+def test_each_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        load_mapping({**GOOD, **changes})
+
+
+def test_missing_fields_and_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"required: \['cameras', 'control_hz', 'embodiment'\]"):
+        load_mapping({"embodiment": "x"})
+    with pytest.raises(DataError, match="cannot be read"):
+        load_mapping(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("= nothing")
+    with pytest.raises(DataError, match=r"is not valid .toml"):
+        load_mapping(tmp_path / "bad.toml")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(DataError, match="not a list"):
+        load_mapping(tmp_path / "list.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"cameras": {"primary": "observation/image_9"}},
+            "camera primary = 'observation/image_9' is no image column.*image_0",
+        ),
+        ({"cameras": {"primary": "action"}}, "is no image column"),
+        ({"translation": "velocity[0:3]"}, "asks for 'velocity\\[0:3\\]'.*mend the mapping"),
+        ({"translation": "observation/image_1[0:3]"}, "holds images, not numbers"),
+        ({"optional_cameras": ("primary",), "cameras": {"primary": "nothing"}}, "none of the cameras"),
+    ],
+)
+def test_columns_that_the_data_does_not_have(unknown: Path, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        robot_pt_data.open(unknown, mapping={**GOOD, "cameras": {"primary": "observation/image_0"}, **changes})
+
+
+def test_state_columns_are_kept_under_plain_names(unknown: Path) -> None:
+    mapping = Mapping(
+        embodiment="x", control_hz=5, cameras={"primary": "observation/image_0"}, state="observation/state[0:2]"
+    )
+    source = robot_pt_data.open(unknown, mapping=mapping)
+    assert source.spec.proprio_names == ("state_0", "state_1")
+    assert source.proprio.shape == (10, 2)
+    assert source.spec.action_unit == "unknown"
