@@ -7,7 +7,6 @@ robosuite evaluates its controller and all observables in Python at each of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -169,6 +168,7 @@ class PandaSimulator:
 
     def controller_config(self) -> dict[str, Any]:
         """JSON values that fix how actions become motion."""
+        limits = self.definition.limits
         return {
             "law": "operational space, absolute target, as robosuite OSC_POSE",
             "stiffness": self._controller.stiffness,
@@ -176,7 +176,8 @@ class PandaSimulator:
             "control_hz": CONTROL_HZ,
             "finger_speed_m_s": FINGER_SPEED,
             "hold_steps": self._hold_steps,
-            "limits": asdict(self.definition.limits),
+            "limits": {"low": list(limits.low), "high": list(limits.high)},
+            "max_step": [limits.max_step_m, limits.max_step_rad],
         }
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def check_variant(task: str, variant: Mapping[str, Any]) -> Task:
         raise UserError(f"{', '.join(unknown)} cannot be changed for {task}; choose from {', '.join(VARIANTS)}.")
     if "placement_m" in variant and found.family in ("pick-place", "door"):
         raise UserError(f"placement_m cannot be changed for {task}: its scene fixes where things stand; leave it out.")
-    for name, most in (("placement_m", 0.12), ("yaw_rad", 3.15), ("horizon", 1000)):
-        if name in variant and not 0 <= float(variant[name]) <= most:
-            raise UserError(f"{name} is {variant[name]}; give a number between 0 and {most}.")
+    for name, least, most in (("placement_m", 0, 0.12), ("yaw_rad", 0, 3.15), ("horizon", 1, 1000)):
+        if name in variant and not least <= float(variant[name]) <= most:
+            raise UserError(f"{name} is {variant[name]}; give a number between {least} and {most}.")
     return replace(found, **variant)

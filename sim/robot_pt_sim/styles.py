@@ -10,7 +10,7 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.schema import Float
 from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
-from robot_pt_sim.rotations import Array
+from robot_pt_sim.rotations import Array, matrix_to_rpy
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.tasks import Task, find_task
 
@@ -109,6 +109,14 @@ def _hold(state: SceneState) -> Float:
     return np.array([0, 0, 0, 0, 0, 0, round(state.gripper)], np.float32)
 
 
+def _never(state: SceneState) -> bool:
+    return False
+
+
+def _stay_open() -> Callable[[SceneState], Goal]:
+    return frozen(lambda state: Goal(state.target.position, float(matrix_to_rpy(state.target.rotation)[2]), OPEN))
+
+
 def _spoil(task: Task, phases: list[Phase], rng: Generator) -> tuple[str, list[Phase]]:
     names = ["beside", "above", "drop", "give_up"] + (["misplace"] if any(p.kind == "place" for p in phases) else [])
     name = names[int(rng.integers(len(names)))]
@@ -130,19 +138,11 @@ def _above(phases: list[Phase], rng: Generator) -> list[Phase]:
 
 
 def _drop(phases: list[Phase], rng: Generator) -> list[Phase]:
-    """Opens the gripper after one to three steps of lifting or carrying, then stops."""
-    at = next(i for i, phase in enumerate(phases) if phase.kind in ("lift", "carry", "pull"))
-    calls = 0
-    patience = int(rng.integers(1, 4)) if phases[at].until is None else 5
-    original = phases[at].goal
-
-    def goal(state: SceneState) -> Goal:
-        nonlocal calls
-        calls += 1
-        wanted = original(state)
-        return wanted if calls <= 2 * patience else wanted._replace(position=state.target.position, gripper=OPEN)
-
-    return [*phases[:at], replace(phases[at], goal=goal, until=None, reached_m=0.0, most_steps=patience + 6)]
+    """Opens the gripper when the lift has begun, then stops."""
+    at = next(i for i, phase in enumerate(phases) if phase.kind == "lift")
+    lifted = int(rng.integers(1, 5)) if any(phase.kind == "carry" for phase in phases) else 1
+    begun = replace(phases[at], until=_never, most_steps=lifted)
+    return [*phases[:at], begun, Phase(kind="release", goal=_stay_open(), until=_never, most_steps=5)]
 
 
 def _give_up(phases: list[Phase], rng: Generator) -> list[Phase]:
@@ -183,7 +183,7 @@ def _shifted(phases: Sequence[Phase], offset: Array, kinds: Sequence[str], also:
 
 
 def _until_lifted(phases: list[Phase]) -> list[Phase]:
-    last = next(i for i, phase in enumerate(phases) if phase.kind in ("lift", "pull"))
+    last = next(i for i, phase in enumerate(phases) if phase.kind == "lift")
     empty = replace(phases[last], until=None, most_steps=8)
     grasp = [replace(p, until=None, most_steps=4, least_steps=3) if p.kind == "grasp" else p for p in phases[:last]]
     assert any(p.kind == "grasp" for p in grasp), "nothing to miss"

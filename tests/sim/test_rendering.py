@@ -94,18 +94,16 @@ def test_the_probe_of_the_chosen_backend_names_its_renderer(backend):
     assert renderer
 
 
-def test_skipping_geoms_out_of_view_changes_no_pixel(pictured):
+def test_skipping_geoms_out_of_view_changes_no_pixel(pictured, monkeypatch):
     pictured.reset(4)
     culling, data = pictured._renderer, pictured._data
     for camera in pictured._cameras.values():
         seen = culling._in_view(data, camera)
         assert 0 < seen.sum() < len(seen)
         frame = culling.render(data, camera)
-        in_view, culling._in_view = culling._in_view, lambda data, camera: np.ones_like(seen)
-        try:
+        with monkeypatch.context() as patch:
+            patch.setattr(culling, "_in_view", lambda data, camera: np.ones(culling._model.ngeom, bool))
             np.testing.assert_array_equal(frame, culling.render(data, camera))
-        finally:
-            culling._in_view = in_view
 
 
 def test_frames_are_upright_and_their_own(pictured):

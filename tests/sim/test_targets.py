@@ -27,7 +27,7 @@ def test_deltas_add_to_the_commanded_target():
     for _ in range(3):
         sent = target.apply(act(0.01, -0.02, 0.005))
         np.testing.assert_allclose(sent, act(0.01, -0.02, 0.005), atol=1e-7)
-    np.testing.assert_allclose(target.position, START + [0.03, -0.06, 0.015], atol=1e-7)
+    np.testing.assert_allclose(target.position, START + np.array([0.03, -0.06, 0.015]), atol=1e-7)
 
 
 def test_small_turns_are_sent_as_they_were_asked():
