@@ -32,7 +32,8 @@ def open(
     """An EpisodeSource over an RLDS data set, a demo store or a decoded cache.
 
     Args:
-        path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a demo store, a decoded cache.
+        path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a URL of one (any fsspec scheme),
+            a demo store, a decoded cache.
         mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry.
         action_source: "commanded" (default) or "achieved"; only RLDS data sets offer the choice.
         skip_corrupt: leave damaged records out instead of refusing the split.
@@ -43,7 +44,7 @@ def open(
     from robot_pt_data import opening
 
     source = opening.open_source(
-        Path(path),
+        path,
         split,
         mapping=mapping,
         action_source=action_source,
@@ -67,9 +68,7 @@ def index(
     """Build the index of every split of an RLDS data set anew; `beside` keeps it in the data set's own folder."""
     from robot_pt_data import opening
 
-    return opening.build_indexes(
-        Path(path), mapping=mapping, skip_corrupt=skip_corrupt, progress=progress, beside=beside
-    )
+    return opening.build_indexes(path, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress, beside=beside)
 
 
 def inspect(
@@ -82,7 +81,7 @@ def inspect(
     """A JSON-able summary: splits, cameras, columns and their ranges, instructions, success, checks, warnings."""
     from robot_pt_data import report
 
-    return report.inspect_path(Path(path), mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
+    return report.inspect_path(path, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
 
 
 def cache(

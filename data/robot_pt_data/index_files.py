@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from robot_pt.errors import UserError
+from robot_pt_data.files import Files, LocalFiles
 from robot_pt_data.mapping import Mapping
 from robot_pt_data.step_index import Fault, StepIndex
 
@@ -45,23 +46,17 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "robot-pt"
 
 
-def fingerprint(folder: Path, shards: list[str]) -> list[list[Any]]:
-    """[name, size, mtime in ns] of the metadata files and every shard; size -1 for one that is absent."""
-    out: list[list[Any]] = []
-    for name in (*_METADATA_FILES, *shards):
-        try:
-            stat = (folder / name).stat()
-            out.append([name, stat.st_size, stat.st_mtime_ns])
-        except OSError:
-            out.append([name, -1, 0])
-    return out
+def fingerprint(files: Files, shards: list[str]) -> list[list[Any]]:
+    """[name, size, stamp] of the metadata files and every shard; size -1 for one that is absent."""
+    mirror = LocalFiles(files.folder)
+    return [[name, *mirror.stamp(name)] for name in _METADATA_FILES] + [[name, *files.stamp(name)] for name in shards]
 
 
-def save(index: StepIndex, target: Path, folder: Path) -> None:
+def save(index: StepIndex, target: Path, files: Files) -> None:
     """Write the index beside `target` and rename it into place. Raises UserError when the disk does not take it."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     meta = {
-        "fingerprint": fingerprint(folder, index.shards),
+        "fingerprint": fingerprint(files, index.shards),
         "instruction": index.instruction,
         "task": index.task,
         "shards": index.shards,
@@ -84,15 +79,15 @@ def save(index: StepIndex, target: Path, folder: Path) -> None:
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise UserError(
-            f"the index of {folder} cannot be written to {target.parent} ({error.strerror}); free space there or set ROBOT_PT_CACHE to another folder."
+            f"the index of {files.place} cannot be written to {target.parent} ({error.strerror}); free space there or set ROBOT_PT_CACHE to another folder."
         ) from None
 
 
-def load(target: Path, folder: Path) -> StepIndex | None:
+def load(target: Path, files: Files) -> StepIndex | None:
     """The stored index as memory maps, or None when there is none, it is damaged, or the data has changed since."""
     try:
         meta = json.loads((target / "index.json").read_text())
-        if meta["fingerprint"] != fingerprint(folder, meta["shards"]):
+        if meta["fingerprint"] != fingerprint(files, meta["shards"]):
             return None
         arrays = {name: _array(target / f"{name}.npy") for name in StepIndex.array_names()}
         return StepIndex(

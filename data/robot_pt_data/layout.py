@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from robot_pt.errors import DataError
+from robot_pt_data.files import Files, LocalFiles
+from robot_pt_data.index_files import cache_root
 from robot_pt_data.mapping import Mapping, load_mapping
 from robot_pt_data.oxe import ENTRIES
+from robot_pt_data.remote import RemoteFiles, remote_url
 
 MAPPING_FILES = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
 """A mapping that lies beside dataset_info.json and belongs to the data set."""
@@ -25,6 +28,11 @@ class Layout(NamedTuple):
 
     kind: Literal["rlds", "demo_store", "decoded"]
     folder: Path
+    url: str = ""  # of an RLDS data set that is not on a disk; `folder` then means nothing
+
+    def files(self) -> Files:
+        """The files of an RLDS data set; connects to the server of a URL."""
+        return RemoteFiles(self.url, cache_root()) if self.url else LocalFiles(self.folder)
 
 
 def recognise(path: str | os.PathLike[str]) -> Layout:
@@ -32,6 +40,9 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
 
     Raises DataError saying what is there instead and what can be opened.
     """
+    url = remote_url(path)
+    if url is not None:
+        return Layout("rlds", Path(), url)
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -12,16 +12,16 @@ from robot_pt.errors import DataError
 from robot_pt.schema import ActionSource
 from robot_pt.sources import EpisodeSource
 from robot_pt_data import index_files
+from robot_pt_data.files import Files
 from robot_pt_data.layout import Layout, MappingLike, mapping_for, recognise
 from robot_pt_data.mapping import Mapping
 from robot_pt_data.report import IndexReport
 from robot_pt_data.rlds import RldsSource
-from robot_pt_data.shards import ArrayRecordShards, MappedShards, Shards
 from robot_pt_data.step_index import Progress, StepIndex, build, refusal
 
 
 def open_source(
-    path: Path,
+    path: str | os.PathLike[str],
     split: str = "train",
     *,
     mapping: MappingLike | None = None,
@@ -43,37 +43,36 @@ def open_source(
         return DecodedSource(layout.folder)
     if action_source not in (None, "commanded", "achieved"):
         raise DataError(f"action_source is {action_source!r}; give 'commanded' or 'achieved'.")
-    index = load_or_build(layout.folder, split, mapping_for(layout.folder, mapping), skip_corrupt, progress)
-    shards: Shards = (
-        MappedShards(layout.folder, index.shards)
-        if index.info["file_format"] == "tfrecord"
-        else ArrayRecordShards(layout.folder, index.shards)
-    )
+    files = layout.files()
+    index = load_or_build(files, split, mapping_for(files.folder, mapping), skip_corrupt, progress)
+    shards = files.images(index.shards, index.info["file_format"])
     return RldsSource(index, shards, action_source or "commanded")
 
 
 def load_or_build(
-    folder: Path, split: str, mapping: Mapping, skip_corrupt: bool, progress: Progress | None, fresh: bool = False
+    files: Files, split: str, mapping: Mapping, skip_corrupt: bool, progress: Progress | None, fresh: bool = False
 ) -> StepIndex:
     """The index of a split, built and stored when there is no good one. Raises DataError for faults not skipped."""
-    target = index_files.index_path(folder, split, mapping)
-    index = None if fresh else index_files.load(target, folder)
+    target = index_files.index_path(files.folder, split, mapping)
+    index = None if fresh else index_files.load(target, files)
     if index is None:
         from robot_pt_data.metadata import read_metadata
 
-        metadata = read_metadata(folder)
+        metadata = read_metadata(files.folder)
         if split not in metadata.shards:
-            raise DataError(f"{folder} has the splits {sorted(metadata.shards)}, not {split!r}; choose one of these.")
-        index = build(folder, metadata, split, mapping, skip_corrupt, progress)
-        index_files.save(index, target, folder)
-        index = index_files.load(target, folder) or index
+            raise DataError(
+                f"{files.place} has the splits {sorted(metadata.shards)}, not {split!r}; choose one of these."
+            )
+        index = build(files, metadata, split, mapping, skip_corrupt, progress)
+        index_files.save(index, target, files)
+        index = index_files.load(target, files) or index
     if index.faults and not skip_corrupt:
-        raise refusal(folder, index.faults[0])
+        raise refusal(files, index.faults[0])
     return index
 
 
 def build_indexes(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     mapping: MappingLike | None = None,
     skip_corrupt: bool = False,
@@ -86,7 +85,8 @@ def build_indexes(
         raise DataError(f"{path} is a {layout.kind.replace('_', ' ')} and needs no index; open it as it is.")
     from robot_pt_data.metadata import read_metadata
 
-    folder, found = layout.folder, mapping_for(layout.folder, mapping)
+    files = layout.files()
+    folder, found = files.folder, mapping_for(files.folder, mapping)
     if beside:
         try:
             (folder / index_files.BESIDE).mkdir(exist_ok=True)
@@ -106,14 +106,14 @@ def build_indexes(
                 progress(offset + n, max(total, offset + n))
 
         begun = time.perf_counter()
-        index = load_or_build(folder, split, found, skip_corrupt, advance, fresh=True)
+        index = load_or_build(files, split, found, skip_corrupt, advance, fresh=True)
         done += len(index.start) + len(index.faults)
         report = replace(
             report,
             path=str(index_files.index_path(folder, split, found).parent),
             splits={**report.splits, split: len(index.start)},
             steps=report.steps + int(np.sum(index.length)),
-            cameras=index.cameras,
+            cameras={role: size for i, (role, size) in enumerate(index.cameras.items()) if not index.dummy[:, i].all()},
             bytes=report.bytes + int(index.info["bytes"]),
             seconds=report.seconds + time.perf_counter() - begun,
             skipped=[*report.skipped, *(fault.reason for fault in index.faults)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,20 +45,25 @@ class IndexReport:
 
 
 def inspect_path(
-    path: Path, *, mapping: MappingLike | None = None, skip_corrupt: bool = False, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    *,
+    mapping: MappingLike | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """See `robot_pt_data.inspect`."""
     from robot_pt_data.opening import open_source
 
     layout = recognise(path)
-    splits = _splits(layout, mapping)
+    folder = layout.files().folder if layout.kind == "rlds" else layout.folder
+    splits = _splits(layout, folder)
     sources = {
         split: open_source(path, split, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
         for split in splits
     }
     first = next(iter(sources.values()))
     out: dict[str, Any] = {
-        "path": str(layout.folder),
+        "path": layout.url or str(layout.folder),
         "kind": layout.kind,
         "dataset": sorted({name for s in sources.values() for name in s.episodes.dataset}),
         "episodes": sum(len(s.episodes) for s in sources.values()),
@@ -74,7 +80,7 @@ def inspect_path(
     warnings = [f"{split}: {w}" for split, source in sources.items() for w in getattr(source, "warnings", [])]
     out["warnings"] = warnings + doubts
     if layout.kind == "rlds":
-        out["entry"] = _entry(mapping_for(layout.folder, mapping))
+        out["entry"] = _entry(mapping_for(folder, mapping))
     return out
 
 
@@ -118,11 +124,11 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _splits(layout: Layout, mapping: MappingLike | None) -> list[str]:
+def _splits(layout: Layout, folder: Path) -> list[str]:
     if layout.kind == "rlds":
         from robot_pt_data.metadata import read_metadata
 
-        return sorted(read_metadata(layout.folder).shards)
+        return sorted(read_metadata(folder).shards)
     return ["all"]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from robot_pt.errors import DataError
 from robot_pt.schema import Bool, Float, Int
 from robot_pt_data import tfrecord
-from robot_pt_data.array_record import ArrayRecordShard
+from robot_pt_data.files import Files
 from robot_pt_data.mapping import Mapping
 from robot_pt_data.metadata import Metadata
 from robot_pt_data.record_reader import Plan, RawEpisode, plan, read_record
@@ -65,7 +64,7 @@ class StepIndex:
 
 
 def build(
-    folder: Path,
+    files: Files,
     metadata: Metadata,
     split: str,
     mapping: Mapping,
@@ -82,49 +81,49 @@ def build(
     expected = sum(metadata.shard_lengths[split])
     rows: list[tuple[int, int, RawEpisode, Steps]] = []
     faults: list[Fault] = []
-    for done, (i, (number, outcome)) in enumerate(_episodes(folder, metadata, split, wanted), start=1):
+    for done, (i, (number, outcome)) in enumerate(_episodes(files, metadata, split, wanted), start=1):
         if isinstance(outcome, Fault):
             faults.append(outcome)
             if not skip_corrupt:
-                raise refusal(folder, outcome)
+                raise refusal(files, outcome)
         else:
             rows.append((i, number, *outcome))
         if progress is not None:
             progress(done, max(expected, done))
     if not rows:
         detail = f" ({len(faults)} records are damaged, the first: {faults[0].reason})" if faults else ""
-        raise DataError(f"split {split!r} of {folder} holds no episodes{detail}; give another split or folder.")
+        raise DataError(f"split {split!r} of {files.place} holds no episodes{detail}; give another split or folder.")
     info = {
         "name": metadata.name,
         "version": metadata.version,
         "split": split,
         "file_format": metadata.file_format,
-        "bytes": sum((folder / s).stat().st_size for s in shards if (folder / s).is_file()),
+        "bytes": sum(max(files.stamp(s)[0], 0) for s in shards),
         "mapping": mapping.to_json(),
     }
     return _assemble(rows, wanted, shards, faults, info)
 
 
-def refusal(folder: Path, fault: Fault) -> DataError:
+def refusal(files: Files, fault: Fault) -> DataError:
     """The error for a fault that the user has not agreed to skip."""
     return DataError(
-        f"{fault.reason} (in {folder}); fetch the file again, or leave out what is damaged with --skip-corrupt (skip_corrupt=True)."
+        f"{fault.reason} (in {files.place}); fetch the file again, or leave out what is damaged with --skip-corrupt (skip_corrupt=True)."
     )
 
 
 Outcome = tuple[RawEpisode, Steps] | Fault
 
 
-def _episodes(folder: Path, metadata: Metadata, split: str, wanted: Plan) -> Iterator[tuple[int, tuple[int, Outcome]]]:
+def _episodes(files: Files, metadata: Metadata, split: str, wanted: Plan) -> Iterator[tuple[int, tuple[int, Outcome]]]:
     """(shard row, (record number, episode or fault)) of every record of a split."""
     lengths = metadata.shard_lengths[split]
     for i, name in enumerate(metadata.shards[split]):
-        path, count = folder / name, 0
-        if not path.is_file():
+        count = 0
+        if files.stamp(name)[0] < 0:
             yield i, (0, Fault(name, 0, f"the shard {name} is missing"))
             continue
         scan = _scan_tfrecord if metadata.file_format == "tfrecord" else _scan_array_record
-        for number, outcome in scan(path, wanted):
+        for number, outcome in scan(files, name, wanted):
             count += 1
             yield i, (number, outcome)
         if lengths and count < lengths[i]:
@@ -132,27 +131,27 @@ def _episodes(folder: Path, metadata: Metadata, split: str, wanted: Plan) -> Ite
             yield i, (count, Fault(name, count, reason))
 
 
-def _scan_tfrecord(path: Path, wanted: Plan) -> Iterator[tuple[int, Outcome]]:
-    data = tfrecord.map_file(path)
-    for record in tfrecord.scan(data, path.name):
+def _scan_tfrecord(files: Files, name: str, wanted: Plan) -> Iterator[tuple[int, Outcome]]:
+    data = files.load(name)
+    for record in tfrecord.scan(data, name):
         if record.fault:
-            yield record.number, Fault(path.name, record.number, record.fault)
+            yield record.number, Fault(name, record.number, record.fault)
         else:
             end = record.offset + record.length
-            yield record.number, _episode(data, record.offset, end, wanted, path.name, record.number)
+            yield record.number, _episode(data, record.offset, end, wanted, name, record.number)
 
 
-def _scan_array_record(path: Path, wanted: Plan) -> Iterator[tuple[int, Outcome]]:
+def _scan_array_record(files: Files, name: str, wanted: Plan) -> Iterator[tuple[int, Outcome]]:
     try:
-        shard = ArrayRecordShard(path)
+        shard = files.array_record(name)
     except DataError as error:
-        yield 0, Fault(path.name, 0, str(error))
+        yield 0, Fault(name, 0, str(error))
         return
     for number, payload in shard:
         if isinstance(payload, DataError):
-            yield number, Fault(path.name, number, str(payload))
+            yield number, Fault(name, number, str(payload))
         else:
-            yield number, _episode(payload, 0, len(payload), wanted, path.name, number)
+            yield number, _episode(payload, 0, len(payload), wanted, name, number)
 
 
 def _episode(data: tfrecord.Bytes, start: int, end: int, wanted: Plan, shard: str, number: int) -> Outcome:

@@ -14,6 +14,7 @@ import pytest
 import robot_pt_data
 from robot_pt_data import index_files, shards
 from robot_pt_data.decoded import DecodedSource
+from robot_pt_data.files import LocalFiles
 from robot_pt_data.oxe import BRIDGE_DATASET
 from robot_pt_data.report import motion_checks
 
@@ -100,8 +101,27 @@ def test_index_beside_the_data(write_rlds: Write, tmp_path: Path) -> None:
     shutil.copytree(write_rlds("bridge_dataset"), folder)
     report = robot_pt_data.index(folder, beside=True)
     assert Path(report.path) == folder / "robot_pt_index"
-    assert index_files.load(index_files.index_path(folder, "train", BRIDGE_DATASET), folder) is not None
+    assert index_files.load(index_files.index_path(folder, "train", BRIDGE_DATASET), LocalFiles(folder)) is not None
     assert len(robot_pt_data.open(folder).episodes) == 2
+
+
+def test_demo_stores_open_too(tmp_path: Path, write_rlds: Write) -> None:
+    from robot_pt.schema import Episode
+    from robot_pt.store import DemoStore
+
+    source: Any = robot_pt_data.open(write_rlds("bridge_dataset"))
+    store = DemoStore.create(tmp_path / "demos", source.spec)
+    rows = slice(0, 5)
+    columns = {
+        name: getattr(source, name)[rows] for name in ("proprio", "actions", "rewards", "terminated", "truncated")
+    }
+    frames = {camera: source.encoded(np.arange(5), camera) for camera in source.spec.cameras}
+    store.append(Episode(spec=source.spec, images=frames, instruction="go", success=True, **columns))
+    again: Any = robot_pt_data.open(tmp_path / "demos")
+    np.testing.assert_array_equal(again.images(np.arange(5), "wrist"), source.images(np.arange(5), "wrist"))
+    assert robot_pt_data.inspect(tmp_path / "demos")["kind"] == "demo_store"
+    with pytest.raises(DataError, match="takes no mapping or action source"):
+        robot_pt_data.open(tmp_path / "demos", action_source="achieved")
 
 
 def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
