@@ -182,10 +182,32 @@ def resume(run: Path, agent: Learner) -> Resumed:
 
     Raises DataError when there is none or it is damaged; MismatchError, from the agent, when it is of another network.
     """
+    folder = _trainable(run)
+    found, tensors = _load_trainer(folder, agent)
+    _restore_random_state(tensors)
+    _point(run, "latest", folder)
+    return found
+
+
+def load_agent(run: Path, agent: Learner) -> int:
+    """Load the agent of `run`'s latest checkpoint and return its updates: where another run, a finetuning, starts from.
+
+    Raises as `resume` does; nothing is written to `run`.
+    """
+    return _load_trainer(_trainable(run), agent)[0].step
+
+
+def _trainable(run: Path) -> Path:
+    """The newest checkpoint that still has its trainer files."""
     newest = [s for s in reversed(steps(run)) if (folder_of(run, s) / "trainer.json").is_file()]
     if not newest:
-        raise DataError(f"{run} has no checkpoint to resume from; start it without --resume.")
-    folder = folder_of(run, newest[0])
+        raise DataError(
+            f"{run} has no checkpoint to resume from; give the folder of a run, or start one without --resume."
+        )
+    return folder_of(run, newest[0])
+
+
+def _load_trainer(folder: Path, agent: Learner) -> tuple[Resumed, dict[str, Tensor]]:
     document = read_json(folder / "trainer.json")
     version, step, state = (document.get(n) for n in ("format_version", "step", "state"))
     if version != TRAINER_FORMAT:
@@ -198,9 +220,7 @@ def resume(run: Path, agent: Learner) -> Resumed:
         )
     tensors = read_tensors(folder / "trainer.safetensors", document["trainer_sha256"])
     agent.load_state_dict({n.removeprefix("agent."): v for n, v in tensors.items() if n.startswith("agent.")})
-    _restore_random_state(tensors)
-    _point(run, "latest", folder)
-    return Resumed(step, state)
+    return Resumed(step, state), tensors
 
 
 def load_weights(checkpoint: Path, actor: torch.nn.Module) -> None:

@@ -112,7 +112,8 @@ class EpisodeTable:
 
     def select(self, rows: Sequence[int] | Int | Bool) -> EpisodeTable:
         """The given rows, in that order; `start` still points into the original columns."""
-        index = np.arange(len(self))[np.asarray(rows)] if len(self) else np.zeros(0, np.int64)
+        chosen = np.asarray(rows)
+        index = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
         values: dict[str, Any] = {}
         for f in fields(self):
             column = getattr(self, f.name)

@@ -108,8 +108,7 @@ class Selector:
         """Score the checkpoint just written, choose among all so far, write selection.json and point `selected`."""
         fresh = score(step, agent, self._demos, successful=self._successful, device=self._device)
         self.scores = [s for s in self.scores if s.step != step] + [fresh]
-        there = checkpoint.steps(self._run)
-        choice = choose([s for s in self.scores if s.step in there], self.rule)
+        choice = self.choice()
         document = {
             "rule": {**asdict(self.rule), "text": " ".join((__doc__ or "").split())},
             "demos": [{"task": int(d.task[0]), "steps": len(d.action)} for d in self._demos],
@@ -124,6 +123,11 @@ class Selector:
             ) from None
         checkpoint.select(self._run, choice.step)
         return choice
+
+    def choice(self) -> Choice:
+        """The rule applied to the checkpoints scored so far that are still there."""
+        there = checkpoint.steps(self._run)
+        return choose([s for s in self.scores if s.step in there], self.rule)
 
 
 def held_out_demos(source: EpisodeSource, reward: RewardLabel) -> tuple[EpisodeView, bool]:

@@ -98,13 +98,14 @@ def leaf(source: EpisodeSource, step: int) -> tuple[EpisodeSource, int]:
 
     For what only some sources offer: stored image bytes (``encoded``), the record of an episode (``recorded``).
     """
-    while isinstance(source, (EpisodeView, Concat)):
-        if isinstance(source, Concat):
-            which = int(np.searchsorted(source._offset, step, side="right")) - 1
-            source, step = source._sources[which], step - int(source._offset[which])
-        else:
+    while True:
+        if isinstance(source, EpisodeView):
             source = source._source
-    return source, step
+        elif isinstance(source, Concat):
+            part = int(np.searchsorted(source._offset, step, side="right")) - 1
+            source, step = source._sources[part], step - int(source._offset[part])
+        else:
+            return source, step
 
 
 def filter_episodes(source: EpisodeSource, keep: Callable[[EpisodeTable, int], bool]) -> EpisodeView:

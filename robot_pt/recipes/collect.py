@@ -1,0 +1,53 @@
+"""`robot-pt collect`: scripted demonstrations in simulation, appended to a DemoStore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from robot_pt.errors import UserError
+from robot_pt.evaluate import FIRST_SEED
+from robot_pt.recipes.progress import bar
+
+QUALITY = {"clean": "none", "mixed": "mixed"}
+
+
+def tasks() -> list[str]:
+    """Names of all simulated tasks."""
+    from robot_pt_sim import task_names
+
+    return task_names()
+
+
+def collect(
+    task: str, episodes: int, out: Path, *, quality: Literal["clean", "mixed"] = "clean", image_size: int = 64,
+    workers: int = 0, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Record `episodes` episodes of `task` into the store `out`, creating it; Ctrl-C keeps every finished episode.
+
+    Raises UserError for an unknown task, MismatchError when the store holds another robot or image size.
+    """
+    import robot_pt_sim
+    from robot_pt_sim.panda import panda_spec
+
+    from robot_pt.store import DemoStore
+
+    if seed < 0 or seed + episodes > FIRST_SEED:
+        raise UserError(
+            f"--seed {seed} with {episodes} episodes reaches the evaluation's starts; keep their sum up to {FIRST_SEED}."
+        )
+    if image_size < 16:
+        raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
+    spec = panda_spec(("primary",), (image_size, image_size))
+    store = DemoStore(out) if (out / "zarr.json").exists() else DemoStore.create(out, spec)
+    with bar(f"collect {task}", "episode") as advance:
+        advance(0, episodes)
+        report = robot_pt_sim.collect(
+            task, episodes, store, workers=workers or None, noise=QUALITY[quality], seed=seed,
+            image_size=(image_size, image_size), progress=advance,
+        )  # fmt: skip
+    return {
+        "store": str(out), "task": task, "episodes": report.episodes, "successes": report.successes, "steps": report.steps,
+        "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
+        "store_episodes": len(store.source().episodes),
+    }  # fmt: skip

@@ -1,0 +1,116 @@
+"""`robot-pt evaluate`: success rates of one run, or of two on the same seeds, in simulation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from robot_pt import checkpoint
+from robot_pt.errors import UserError
+from robot_pt.evaluate import ActingPolicy, EpisodeResult, Evaluation, PolicyFactory, compare, evaluate
+from robot_pt.machine import versions
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes.progress import bar
+from robot_pt.recipes.runs import command_line
+from robot_pt.report import Report, clips_of, write_report
+from robot_pt.safe_files import read_json
+from robot_pt.schema import Spec
+from robot_pt.videos import ClipWriter
+
+
+def evaluate_runs(
+    run_folders: Sequence[Path], task: str, *, episodes: int = 20, seed: int = 0, out: Path | None = None, workers: int = 0,
+    videos: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluate one run, or compare two; continues an interrupted evaluation in `out`. The arguments are the command line's."""
+    if not 1 <= len(run_folders) <= 2:
+        raise UserError(f"evaluate takes one RUN, or two to compare; it was given {len(run_folders)}.")
+    folder = out or run_folders[0] / "evaluation" / task
+    done = []
+    for run, name in zip(run_folders, _names(run_folders), strict=True):
+        record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
+        document = read_json(checkpoint.resolve(run) / "policy.json")
+        done.append(
+            play(
+                policy_factory(run), task, record, name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
+                videos=videos, settings={"checkpoint": document["version"], "step": document["step"]},
+            )
+        )  # fmt: skip
+    comparison = compare(done[0], done[1]) if len(done) == 2 else None
+    page = write_report(
+        folder / "report.html",
+        Report(
+            title=f"{task}: " + " against ".join(e.name for e in done), command=command_line(), evaluations=done,
+            clips={e.name: clips_of(e, clip_folder(folder, e.name)) for e in done} if videos else {},
+            comparisons=[comparison] if comparison else [], versions=versions(),
+        ),
+    )  # fmt: skip
+    result: dict[str, Any] = {"task": task, "evaluations": [e.summary() for e in done], "report": str(page)}
+    if comparison:
+        result["comparison"] = comparison.to_json()
+    return result
+
+
+def play(
+    policy: PolicyFactory, task: str, record: PolicyRecord, *, name: str, episodes: int, seed: int, folder: Path,
+    workers: int = 0, videos: bool = True, settings: Mapping[str, Any] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Evaluate one policy; one line per episode in folder/<name>.jsonl, clips beside it."""
+    from robot_pt_sim.rollouts import rollouts
+
+    cameras, size = record.cameras, record.image_size
+
+    def run_rollouts(seeds: Sequence[int]) -> Iterable[EpisodeResult]:
+        return rollouts(
+            policy, task, seeds, workers=workers or None, camera=cameras, image_size=size, keep_frames=videos
+        )
+
+    write_clip = ClipWriter(clip_folder(folder, name)) if videos else None
+    with bar(f"evaluate {name}", "episode") as advance:
+        count = 0
+
+        def observe(result: EpisodeResult) -> None:
+            nonlocal count
+            count += 1
+            advance(count, episodes)
+            if write_clip is not None:
+                write_clip(result)
+
+        advance(0, episodes)
+        return evaluate(
+            run_rollouts, task=task, episodes=episodes, seed=seed, name=name, settings=settings or {},
+            log=folder / f"{slug(name)}.jsonl", observe=observe,
+        )  # fmt: skip
+
+
+def policy_factory(run: Path) -> PolicyFactory:
+    """Picklable: loads the run's policy in each worker, checked against the simulator's robot there."""
+    return partial(_load, checkpoint.resolve(run))
+
+
+def _load(folder: Path) -> ActingPolicy:
+    from robot_pt_sim.panda import panda_spec
+
+    from robot_pt.policy import Policy
+
+    record = PolicyRecord.from_json(read_json(folder / "policy.json"))
+    offered: Spec = panda_spec(record.cameras, record.image_size)
+    return Policy.load(folder, offered)
+
+
+def clip_folder(folder: Path, name: str) -> Path:
+    """Where `play` puts the clips of a policy."""
+    return folder / "clips" / slug(name)
+
+
+def slug(name: str) -> str:
+    """A file name from a policy's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _names(run_folders: Sequence[Path]) -> list[str]:
+    names = [run.name or str(run) for run in run_folders]
+    return names if len(set(names)) == len(names) else [str(run) for run in run_folders]

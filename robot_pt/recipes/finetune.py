@@ -1,0 +1,172 @@
+"""`robot-pt finetune`: go on from a pretrained run with a few demonstrations of a new task mixed in (arXiv 2210.05178).
+
+Nothing is reset at the switch: same networks, optimisers and learning rates; the new task takes a spare slot; a batch is 0.9
+pretraining data and 0.1 target data. The checkpoint is chosen by `robot_pt.selection` on target demos that were held out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.distributed import Ranks, processes
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import loop, runs
+from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.pretrain import HELD_OUT, replay_of
+from robot_pt.recipes.progress import say
+from robot_pt.replay import episode_batches
+from robot_pt.report import Selection
+from robot_pt.safe_files import read_json
+from robot_pt.selection import Choice, Selector, held_out_demos
+from robot_pt.sources import EpisodeSource, EpisodeView, split_episodes
+from robot_pt.tasks import TaskTable
+
+HELD_OUT_DEMOS = 10
+"""At most this many target demonstrations judge checkpoints."""
+
+
+def finetune(
+    start: Path, target: Path, data: Sequence[Path], out: Path, *, demos: int = 10, mixing_ratio: float = 0.9,
+    steps: int = 20_000, checkpoint_every: int = 0, assume_success: bool = False, seed: int = 0, resume: bool = False,
+    skip_corrupt: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Finetune run `start` on `demos` demonstrations of `target`; the arguments are those of the command line.
+
+    Raises UserError and its kinds: `start` is no run, the data is of another robot, no free task slot, too few demos.
+    """
+    wanted = target_source = open_all(
+        [target], assume_success=assume_success, skip_corrupt=skip_corrupt, what="target data"
+    )
+    source = open_all(data, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
+    target_part, judges = split_demos(wanted, demos, seed)
+    say(
+        f"target: {len(target_part.episodes)} demonstrations to train on, {len(judges.episodes)} held out to choose the checkpoint."
+    )
+    return finetune_with(
+        start, target_part, judges, source, out, mixing_ratio=mixing_ratio, steps=steps,
+        checkpoint_every=checkpoint_every or max(1, min(steps // 10, 5_000)), assume_success=assume_success, seed=seed,
+        resume=resume, arguments={"from": start, "target": target, "data": list(data), "demos": demos, "steps": steps},
+        tasks_also=target_source.episodes.task,
+    )  # fmt: skip
+
+
+def finetune_with(
+    start: Path, target: EpisodeSource, judges: EpisodeSource, source: EpisodeSource, out: Path, *, mixing_ratio: float,
+    steps: int, checkpoint_every: int, assume_success: bool = False, seed: int = 0, resume: bool = False,
+    arguments: dict[str, Any] | None = None, tasks_also: Sequence[str] = (), held_out: float = HELD_OUT,
+    changes: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The same with sources already opened; `changes` replaces fields of the run's settings (what a recipe in Python calls)."""
+    began = time.monotonic()
+    if not 0 <= mixing_ratio < 1:
+        raise UserError(
+            f"--mixing-ratio is {mixing_ratio}; give the share of pretraining data in a batch, 0 to below 1."
+        )
+    before, _ = runs.read_settings(start)
+    settings = replace(
+        before, seed=seed, reward=replace(before.reward, assume_success=assume_success), **(changes or {})
+    )
+    tasks = _tasks(start, [*target.episodes.task, *tasks_also], source.episodes.task)
+    source, _ = split_episodes(source, held_out, seed=0)
+    with processes() as ranks:
+        runs.start_or_resume(out, "finetune", settings, arguments or {}, resume=resume, write=ranks.is_first)
+        agent = settings.build(source.spec, ranks.device)
+        first = checkpoint.load_agent(start, agent)
+        data = loop.describe(source) + [{**row, "name": f"target: {row['name']}"} for row in loop.describe(target)]
+        record = runs.record(agent, settings, source.spec, tasks, data)
+        selector = _selector(settings, judges, tasks, out, ranks, resume)
+        with replay_of(settings, [source, target], [mixing_ratio, 1 - mixing_ratio], tasks, ranks) as batches:
+            last = loop.run(
+                agent, batches, out, record, ranks, start=first, steps=first + steps, resume=resume, description="finetune",
+                checkpoint_every=checkpoint_every, after_save=_judge(selector, agent) if ranks.is_first else None,
+            )  # fmt: skip
+        selection, values = _outcome(selector)
+        if ranks.is_first:
+            loop.report(
+                out, title=f"Finetuning: {settings.algorithm}", phase="finetune", settings=settings, data=data,
+                selection=selection, values=values,
+            )  # fmt: skip
+    return {
+        "run": str(out), "from": str(start), "checkpoint": str(checkpoint.resolve(out)), "steps": steps,
+        "selected": selection.chosen if selection else None, "reason": selection.rule if selection else None,
+        "target_tasks": sorted(set(target.episodes.task)), "metrics": last, "report": str(out / "report.html"),
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+
+
+def split_demos(target: EpisodeSource, demos: int, seed: int) -> tuple[EpisodeView, EpisodeView]:
+    """(to train on, held out): `demos` episodes, and the others up to HELD_OUT_DEMOS; at least one, even of few.
+
+    Raises UserError when `demos` is below 1, DataError when there are not two episodes.
+    """
+    count = len(target.episodes)
+    if demos < 1:
+        raise UserError(f"--demos is {demos}; give at least 1.")
+    if count < 2:
+        raise DataError(
+            f"the target data holds {count} episode; give at least 2: one to learn from, one to choose the checkpoint on."
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    train = min(demos, count - max(1, round(HELD_OUT * min(count, demos))))
+    rest = order[train : train + HELD_OUT_DEMOS]
+    return EpisodeView(target, target.episodes.select(np.sort(order[:train]))), EpisodeView(
+        target, target.episodes.select(np.sort(rest))
+    )
+
+
+def _tasks(start: Path, wanted: Sequence[str], source: Sequence[str]) -> TaskTable:
+    """The run's task table with the target's tasks in spare slots."""
+    record = PolicyRecord.from_json(read_json(checkpoint.resolve(start) / "policy.json"))
+    tasks = TaskTable.from_json(record.tasks.to_json())
+    unknown = sorted(set(source) - set(tasks.names) - set(wanted))
+    if unknown:
+        raise MismatchError(
+            f"task {unknown[0]!r} of --data was not in the pretraining of {start}; give the data sets it was pretrained on, or "
+            "name the new one as --target."
+        )
+    for name in sorted(set(wanted)):
+        tasks.fill(name)
+    return tasks
+
+
+def _selector(
+    settings: runs.RunSettings, judges: EpisodeSource, tasks: TaskTable, out: Path, ranks: Ranks, resume: bool
+) -> Selector:
+    demos, successful = held_out_demos(judges, settings.reward)
+    batches = episode_batches(
+        demos, cameras=(settings.camera,), image_size=settings.image_size, reward=settings.reward, gamma=settings.gamma,
+        task_table=tasks, language_dim=settings.language_size,
+    )  # fmt: skip
+    done = checkpoint.steps(out)
+    return Selector(
+        out, list(batches), successful=successful, device=ranks.device, start=done[-1] if resume and done else 0
+    )
+
+
+def _judge(selector: Selector, agent: Agent) -> Any:
+    def judge(step: int) -> Choice:
+        return selector.after(step, agent)
+
+    return judge
+
+
+def _outcome(selector: Selector) -> tuple[Selection | None, list[Any]]:
+    """What the report shows: the rule's table, and Q along the held-out demos at the chosen checkpoint."""
+    if not selector.scores:
+        return None, []
+    choice = selector.choice()
+    rows = [
+        {"step": s.step, "rank correlation": s.rise, "action error": s.action_error, "log likelihood": s.log_likelihood}
+        for s in selector.scores
+    ]
+    values = next(s.values for s in selector.scores if s.step == choice.step)
+    return Selection(rule=choice.reason, rows=rows, chosen=choice.step), [np.array(v, np.float32) for v in values]

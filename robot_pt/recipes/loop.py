@@ -1,0 +1,83 @@
+"""What pretraining and finetuning share: resume, train, save, and the run's report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.distributed import Ranks
+from robot_pt.observers import GradientAlarm, JsonLines, Observer, ProgressBar, TensorBoard, read_metrics
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import runs
+from robot_pt.replay import Replay
+from robot_pt.report import Report, Selection, write_report
+from robot_pt.schema import SUCCESS, Float
+from robot_pt.sources import EpisodeSource
+from robot_pt.train import train
+
+
+def run(
+    agent: Agent, batches: Replay, out: Path, record: PolicyRecord, ranks: Ranks, *, steps: int, checkpoint_every: int,
+    resume: bool, description: str, start: int = 0, log_every: int = 50, after_save: Callable[[int], object] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Train to update `steps` (counted from `start` of a fresh run, or where a resumed one stopped); returns the last metrics."""
+    agent.grad_sync = ranks.mean_gradients
+    loop_state: Mapping[str, Any] | None = None
+    if resume and checkpoint.steps(out):
+        start, state = checkpoint.resume(out, agent)
+        batches.load_state(state["replay"])
+        loop_state = state["loop"]
+    metric = "critic/bellman" if record.agent == "ptr" else "actor/mse"
+    observers: list[Observer] = [GradientAlarm()]
+    if ranks.is_first:
+        observers += [
+            ProgressBar(description, metric=metric),
+            JsonLines(out / "metrics.jsonl"),
+            TensorBoard(out / "tensorboard"),
+        ]
+    return train(
+        agent, batches, start=start, steps=steps, observers=observers, checkpoint_every=checkpoint_every,
+        save=_saver(agent, batches, out, record, after_save), device=ranks.device, log_every=log_every, state=loop_state,
+        processes=ranks,
+    )  # fmt: skip
+
+
+def _saver(
+    agent: Agent, batches: Replay, out: Path, record: PolicyRecord, after_save: Callable[[int], object] | None
+) -> Callable[[int, dict[str, Any]], None]:
+    def save(step: int, loop_state: dict[str, Any]) -> None:
+        checkpoint.save(out, step, agent, record, {"loop": loop_state, "replay": batches.state()})
+        if after_save is not None:
+            after_save(step)
+
+    return save
+
+
+def describe(source: EpisodeSource) -> list[dict[str, Any]]:
+    """One row per data set of `source`: name, episodes, steps, successes."""
+    table = source.episodes
+    rows: dict[str, dict[str, Any]] = defaultdict(lambda: {"episodes": 0, "steps": 0, "successes": 0})
+    for name, length, success in zip(table.dataset, table.length, table.success, strict=True):
+        row = rows[name or source.spec.embodiment]
+        row["episodes"] += 1
+        row["steps"] += int(length)
+        row["successes"] += int(success == SUCCESS)
+    return [{"name": name, **row} for name, row in rows.items()]
+
+
+def report(
+    out: Path, *, title: str, phase: str, settings: runs.RunSettings, data: Sequence[Mapping[str, Any]],
+    values: Sequence[Float] = (), selection: Selection | None = None, warnings: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Write out/report.html: curves, data, and what selection saw."""
+    return write_report(
+        out / "report.html",
+        Report(
+            title=title, command=runs.command_line(), curves={phase: read_metrics(out / "metrics.jsonl")}, data=data,
+            values=values, selection=selection, config=settings.to_json(), versions=runs.versions(), warnings=warnings,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,178 @@
+"""`robot-pt pretrain`: offline learning on robot data, PTR's CQL by default at the published settings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.agents.bc import BCConfig
+from robot_pt.agents.ptr import PTR, PTRConfig
+from robot_pt.distributed import Ranks, processes
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import loop, runs
+from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.progress import say
+from robot_pt.replay import Replay
+from robot_pt.rewards import RewardLabel
+from robot_pt.safe_files import read_json, read_tensors
+from robot_pt.schema import Spec
+from robot_pt.sources import EpisodeSource, split_episodes
+from robot_pt.tasks import TaskTable
+
+HELD_OUT = 0.1
+"""Share of each task's episodes that is not trained on (PTR: 90/10 per task folder)."""
+IMAGE_SIZE = 128
+"""PTR's training resolution [pixels]."""
+
+
+def pretrain(
+    data: Sequence[Path], out: Path, *, algorithm: runs.Algorithm = "ptr", encoder: str = "auto", steps: int = 160_000,
+    batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
+    route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
+    seed: int = 0, resume: bool = False, skip_corrupt: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
+
+    Raises UserError and its kinds for whatever cannot be used: data, camera, an `out` that holds a run.
+    """
+    source = open_all(data, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
+    _require_camera(source.spec, camera)
+    encoder_config, start_from = _encoder(encoder)
+    settings = runs.RunSettings(
+        algorithm=algorithm,
+        encoder=encoder_config,
+        camera=camera,
+        image_size=_image_size(image_size, source.spec, camera),
+        task_slots=TaskTable.of(source.episodes.task).slots,
+        batch_size=batch_size,
+        language_size=runs.language_size(language),
+        reward=RewardLabel(assume_success=assume_success),
+        bounds=bounds_for(source),
+        ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start),
+        bc=BCConfig(),
+        seed=seed,
+    )
+    return pretrain_with(
+        settings, source, out, steps=steps, checkpoint_every=checkpoint_every or max(1, min(steps // 20, 20_000)),
+        resume=resume, start_from=start_from, arguments={"data": list(data), "encoder": encoder, "steps": steps},
+    )  # fmt: skip
+
+
+def pretrain_with(
+    settings: runs.RunSettings, source: EpisodeSource, out: Path, *, steps: int, checkpoint_every: int,
+    resume: bool = False, start_from: Path | None = None, arguments: dict[str, Any] | None = None,
+    held_out: float = HELD_OUT,
+) -> dict[str, Any]:  # fmt: skip
+    """The same with settings already made: what a recipe in Python calls."""
+    began = time.monotonic()
+    train_part, _ = split_episodes(source, held_out, seed=0)
+    tasks = TaskTable.of(source.episodes.task)
+    settings = replace(settings, task_slots=tasks.slots)
+    with processes() as ranks:
+        runs.start_or_resume(out, "pretrain", settings, arguments or {}, resume=resume, write=ranks.is_first)
+        agent = settings.build(source.spec, ranks.device)
+        if start_from is not None:
+            load_encoder(agent, start_from)
+        record = runs.record(agent, settings, source.spec, tasks, loop.describe(train_part))
+        with replay_of(settings, [train_part], [1.0], tasks, ranks) as batches:
+            last = loop.run(
+                agent, batches, out, record, ranks, steps=steps, checkpoint_every=checkpoint_every,
+                resume=resume, description="pretrain",
+            )  # fmt: skip
+        if ranks.is_first:
+            loop.report(
+                out,
+                title=f"Pretraining: {settings.algorithm}",
+                phase="pretrain",
+                settings=settings,
+                data=loop.describe(train_part),
+            )
+    return {
+        "run": str(out), "checkpoint": str(checkpoint.resolve(out)), "steps": steps, "tasks": len(tasks.names),
+        "episodes": len(train_part.episodes), "device": str(ranks.device), "metrics": last, "report": str(out / "report.html"),
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+
+
+def replay_of(
+    settings: runs.RunSettings,
+    sources: Sequence[EpisodeSource],
+    ratios: Sequence[float],
+    tasks: TaskTable,
+    ranks: Ranks,
+) -> Replay:
+    """Batches as `settings` want them; imitation decodes no next frames."""
+    imitation = settings.algorithm == "bc"
+    return Replay(
+        sources, ratios, cameras=(settings.camera,), image_size=settings.image_size, batch_size=settings.batch_size,
+        reward=settings.reward, gamma=settings.gamma, task_table=tasks, seed=settings.seed, rank=ranks.rank,
+        world_size=ranks.world_size, threads=max(1, min(8, (os.cpu_count() or 2) // 2)), next_frames=not imitation,
+        bootstrap=not imitation, language_dim=settings.language_size, pinned=ranks.device.type == "cuda",
+    )  # fmt: skip
+
+
+def bounds_for(source: EpisodeSource) -> Bounds:
+    """Bridge's published bounds for metric actions, the data's own range otherwise."""
+    return BRIDGE_BOUNDS if source.spec.action_unit == "metric" else fit_bounds(source, quantiles=(0.01, 0.99))
+
+
+def load_encoder(agent: Agent, run: Path) -> None:
+    """Copy the image encoder of a run's policy into the actor, and into the critic where there is one.
+
+    Raises MismatchError when its cameras, image size or layers differ.
+    """
+    folder = checkpoint.resolve(run)
+    document = read_json(folder / "policy.json")
+    tensors = read_tensors(folder / "weights.safetensors", str(document.get("weights_sha256")))
+    weights = {k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}
+    encoders = [agent.actor.encoder, *([agent.critic.encoder, agent.target.encoder] if isinstance(agent, PTR) else [])]
+    for encoder in encoders:
+        own = encoder.state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
+            record = PolicyRecord.from_json(document)
+            raise MismatchError(
+                f"the encoder of {run} was trained for cameras {record.cameras} at {record.image_size}; "
+                "pretrain with the same --camera and --image-size to start from it."
+            )
+        encoder.load_state_dict(weights)
+
+
+def _encoder(name: str) -> tuple[EncoderConfig, Path | None]:
+    """(architecture, run to take its weights from)."""
+    if name == "auto":
+        name = "resnet34" if torch.cuda.is_available() else "small"
+        say(f"encoder: {name} ({'a GPU is' if name == 'resnet34' else 'no GPU is'} at hand; choose with --encoder).")
+    path = Path(name)
+    if not path.is_dir():
+        if os.sep in name and not name.startswith("timm:"):
+            raise DataError(
+                f"--encoder {name} is no folder of a run; give small, resnet18, resnet34, resnet50, timm:NAME or a RUN."
+            )
+        return EncoderConfig(name=name), None
+    network = read_json(checkpoint.resolve(path) / "policy.json").get("network", {})
+    return EncoderConfig.from_json(network["encoder"]), path
+
+
+def _image_size(wanted: int, spec: Spec, camera: str) -> tuple[int, int]:
+    if wanted < 0:
+        raise UserError(f"--image-size is {wanted}; give pixels above 0, or 0 to let it follow the data.")
+    side = wanted or min(IMAGE_SIZE, *spec.cameras[camera])
+    return side, side
+
+
+def _require_camera(spec: Spec, camera: str) -> None:
+    if camera not in spec.cameras:
+        raise MismatchError(
+            f"camera {camera!r} is not in the data, which has {sorted(spec.cameras)}; choose one with --camera."
+        )

@@ -1,0 +1,183 @@
+"""What a run is: the settings in config.json from which its agent can be built again, and the folder they lie in."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.agents.bc import BC, BCConfig
+from robot_pt.agents.ptr import PTR, PTRConfig
+from robot_pt.augment import AugmentConfig
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.language import LANGUAGE_DIM
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.rewards import RewardLabel
+from robot_pt.safe_files import read_json
+from robot_pt.schema import Spec
+from robot_pt.tasks import TaskTable
+
+FORMAT = 1
+Algorithm = Literal["ptr", "bc"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Everything that decides the numbers of a run beside its data."""
+
+    algorithm: Algorithm
+    encoder: EncoderConfig
+    camera: str
+    image_size: tuple[int, int]
+    task_slots: int
+    batch_size: int = 64
+    """Transitions per update, over all processes."""
+    gamma: float = 0.96
+    """Discount per control step (PTR: 0.96)."""
+    language_size: int = 0
+    """Length of the sentence features the networks see beside the task id; 0 for none."""
+    reward: RewardLabel = field(default_factory=RewardLabel)
+    bounds: Bounds = BRIDGE_BOUNDS
+    proprio: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """(mean, std) to standardise proprio with; None feeds it as it is, as PTR does."""
+    ptr: PTRConfig = field(default_factory=PTRConfig)
+    bc: BCConfig = field(default_factory=BCConfig)
+    seed: int = 0
+
+    def build(self, spec: Spec, device: torch.device | str) -> Agent:
+        """A fresh agent for data of `spec`."""
+        parts: dict[str, Any] = {
+            "cameras": (self.camera,), "image_size": self.image_size, "task_slots": self.task_slots,
+            "encoder": self.encoder, "bounds": self.bounds, "proprio": self.proprio,
+            "language_size": self.language_size, "device": device, "seed": self.seed,
+        }  # fmt: skip
+        if self.algorithm == "bc":
+            return BC.build(spec, config=self.bc, **parts)
+        return PTR.build(spec, config=self.ptr, **parts)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
+        """Raises DataError on anything `to_json` would not have written."""
+        try:
+            plain = dict(values)
+            plain["encoder"] = EncoderConfig.from_json(plain["encoder"])
+            plain["image_size"] = (int(plain["image_size"][0]), int(plain["image_size"][1]))
+            plain["reward"] = RewardLabel(**plain["reward"])
+            plain["bounds"] = Bounds.from_json(plain["bounds"])
+            plain["proprio"] = None if plain["proprio"] is None else tuple(tuple(row) for row in plain["proprio"])
+            plain["ptr"] = PTRConfig(**_with_augment(plain["ptr"]))
+            plain["bc"] = BCConfig(**_with_augment(plain["bc"]))
+            return cls(**plain)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise DataError(f"the run's config.json is damaged ({error}); restore it or start a new run.") from None
+
+
+def _with_augment(values: Mapping[str, Any]) -> dict[str, Any]:
+    augment = values["augment"]
+    return {**values, "augment": None if augment is None else AugmentConfig(**augment)}
+
+
+def language_size(wanted: bool) -> int:
+    """Length of the sentence features of `robot_pt.language`, or 0."""
+    return LANGUAGE_DIM if wanted else 0
+
+
+def read_settings(run: Path) -> tuple[RunSettings, dict[str, Any]]:
+    """The settings of `run` and its whole config.json. Raises DataError where `run` is no run."""
+    path = run / "config.json"
+    if not path.is_file():
+        raise DataError(
+            f"{run} is no run: it has no config.json; give the --out folder of an earlier pretrain or finetune."
+        )
+    document = read_json(path)
+    if document.get("format_version") != FORMAT or not isinstance(document.get("settings"), dict):
+        raise DataError(
+            f"{path} has format {document.get('format_version')!r}, this version reads {FORMAT}; use the version that wrote it."
+        )
+    return RunSettings.from_json(document["settings"]), document
+
+
+def start_or_resume(
+    out: Path, verb: str, settings: RunSettings, arguments: Mapping[str, Any], *, resume: bool, write: bool
+) -> None:
+    """Write config.json of a new run, or check that a resumed one asks for the same numbers.
+
+    Raises UserError when `out` holds a run and `resume` is off, MismatchError when the settings differ.
+    """
+    started = bool(checkpoint.steps(out))
+    if started and not resume:
+        raise UserError(f"{out} holds a run already; pass --resume to continue it, or choose another --out.")
+    if started:
+        before, _ = read_settings(out)
+        differing = [k for k, v in settings.to_json().items() if before.to_json()[k] != v]
+        if differing:
+            name = differing[0]
+            raise MismatchError(
+                f"{out} was started with {name} = {before.to_json()[name]}, now it is {settings.to_json()[name]}; "
+                "resume with the same arguments, or choose another --out."
+            )
+    if write:
+        document = {
+            "format_version": FORMAT, "verb": verb, "arguments": {k: _plain(v) for k, v in arguments.items()},
+            "settings": settings.to_json(), "versions": versions(),
+        }  # fmt: skip
+        checkpoint.write_config(out, document)
+
+
+def record(
+    agent: Agent, settings: RunSettings, spec: Spec, tasks: TaskTable, data: list[dict[str, Any]]
+) -> PolicyRecord:
+    """policy.json of the run's checkpoints."""
+    return PolicyRecord.of(agent=settings.algorithm, network=agent.actor.config, spec=spec, tasks=tasks, data=data)
+
+
+def with_seed(settings: RunSettings, seed: int) -> RunSettings:
+    return replace(settings, seed=seed)
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    names = (
+        "robot-pt",
+        "torch",
+        "numpy",
+        "opencv-python-headless",
+        "zarr",
+        "mujoco",
+        "robosuite",
+        "tensorflow-datasets",
+    )
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> str:
+    """What to type to make this run again."""
+    return shlex.join(["robot-pt", *sys.argv[1:]])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
