@@ -7,9 +7,7 @@ few threads that stay some batches ahead.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from robot_pt.buffers import BufferPool
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.language import sentence_table
 from robot_pt.mixing import Draw, Mixer, Rounding, batch_rng, rank_slots
+from robot_pt.prefetch import Prefetch
 from robot_pt.rewards import RewardLabel
 from robot_pt.schema import Batch, Float, Image, Int
 from robot_pt.sources import EpisodeSource
@@ -55,8 +54,6 @@ class Replay:
     ):  # fmt: skip
         if len(sources) != len(ratios) or (weights is not None and len(weights) != len(sources)):
             raise UserError(f"{len(sources)} sources need as many mixing ratios and weights; there are {len(ratios)}.")
-        if threads < 1 or prefetch < 1:
-            raise UserError(f"threads is {threads} and prefetch {prefetch}; give at least 1 of each.")
         for source in sources:
             for camera in cameras:
                 sources[0].spec.require_trainable_with(source.spec, camera)
@@ -77,23 +74,13 @@ class Replay:
                 )
         self._language_dim = language_dim
         self._pool = BufferPool(pinned=pinned)
-        self._threads, self._prefetch = threads, prefetch
-        self._workers: ThreadPoolExecutor | None = None
-        self._ahead: deque[Future[Batch]] = deque()
-        self._next_batch = 0
+        self._batches = Prefetch(self.batch, threads=threads, ahead=prefetch)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        if self._workers is None:
-            self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="replay")
-        while len(self._ahead) < self._prefetch:
-            self._ahead.append(self._workers.submit(self.batch, self._next_batch + len(self._ahead)))
-        batch = self._ahead[0].result()
-        self._ahead.popleft()
-        self._next_batch += 1
-        return batch
+        return self._batches.next()
 
     def batch(self, number: int) -> Batch:
         """This process's part of global batch `number`, decoded now in the calling thread."""
@@ -120,7 +107,7 @@ class Replay:
 
     def state(self) -> dict[str, Any]:
         """JSON values that make `load_state` continue with exactly the next sample."""
-        return {"next_batch": self._next_batch, **self._identity()}
+        return {"next_batch": self._batches.position, **self._identity()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken. Raises MismatchError when seed, batch size, ratios or data are others."""
@@ -135,8 +122,7 @@ class Replay:
         number = state.get("next_batch")
         if not isinstance(number, int) or number < 0:
             raise DataError(f"the replay state's next_batch is {number!r}; the checkpoint is damaged.")
-        self._cancel()
-        self._next_batch = number
+        self._batches.seek(number)
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -148,21 +134,13 @@ class Replay:
 
     def close(self) -> None:
         """Stop the threads; batches under way are dropped. Iterating again starts them anew."""
-        self._cancel()
-        if self._workers is not None:
-            self._workers.shutdown(wait=True, cancel_futures=True)
-            self._workers = None
+        self._batches.close()
 
     def __enter__(self) -> Replay:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _cancel(self) -> None:
-        for job in self._ahead:
-            job.cancel()
-        self._ahead.clear()
 
     def _frames(self, which: Int, item: Int) -> tuple[dict[str, Image], dict[str, Image]]:
         count = len(which)

@@ -68,6 +68,6 @@ def build(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def memory_source() -> Callable[..., MemorySource]:
     return build
