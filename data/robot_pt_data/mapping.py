@@ -84,7 +84,9 @@ class Mapping:
     gripper_state_scale: float = 1.0
     """Divides the measured gripper first: the widest opening [m] where it is a width."""
     state: str = ""
-    """Proprioception kept as it is (names state_0 ...) for data sets without a pose."""
+    """Proprioception kept as it is for data sets without a pose."""
+    state_names: tuple[str, ...] = ()
+    """Names of the values of `state`; () = state_0, state_1, ..."""
     instruction: tuple[str, ...] = ("language_instruction",)
     """Text columns; the first that is not empty names the episode."""
     task: str = ""
@@ -95,7 +97,9 @@ class Mapping:
     """Column that says whether `success` was labelled."""
     reward: str = "reward"
     operator: str = "teleop"
-    """Who drove: teleop, policy, scripted, mixed, unknown."""
+    """Who drove: teleop, policy, scripted, mixed, unknown; or a text column of the episode that says so."""
+    dataset: str = ""
+    """Text column of the episode with the data set it comes from; "" = the name of this data set."""
     action_unit: ActionUnit = "unknown"
     """Of the stored actions; only metric ones are executed."""
     pose_unit: ActionUnit = "metric"
@@ -114,7 +118,7 @@ class Mapping:
     """What a user of the data should know."""
 
     def __post_init__(self) -> None:
-        for name in ("instruction", "optional_cameras"):
+        for name in ("instruction", "optional_cameras", "state_names"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         unknown = set(self.cameras) - set(CAMERA_ROLES)
@@ -128,14 +132,15 @@ class Mapping:
     @property
     def proprio_names(self) -> tuple[str, ...] | None:
         """None where they depend on the width of `state`."""
-        return PROPRIO_NAMES if self.position else None if self.state else ()
+        return PROPRIO_NAMES if self.position else (self.state_names or None) if self.state else ()
 
     def selectors(self) -> list[str]:
         """Every numeric or text column that is read, cameras excluded."""
         success = "" if self.success == "final_reward" else self.success
+        operator = self.operator if self.operator.startswith("/") else ""
         named = (
             self.translation, self.rotation, self.gripper, self.position, self.orientation, self.gripper_state,
-            self.state, self.task, success, self.success_known, self.reward, *self.instruction,
+            self.state, self.task, self.dataset, operator, success, self.success_known, self.reward, *self.instruction,
         )  # fmt: skip
         return [text for text in named if text]
 

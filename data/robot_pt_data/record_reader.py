@@ -56,7 +56,15 @@ def plan(mapping: Mapping, metadata: Metadata) -> Plan:
         raise DataError(f"none of the cameras {dict(mapping.cameras)} is in {metadata.name}, which has {images}.")
     columns = {key: metadata.columns[key] for key in _FLAGS if key in metadata.columns}
     wanted = mapping.selectors()
-    optional = {mapping.reward, mapping.success, mapping.success_known, mapping.task, *mapping.instruction[1:]}
+    optional = {
+        mapping.reward,
+        mapping.success,
+        mapping.success_known,
+        mapping.task,
+        mapping.dataset,
+        mapping.operator,
+        *mapping.instruction[1:],
+    }
     for text in wanted:
         key = Selector.parse(text).key
         if key in metadata.columns:

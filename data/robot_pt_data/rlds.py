@@ -53,9 +53,9 @@ class RldsSource:
             instruction=[index.instruction[e] for e in keep],
             task=[index.task[e] for e in keep],
             success=np.array(index.success)[keep],
-            dataset=[str(index.info["name"])] * len(keep),
+            dataset=[index.dataset[e] for e in keep],
             split=[str(index.info["split"])] * len(keep),
-            operator=[mapping.operator] * len(keep),
+            operator=[index.operator[e] for e in keep],
         )
         self._kept = keep
 

@@ -33,6 +33,8 @@ class Steps(NamedTuple):
     truncated: Bool  # (T,)
     instruction: str
     task: str
+    dataset: str  # "" = the name of the data set
+    operator: str
     success: int
     drop_first: int  # steps to leave out at the start: 0 or 1
 
@@ -59,9 +61,13 @@ def standardize(mapping: Mapping, columns: Columns, steps: int) -> Steps:
         truncated=truncated,
         instruction=(instruction := _instruction(mapping, columns)),
         task=_text(columns, mapping.task) or instruction,
+        dataset=_text(columns, mapping.dataset),
+        operator=(_text(columns, mapping.operator) or "unknown") if mapping.operator[:1] == "/" else mapping.operator,
         success=_success(mapping, columns, rewards),
         drop_first=int(mapping.drop_zero_first and steps > 1 and bool((np.abs(actions[0, :6]) < _ZERO_ACTION).all())),
     )
+    if mapping.state_names and len(mapping.state_names) != out.proprio.shape[1]:
+        raise DataError(f"its state has {out.proprio.shape[1]} values, the mapping names {len(mapping.state_names)}")
     for name in ("proprio", "actions", "rewards"):
         bad = np.argwhere(~np.isfinite(getattr(out, name)))
         if len(bad):

@@ -53,6 +53,8 @@ class StepIndex:
     size: NDArray[np.int32]  # (N, C) bytes of the image
     instruction: list[str]  # E
     task: list[str]  # E
+    dataset: list[str]  # E
+    operator: list[str]  # E
     shards: list[str]
     cameras: dict[str, tuple[int, int]]  # role -> (H, W), in the order of C
     faults: list[Fault]
@@ -189,6 +191,8 @@ def _assemble(
         size=np.concatenate([raw.size for _, _, raw, _ in rows]).astype(np.int32),
         instruction=[s.instruction for _, _, _, s in rows],
         task=[s.task for _, _, _, s in rows],
+        dataset=[s.dataset or str(info["name"]) for _, _, _, s in rows],
+        operator=[s.operator for _, _, _, s in rows],
         shards=list(shards),
         cameras=dict(zip(wanted.cameras, sizes, strict=True)),
         faults=faults,

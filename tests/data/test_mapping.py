@@ -155,6 +155,23 @@ def test_columns_that_the_data_does_not_have(unknown: Path, changes: dict[str, A
         robot_pt_data.open(unknown, mapping={**GOOD, "cameras": {"primary": "observation/image_0"}, **changes})
 
 
+def test_names_operator_and_dataset_may_come_from_the_data(unknown: Path) -> None:
+    mapping = {**GOOD, "cameras": {"primary": "observation/image_0"}, "state": "observation/state[0:2]"}
+    mapping |= {
+        "operator": "/episode_metadata/file_path",
+        "dataset": "/episode_metadata/file_path",
+        "state_names": ["a", "b"],
+    }
+    source = robot_pt_data.open(unknown, mapping=mapping)
+    assert source.spec.proprio_names == ("a", "b")
+    assert source.episodes.operator == source.episodes.dataset == ["/data/x"] * 2
+    gone = robot_pt_data.open(unknown, mapping={**mapping, "operator": "/nobody", "dataset": ""})
+    assert gone.episodes.operator == ["unknown"] * 2
+    assert gone.episodes.dataset == ["my_robot"] * 2
+    with pytest.raises(DataError, match="its state has 2 values, the mapping names 1"):
+        robot_pt_data.open(unknown, mapping={**mapping, "state_names": ["a"]})
+
+
 def test_state_columns_are_kept_under_plain_names(unknown: Path) -> None:
     mapping = Mapping(
         embodiment="x", control_hz=5, cameras={"primary": "observation/image_0"}, state="observation/state[0:2]"
