@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from robot_pt.agents import no_sync
+from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.state import flat_state, load_flat_state
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
@@ -48,7 +48,7 @@ class BC:
 
     def __init__(self, actor: ActorNetwork, config: BCConfig, *, seed: int = 0):
         self.actor, self.config, self.seed = actor, config, seed
-        self.grad_sync = no_sync
+        self.grad_sync: GradSync = no_sync
         self._device = next(actor.parameters()).device
         self._optimizer = Adam(actor.parameters(), lr=config.learning_rate, fused=True)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from robot_pt import noise
-from robot_pt.agents import no_sync
+from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.graphed import GraphedStep
 from robot_pt.agents.state import flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
@@ -57,7 +57,7 @@ class PTR:
         self.actor, self.critic, self.config, self.seed = actor, critic, config, seed
         self.target = copy.deepcopy(critic).requires_grad_(False)
         self.temperature = _Temperature(config.initial_temperature).to(next(actor.parameters()).device)
-        self.grad_sync = no_sync
+        self.grad_sync: GradSync = no_sync
         self._device = next(actor.parameters()).device
         self._optimizers = {
             "actor": _adam(actor, config.actor_learning_rate, config),
@@ -97,6 +97,7 @@ class PTR:
 
         proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
         """
+        config = config or PTRConfig()
         actor_config = ActorConfig(
             encoder=encoder,
             cameras=tuple(cameras),
@@ -106,6 +107,7 @@ class PTR:
             language_size=language_size,
             proprio_mean=tuple(proprio[0]) if proprio else (0.0,) * len(spec.proprio_names),
             proprio_std=tuple(proprio[1]) if proprio else (1.0,) * len(spec.proprio_names),
+            log_std_range=config.log_std_range,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -118,7 +120,7 @@ class PTR:
                 language_size=language_size,
                 action_size=len(bounds.low),
             )
-        return cls(actor.to(device), critic.to(device), config or PTRConfig(), seed=seed)
+        return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         phase = self.phase(step)
@@ -338,6 +340,9 @@ class PTRConfig:
     """T in exp(min(A / T, clip)), in units of Q."""
     advantage_clip: float = 5.0
     """Largest exponent of the advantage weight."""
+    log_std_range: tuple[float, float] = (-5.0, 2.0)
+    """Clip of the policy's log-std. Likelihood routes on few data learn faster with (-2, 2): a nearly constant action dimension
+    otherwise shrinks its std to e^-5 and its gradient drowns the others'."""
     bc_warm_start_steps: int = 0
     """First updates in which the actor imitates the data while the critic learns from it; the temperature waits. 0 as published."""
     critic_steps: int | None = None

@@ -19,7 +19,7 @@ def images(count: int, height: int = 9, width: int = 11) -> torch.Tensor:
     return torch.randint(0, 256, (count, height, width, 3), generator=GEN, dtype=torch.uint8)
 
 
-def hsv_map(image: np.ndarray, change) -> np.ndarray:  # noqa: ANN001
+def hsv_map(image: np.ndarray, change) -> np.ndarray:
     out = np.empty_like(image)
     for place in np.ndindex(image.shape[:2]):
         out[place] = colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*image[place])))

@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import torch
+
+from robot_pt.agents.bc import BC, BCConfig
+from robot_pt.errors import MismatchError, UserError
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.schema import Batch, Spec
+
+SPEC = Spec(cameras={"primary": (32, 32), "wrist": (32, 32)}, embodiment="test")
+GEN = torch.Generator().manual_seed(0)
+
+
+def build(config: BCConfig | None = None, cameras: tuple[str, ...] = ("primary",), **options: object) -> BC:
+    return BC.build(
+        SPEC,
+        cameras=cameras,
+        image_size=(32, 32),
+        task_slots=4,
+        encoder=EncoderConfig(name="small"),
+        config=config,
+        **options,
+    )
+
+
+def make_batch(size: int = 8, first_key: int = 0) -> Batch:
+    """The picture shows a block left or right; the demonstrated dx points to it."""
+    side = torch.randint(0, 2, (size,), generator=GEN)
+    images = torch.full((size, 32, 32, 3), 60, dtype=torch.uint8)
+    images[side == 0, 8:24, 4:12, 0] = 230
+    images[side == 1, 8:24, 20:28, 0] = 230
+    action = 0.01 * torch.randn(size, 7, generator=GEN)
+    action[:, 0] = 0.03 * (2.0 * side - 1)
+    other = torch.randint(0, 256, (size, 32, 32, 3), generator=GEN, dtype=torch.uint8)
+    return Batch(
+        images={"primary": images, "wrist": other},
+        proprio=torch.randn(size, 7, generator=GEN),
+        task=torch.zeros(size, dtype=torch.int64),
+        language=torch.zeros(size, 0),
+        action=action,
+        reward=torch.zeros(size),
+        discount=torch.zeros(size),
+        next_images={"primary": images, "wrist": other},
+        next_proprio=torch.zeros(size, 7),
+        return_to_go=torch.zeros(size),
+        sample_key=torch.arange(first_key, first_key + size),
+        source=side,
+    )
+
+
+def test_published_loss_is_half_the_squared_error_plus_a_constant() -> None:
+    agent, batch = build(BCConfig(augment=None)), make_batch()
+    with torch.no_grad():
+        mean = agent.actor(batch.images, batch.proprio, batch.task, batch.language).mean_BA
+    error = (mean - agent.actor.normalizer.encode(batch.action)).square()
+    metrics = agent.update(batch, 0)
+    torch.testing.assert_close(metrics["actor/loss"], 0.5 * error.sum(1).mean() + 3.5 * math.log(2 * math.pi))
+    torch.testing.assert_close(metrics["actor/mse"], error.mean())
+
+
+def test_update_is_adam_on_that_loss() -> None:
+    agent, twin, batch = build(BCConfig(augment=None)), build(BCConfig(augment=None)), make_batch()
+    adam = torch.optim.Adam(twin.actor.parameters(), 3e-4)
+    for step in range(2):
+        agent.update(batch, step)
+        mean = twin.actor(batch.images, batch.proprio, batch.task, batch.language).mean_BA
+        adam.zero_grad()
+        (0.5 * (mean - twin.actor.normalizer.encode(batch.action)).square().sum(1).mean()).backward()
+        adam.step()
+    for ours, theirs in zip(agent.actor.parameters(), twin.actor.parameters(), strict=True):
+        assert (ours - theirs).abs().mean() < 3e-6
+
+
+@pytest.mark.parametrize(
+    "config",
+    [BCConfig(), BCConfig(std="global"), BCConfig(head="tanh_gaussian", std="state"), BCConfig(augment=None)],
+    ids=["published", "learned_std", "ptr_head", "no_augmentation"],
+)
+def test_reaches_the_demonstrated_action(config: BCConfig) -> None:
+    agent = build(config)
+    for step in range(400):
+        batch = make_batch(32, 32 * step)
+        agent.update(batch, step)
+        action = agent.actor.mode(batch.images, batch.proprio, batch.task, batch.language)
+        if step % 20 == 19 and (action[:, 0] - batch.action[:, 0]).abs().mean() < 0.006:
+            return
+    pytest.fail(f"mean error of dx is {(action[:, 0] - batch.action[:, 0]).abs().mean():.4f} m after 400 updates")
+
+
+def test_learned_std_falls_on_deterministic_data() -> None:
+    agent = build(BCConfig(std="global", learning_rate=3e-3))
+    for step in range(60):
+        agent.update(make_batch(32, 32 * step), step)
+    assert agent.actor.global_log_std[0] < -0.05
+
+
+def test_augmented_view_depends_on_step_and_repeats() -> None:
+    agent, batch = build(), make_batch()
+    first = agent._view(batch, 0)["primary"]
+    assert torch.equal(first, agent._view(batch, 0)["primary"])
+    assert not torch.equal(first, agent._view(batch, 1)["primary"])
+    assert build(BCConfig(augment=None))._view(batch, 0)["primary"] is batch.images["primary"]
+
+
+def test_two_cameras_are_seen_under_different_noise() -> None:
+    agent, batch = build(cameras=("primary", "wrist")), make_batch()
+    same = batch._replace(images={"primary": batch.images["wrist"], "wrist": batch.images["wrist"]})
+    view = agent._view(same, 0)
+    assert set(view) == {"primary", "wrist"}
+    assert not torch.equal(view["primary"], view["wrist"])
+    agent.update(batch, 0)
+
+
+def test_state_round_trip_continues_bit_for_bit() -> None:
+    agent, other = build(), build(seed=0)
+    for step in range(2):
+        agent.update(make_batch(), step)
+    other.load_state_dict(agent.state_dict())
+    batch = make_batch()
+    assert torch.equal(agent.update(batch, 2)["actor/loss"], other.update(batch, 2)["actor/loss"])
+    assert all(torch.equal(v, other.state_dict()[n]) for n, v in agent.state_dict().items())
+
+
+def test_weights_alone_load_and_leave_the_optimiser_fresh() -> None:
+    agent, other = build(), build(seed=1)
+    agent.update(make_batch(), 0)
+    other.load_state_dict({n: v for n, v in agent.state_dict().items() if not n.startswith("optimizer.")})
+    assert torch.equal(other.actor.mean.bias, agent.actor.mean.bias)
+    assert not any(n.startswith("optimizer.") for n in other.state_dict())
+
+
+def test_state_of_another_network_is_refused() -> None:
+    with pytest.raises(MismatchError, match=r"misses|unknown"):
+        build(BCConfig(std="global")).load_state_dict(build().state_dict())
+
+
+def test_gradient_hook_runs_between_backward_and_step() -> None:
+    agent = build()
+    before = agent.actor.mean.weight.clone()
+
+    def erase(parameters) -> None:
+        for p in parameters:
+            assert p.grad is not None
+            p.grad.zero_()
+
+    agent.grad_sync = erase
+    agent.update(make_batch(), 0)
+    assert torch.equal(before, agent.actor.mean.weight)
+
+
+def test_no_values_without_a_critic() -> None:
+    with pytest.raises(UserError, match="no critic"):
+        build().values(make_batch())
+
+
+def test_bf16_stays_close() -> None:
+    full, half, batch = build(), build(BCConfig(bf16=True)), make_batch()
+    ours, theirs = full.update(batch, 0)["actor/loss"], half.update(batch, 0)["actor/loss"]
+    assert theirs.dtype == torch.float32
+    assert float(theirs) == pytest.approx(float(ours), rel=0.01)
