@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from robot_pt.errors import UserError
+from robot_pt.gradients import watched_gradients
 from robot_pt.observers import DivergenceError, Observer
 from robot_pt.replay import to_device
 from robot_pt.schema import Batch
@@ -83,6 +84,8 @@ def train(
 ) -> dict[str, float]:
     """Do updates start .. steps - 1 and return the last metrics, each a mean over the last `log_every` updates.
 
+    Gradient norms of the agent's networks are added to its metrics ("actor/grad_norm").
+
     Args:
         start, state: where a checkpoint left off, as given to `save`; `batches` must be set to the same place.
         steps: updates of the whole run; reaching `start` already, nothing is done.
@@ -105,7 +108,7 @@ def train(
     try:
         for observer in observers:
             observer.start(start, steps)
-        with _asked_to_stop() as stop:
+        with _asked_to_stop() as stop, watched_gradients(agent) as norms:
             while step < steps:
                 with clock.waiting():
                     batch = next(batches, None)
@@ -114,6 +117,7 @@ def train(
                         f"the batches ended after {step} of {steps} updates; give an endless iterator, as Replay is."
                     )
                 metrics = agent.update(to_device(batch, device), step)
+                metrics = {**metrics, **(norms.latest() if norms else {})}
                 step += 1
                 clock.done(len(batch.action) * ranks.world_size)
                 window.add(step, metrics)

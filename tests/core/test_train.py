@@ -206,3 +206,18 @@ def test_other_processes_are_asked_and_only_the_first_saves():
     last = train(Counter(), batches(), steps=4, log_every=2, save=lambda *a: saved.append(a), processes=Second())
     assert last == {"loss": 12.5, "b": 12.0}
     assert saved == []
+
+
+def test_gradient_norms_are_logged_beside_the_agents_own_metrics():
+    class Learner(Counter):
+        def __init__(self):
+            super().__init__()
+            self.actor, self.grad_sync = torch.nn.Linear(2, 1), lambda parameters: None
+
+        def update(self, batch, step):
+            self.actor.zero_grad()
+            (self.actor.weight * torch.tensor([3.0, 4.0])).sum().backward()
+            self.grad_sync(self.actor.parameters())
+            return super().update(batch, step)
+
+    assert train(Learner(), batches(), steps=4, log_every=2)["actor/grad_norm"] == 5
