@@ -98,14 +98,16 @@ def leaf(source: EpisodeSource, step: int) -> tuple[EpisodeSource, int]:
 
     For what only some sources offer: stored image bytes (``encoded``), the record of an episode (``recorded``).
     """
-    while True:
-        if isinstance(source, EpisodeView):
-            source = source._source
-        elif isinstance(source, Concat):
-            part = int(np.searchsorted(source._offset, step, side="right")) - 1
-            source, step = source._sources[part], step - int(source._offset[part])
-        else:
-            return source, step
+    inner: object = source
+    while isinstance(inner, EpisodeView | Concat):
+        if isinstance(inner, EpisodeView):
+            inner = inner._source
+            continue
+        part = int(np.searchsorted(inner._offset, step, side="right")) - 1
+        step -= int(inner._offset[part])
+        inner = inner._sources[part]
+    assert isinstance(inner, EpisodeSource)
+    return inner, step
 
 
 def filter_episodes(source: EpisodeSource, keep: Callable[[EpisodeTable, int], bool]) -> EpisodeView:

@@ -100,6 +100,11 @@ _TABLE_VIEWS = {
     "secondary": View("sideview", (0.52, 0.75, 0.35), (0.52, 0.0, -0.02), 36.0),
     "wrist": _WRIST,
 }
+_LIFT_COLOUR_VIEWS = {
+    **_TABLE_VIEWS,
+    # obliquely from above: depth and width are both seen at 4 mm a pixel (64 x 64), and the fingers hide the cube late
+    "primary": View("agentview", (0.80, 0.38, 0.55), (0.535, 0.0, -0.05), 29.0),
+}
 _TABLE_LIMITS = Limits(low=(0.35, -0.25, TABLE_TOP + 0.008, -0.6, -0.6, -1.8), high=(0.75, 0.25, 0.30, 0.6, 0.6, 1.8))
 
 LIFT = Task(
@@ -158,7 +163,7 @@ def _pick_place(name: str) -> Task:
         places={"object": f"{thing}_main", "bin": f"Visual{thing}_main"},
         geoms={"object": (f"{thing}_g0",)},
         views={
-            "primary": View("agentview", (1.30, 0.11, 0.75), (0.60, 0.11, -0.02), 52.0),
+            "primary": View("agentview", (1.25, 0.11, 0.95), (0.62, 0.11, -0.02), 48.0),
             "secondary": View("frontview"),
             "wrist": _WRIST,
         },
@@ -175,6 +180,7 @@ def _lift_colour(colour: str) -> Task:
         placement_m=0.10,
         yaw_rad=0.3,
         colour=COLOURS[colour],
+        views=_LIFT_COLOUR_VIEWS,
     )
 
 

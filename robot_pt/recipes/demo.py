@@ -1,0 +1,289 @@
+"""`robot-pt demo`: the whole way on one machine, from demonstrations to success rates beside the baselines, in one report.
+
+Clean scripted demonstrations are imitation's home ground, and taking the policy by max-Q needs tens of thousands of updates.
+So the source data is of mixed quality, as robots produce it (three in four episodes noisy, hesitant, repaired or failed, success
+labelled), and the policy is taken from PTR's critic by its fast documented route: a behaviour-cloning warm start of the actor, then
+imitation weighted by the critic's advantage (arXiv 2210.05178's comparison with advantage-weighted BC). `pretrain` keeps PTR's own.
+
+Every stage leaves its result in `out`; an interrupted demo continues with the first unfinished one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_pt import checkpoint
+from robot_pt.agents.bc import BCConfig
+from robot_pt.agents.ptr import PTRConfig
+from robot_pt.augment import AugmentConfig
+from robot_pt.controls import blanked, mean_images, replay
+from robot_pt.errors import UserError
+from robot_pt.evaluate import Evaluation, PolicyFactory, compare
+from robot_pt.machine import versions
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import proprio_statistics
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import finetune, pretrain, runs
+from robot_pt.recipes.collect import collect
+from robot_pt.recipes.evaluate import clip_folder, play, policy_factory
+from robot_pt.recipes.progress import bar, say
+from robot_pt.report import Report, Selection, clips_of, read_metrics, write_report
+from robot_pt.safe_files import read_json, replace_json
+from robot_pt.schema import SUCCESS
+from robot_pt.selection import SelectionRule, choose, read_scores
+from robot_pt.sources import EpisodeSource, EpisodeView, filter_episodes
+
+SOURCE_TASKS = ("lift-red", "lift-green", "lift-blue", "lift-yellow")
+TARGET_TASK = "lift-purple"
+SIZE = 64
+EPISODES = 60
+"""Mixed-quality episodes per source task."""
+DEMOS, JUDGES = 10, 6
+"""Target demonstrations to finetune on, and held out to choose the checkpoint."""
+EVALUATION_EPISODES = 40
+PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 1600, 600, 600
+"""PTR's updates at the default --minutes; a BC baseline makes as many."""
+DEFAULT_MINUTES = 16.0
+
+PTR_NAME, BC_ALL, BC_SUCCESS = "PTR", "BC, all data", "BC, successes only"
+BLANKED, OPEN_LOOP = "PTR, images blanked", "open-loop replay"
+
+ROUTE = (
+    "advantage-weighted extraction after a BC warm start",
+    "PTR's critic learns by conservative Q-learning on all data, failures included. The actor first clones behaviour while the "
+    "critic is still blind, then imitates each recorded action with weight exp(min(A / T, 5)), A = Q(s, a) - mean Q(s, a ~ pi). "
+    "This is the documented fast route; `robot-pt pretrain` uses PTR's own max-Q actor unless told otherwise.",
+)
+
+
+def demo(out: Path, *, seed: int = 0, minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
+    """Run every stage that `out` does not hold yet; returns rates, intervals and where the report is.
+
+    Raises UserError for a budget below 4 minutes, MissingExtraError without robosuite.
+    """
+    if minutes < 4:
+        raise UserError(f"--minutes is {minutes:g}; give at least 4, the stages around training take that.")
+    effort = minutes / DEFAULT_MINUTES
+    clock = _Stages(out)
+    clock.run("collect", lambda: _collect(out, seed))
+    clock.run("write RLDS", lambda: _write_rlds(out))
+    source, target, judges = _open(out, seed)
+    settings = _settings(source, seed)
+    for name, data in _training_sets(source).items():
+        algorithm: runs.Algorithm = "ptr" if name == PTR_NAME else "bc"
+        chosen = replace(settings, algorithm=algorithm)
+        clock.run(f"train {name}", lambda d=data, n=name, c=chosen: _train(out, n, c, d, target, judges, effort))  # type: ignore[misc]
+    evaluations = clock.value("evaluate", lambda: _evaluate(out, source, target, seed))
+    return _report(out, settings, source, target, judges, evaluations, clock.seconds())
+
+
+class _Stages:
+    """Which stages are done, and what each took, in out/stages.json."""
+
+    def __init__(self, out: Path):
+        out.mkdir(parents=True, exist_ok=True)
+        self._path = out / "stages.json"
+
+    def run(self, name: str, work: Callable[[], object]) -> None:
+        done = self.seconds()
+        if name in done:
+            say(f"{name}: done before, kept.")
+            return
+        began = time.monotonic()
+        work()
+        replace_json(self._path, {**done, name: round(time.monotonic() - began, 1)})
+
+    def value(self, name: str, work: Callable[[], list[Evaluation]]) -> list[Evaluation]:
+        """Work that continues by itself: always asked, timed once."""
+        began = time.monotonic()
+        result = work()
+        self.seconds().get(name) or replace_json(
+            self._path, {**self.seconds(), name: round(time.monotonic() - began, 1)}
+        )
+        return result
+
+    def seconds(self) -> dict[str, float]:
+        return read_json(self._path) if self._path.exists() else {}
+
+
+def _collect(out: Path, seed: int) -> None:
+    stores = out / "demos"
+    for i, task in enumerate(SOURCE_TASKS):
+        collect(task, EPISODES, stores / task, quality="mixed", image_size=SIZE, seed=10_000 * seed + 1000 * i)
+    collect(
+        TARGET_TASK, DEMOS + JUDGES, stores / TARGET_TASK, quality="clean", image_size=SIZE, seed=10_000 * seed + 9000
+    )
+
+
+def _write_rlds(out: Path) -> None:
+    import robot_pt_data
+    from robot_pt_data.export import export
+
+    for task in (*SOURCE_TASKS, TARGET_TASK):
+        folder = out / "rlds" / task.replace("-", "_")
+        if folder.exists():
+            continue
+        with bar(f"write RLDS {task}", "episode") as advance:
+            export(robot_pt_data.open(out / "demos" / task), folder, "rlds", progress=advance)
+
+
+def _open(out: Path, seed: int) -> tuple[EpisodeSource, EpisodeView, EpisodeView]:
+    """(source data, ten target demos, held-out target demos), read from the RLDS folders."""
+    from robot_pt.recipes.datasets import open_all
+
+    folders = [out / "rlds" / task.replace("-", "_") for task in SOURCE_TASKS]
+    source = open_all(folders, assume_success=False, skip_corrupt=False, what="source data")
+    target = open_all(
+        [out / "rlds" / TARGET_TASK.replace("-", "_")], assume_success=False, skip_corrupt=False, what="target data"
+    )
+    demos = filter_episodes(target, lambda table, e: table.success[e] == SUCCESS)
+    train, judges = finetune.split_demos(demos, DEMOS, seed)
+    return source, train, judges
+
+
+def _settings(source: EpisodeSource, seed: int) -> runs.RunSettings:
+    mean, std = proprio_statistics(source)
+    augment = AugmentConfig(
+        pad=1, jitter_probability=0.0
+    )  # PTR's 4 pixels at 128 are 6 cm here; tasks differ by colour
+    return runs.RunSettings(
+        algorithm="ptr",
+        encoder=EncoderConfig(name="small"),
+        camera="primary",
+        image_size=(SIZE, SIZE),
+        task_slots=0,
+        proprio=(tuple(map(float, mean)), tuple(map(float, std))),
+        ptr=PTRConfig(
+            actor_loss="advantage_weighted", bc_warm_start_steps=WARM_START, actor_learning_rate=1e-3, alpha=1.0,
+            advantage_temperature=3.0, augment=augment,
+        ),
+        bc=BCConfig(learning_rate=1e-3, head="tanh_gaussian", std="state", augment=augment),
+        seed=seed,
+    )  # fmt: skip
+
+
+def _training_sets(source: EpisodeSource) -> dict[str, EpisodeSource]:
+    successes = filter_episodes(source, lambda table, e: table.success[e] == SUCCESS)
+    return {PTR_NAME: source, BC_ALL: source, BC_SUCCESS: successes}
+
+
+def _train(
+    out: Path,
+    name: str,
+    settings: runs.RunSettings,
+    source: EpisodeSource,
+    target: EpisodeView,
+    judges: EpisodeView,
+    effort: float,
+) -> None:
+    first, then = _folders(out, name)
+    updates, more = round(PRETRAIN_UPDATES * effort), round(FINETUNE_UPDATES * effort)
+    warm = replace(settings.ptr, bc_warm_start_steps=round(WARM_START * effort))
+    pretrain.pretrain_with(
+        replace(settings, ptr=warm), source, first, steps=updates, checkpoint_every=updates, resume=True, held_out=0.05
+    )
+    finetune.finetune_with(
+        first, target, judges, source, then, mixing_ratio=0.7, steps=more, checkpoint_every=max(1, more // 4),
+        resume=True, held_out=0.05, tasks_also=[TARGET_TASK],
+    )  # fmt: skip
+
+
+def _folders(out: Path, name: str) -> tuple[Path, Path]:
+    short = {PTR_NAME: "ptr", BC_ALL: "bc-all", BC_SUCCESS: "bc-successes"}[name]
+    return out / f"{short}-pretrain", out / f"{short}-finetune"
+
+
+def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int) -> list[Evaluation]:
+    run = _folders(out, PTR_NAME)[1]
+    factories: dict[str, PolicyFactory] = {
+        name: policy_factory(_folders(out, name)[1]) for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
+    }
+    factories[BLANKED] = blanked(policy_factory(run), mean_images(source, ("primary",)))
+    factories[OPEN_LOOP] = replay(target, 0)
+    record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
+    return [
+        play(
+            factory, TARGET_TASK, record, name=name, episodes=EVALUATION_EPISODES, seed=seed, folder=out / "evaluation",
+            videos=name in (PTR_NAME, BC_ALL, BC_SUCCESS),
+        )
+        for name, factory in factories.items()
+    ]  # fmt: skip
+
+
+def _report(
+    out: Path, settings: runs.RunSettings, source: EpisodeSource, target: EpisodeView, judges: EpisodeView,
+    evaluations: list[Evaluation], seconds: Mapping[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    selection, values = _selection(_folders(out, PTR_NAME)[1])
+    by_name = {e.name: e for e in evaluations}
+    folder = out / "evaluation"
+    page = write_report(
+        out / "report.html",
+        Report(
+            title=f"robot-pt demo: {TARGET_TASK} from ten demonstrations",
+            subtitle=f"pretrained on {len(source.episodes)} mixed-quality episodes of {len(SOURCE_TASKS)} other tasks",
+            command=runs.command_line(),
+            policy=PTR_NAME,
+            evaluations=evaluations,
+            notes=_notes(),
+            controls=[BLANKED, OPEN_LOOP],
+            comparisons=[compare(by_name[PTR_NAME], by_name[other]) for other in (BC_ALL, BC_SUCCESS)],
+            clips={n: clips_of(by_name[n], clip_folder(folder, n)) for n in (PTR_NAME, BC_ALL, BC_SUCCESS)},
+            route=ROUTE,
+            values=values,
+            selection=selection,
+            curves={
+                f"{name}: {phase}": read_metrics(run / "metrics.jsonl")
+                for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
+                for phase, run in zip(("pretrain", "finetune"), _folders(out, name), strict=True)
+            },
+            data=_data_rows(source, target, judges),
+            seconds=seconds,
+            config=settings.to_json(),
+            versions=versions(),
+        ),
+    )
+    return {
+        "report": str(page), "route": ROUTE[0], "task": TARGET_TASK,
+        "evaluations": [e.summary() for e in evaluations], "seconds": dict(seconds),
+    }  # fmt: skip
+
+
+def _notes() -> dict[str, str]:
+    return {
+        PTR_NAME: f"CQL critic, policy by {ROUTE[0]}",
+        BC_ALL: "same network, data and updates; imitates failures too",
+        BC_SUCCESS: "the same without failed episodes",
+        BLANKED: "the PTR policy shown the mean image",
+        OPEN_LOOP: "one demonstration's actions, whatever is seen",
+    }
+
+
+def _data_rows(source: EpisodeSource, target: EpisodeView, judges: EpisodeView) -> list[dict[str, Any]]:
+    rows = []
+    for name, part in (
+        *((t, _of_task(source, t)) for t in SOURCE_TASKS),
+        ("target demos", target),
+        ("held-out target demos", judges),
+    ):
+        good = int(np.sum(part.episodes.success == SUCCESS))
+        rows.append({"name": name, "episodes": len(part.episodes), "steps": part.episodes.steps, "successes": good})
+    return rows
+
+
+def _of_task(source: EpisodeSource, task: str) -> EpisodeView:
+    return filter_episodes(source, lambda table, e: table.task[e] == task)
+
+
+def _selection(run: Path) -> tuple[Selection, list[Any]]:
+    scores = read_scores(run)
+    choice = choose(scores, SelectionRule())
+    rows = [{"step": s.step, "rank correlation": s.rise, "action error": s.action_error} for s in scores]
+    values = next(s.values for s in scores if s.step == choice.step)
+    return Selection(rule=choice.reason, rows=rows, chosen=choice.step), [np.array(v, np.float32) for v in values]
