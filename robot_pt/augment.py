@@ -135,7 +135,8 @@ def _shift_hsv(rgb: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     new_chroma = torch.minimum(chroma * (1 + saturation), value)  # saturation = chroma / value, at most 1
     turn6 = turn6 + 6 * hue
     # each channel falls from `value` by chroma over a third of the colour circle, centred opposite to it
-    phase = torch.remainder(torch.stack([turn6 + 5, turn6 + 3, turn6 + 1], dim=1), 6)
+    phase = torch.stack([turn6 + 5, turn6 + 3, turn6 + 1], dim=1)
+    phase = phase - (phase / 6).floor_().mul_(6)  # remainder, which torch does not vectorise
     fall = F.relu(torch.minimum(phase, 4 - phase).clamp_(max=1))
     out = value[:, None] - new_chroma[:, None] * fall
     untouched = ((saturation == 0) & (hue == 0))[:, None]

@@ -208,6 +208,7 @@ class PTR:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         load_flat_state(state, self._modules, self._optimizers)
+        self._graphs.clear()  # they were recorded on the optimisers' old tensors
 
     # How the losses get their Q-values.
 
