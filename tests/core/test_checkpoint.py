@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -287,3 +288,36 @@ def test_ctrl_c_saves_between_two_updates_and_says_so(tmp_path, number):
     assert "--resume" in errors
     (step,) = checkpoint.steps(tmp_path)
     assert 0 < step < 1000
+
+
+def test_another_run_can_start_from_an_agent_without_touching_it(tmp_path):
+    agent = Line()
+    agent.update()
+    save(tmp_path, 6, agent)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    other, noise = Line(), torch.get_rng_state()
+    assert checkpoint.load_agent(tmp_path, other) == 6
+    assert torch.equal(other.actor.weight, agent.actor.weight)
+    assert torch.equal(noise, torch.get_rng_state()), "a new run draws its own random numbers"
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_again_and_again_the_run_ends_as_one_never_killed(tmp_path):
+    """Checkpoints after every update: many of these kills fall into a save."""
+    options = ("40", "--checkpoint-every", "1", "--log-every", "7")
+    toy_run(tmp_path / "whole", *options).wait(120)
+    rng, kills = np.random.default_rng(0), 0
+    while max(checkpoint.steps(tmp_path / "killed"), default=0) < 40:
+        resume = ["--resume"] if checkpoint.steps(tmp_path / "killed") else []
+        process = toy_run(tmp_path / "killed", *options, *resume)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.4))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills > 3
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    # Not "latest": a kill between the folder's rename and the link's leaves the link one behind until the run is resumed.
+    one, two = (checkpoint.folder_of(tmp_path / r, 40) / "trainer.safetensors" for r in ("whole", "killed"))
+    assert one.read_bytes() == two.read_bytes()
