@@ -75,7 +75,7 @@ def fit_bounds(source: EpisodeSource, *, quantiles: tuple[float, float] = (0.0, 
     if not len(actions_NA):
         raise DataError("action bounds need at least one step with finite actions; this source has none.")
     low, high = np.quantile(actions_NA.astype(np.float64), quantiles, axis=0)
-    room = np.maximum(1e-4 * np.maximum(np.abs(low), 1.0), 0)
+    room = 1e-4 * np.maximum(np.abs(low), 1.0)
     still = high - low < room
     low, high = np.where(still, low - room, low), np.where(still, high + room, high)
     for i, name in enumerate(source.spec.action_names):
