@@ -6,9 +6,11 @@ robosuite. It tries EGL and OSMesa in processes of their own, since a failed att
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -114,6 +116,8 @@ class CameraRenderer:
         model.vis.global_.offheight, model.vis.global_.offwidth = size
         self._model, self._cameras, self._aspect = model, list(cameras), size[1] / size[0]
         self._renderer = mujoco.Renderer(model, *size)
+        # registered after mujoco's own: contexts must go before it terminates EGL at exit
+        atexit.register(_close_if_alive, weakref.ref(self))
         for flag in ("SHADOW", "REFLECTION", "HAZE"):
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
         self._option = mujoco.MjvOption()
@@ -146,3 +150,9 @@ class CameraRenderer:
 
     def close(self) -> None:
         self._renderer.close()
+
+
+def _close_if_alive(renderer: weakref.ref[CameraRenderer]) -> None:
+    alive = renderer()
+    if alive is not None:
+        alive.close()
