@@ -66,7 +66,10 @@ def decode(
     if workers <= 1 or len(buffers) < _INLINE:
         _decode_range(buffers, 0, len(buffers), out, same)
         return out
-    edges = np.linspace(0, len(buffers), workers + 1).astype(int).tolist()
+    pieces = max(
+        min(4 * workers, len(buffers) // _INLINE), workers
+    )  # several each: a busy core holds nobody up for long
+    edges = np.linspace(0, len(buffers), pieces + 1).astype(int).tolist()
     done = [_pool(workers).submit(_decode_range, buffers, a, b, out, same) for a, b in pairwise(edges)]
     for job in done:
         job.exception()  # wait for all: nobody may write to `out` after this returns

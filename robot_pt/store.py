@@ -164,6 +164,8 @@ class DemoStore:
                     self._settle(part, report, self.path / part.stem)
             for name in self.episodes if check_all else []:
                 self._settle(self.path / name, report, None)
+            for leftover in self.path.glob(".*.part"):
+                leftover.unlink(missing_ok=True)
             zarr_files.sync(self.path)
         return report
 

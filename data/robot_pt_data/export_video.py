@@ -10,7 +10,13 @@ from robot_pt.errors import DataError
 from robot_pt.schema import Image
 
 CODEC = "h264"
-_OPTIONS = {"g": "2", "crf": "18", "preset": "fast", "bf": "0", "x264-params": "scenecut=0:rc-lookahead=0:sync-lookahead=0"}
+_OPTIONS = {
+    "g": "2",
+    "crf": "18",
+    "preset": "veryfast",
+    "bf": "0",
+    "x264-params": "scenecut=0:rc-lookahead=0:sync-lookahead=0",
+}
 _FILES_PER_CHUNK = 1000
 
 

@@ -285,9 +285,40 @@ def test_reading_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no episode '7'"):
         store.read("7")
     source = store.source()
+    source.images([0], "wrist")
     (store.path / "000000" / "images_wrist" / "c.0").unlink()
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        source.images([0], "wrist")
+    assert source.images([0], "wrist").shape == (1, 8, 8, 3), "a mapped file outlives its name"
+    with pytest.raises(DataError, match=r"images_wrist/c.0 cannot be read: No such file"):
+        store.source().images([0], "wrist")
+
+
+@pytest.mark.parametrize("mapped", [10_000, 3])
+def test_frames_are_the_same_mapped_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: int) -> None:
+    store = DemoStore.create(tmp_path / "s", SPEC, codec="png")
+    for s in range(6):
+        store.append(episode(seed=s))
+    source = store.source()
+    monkeypatch.setattr(source._files, "_limit", mapped)
+    steps = np.random.default_rng(0).integers(0, 30, 200)
+    expected = np.concatenate([episode(seed=s).images["primary"] for s in range(6)])[steps]
+    for _ in range(2):
+        np.testing.assert_array_equal(source.images(steps, "primary"), expected)
+        np.testing.assert_array_equal(decode(source.encoded(steps, "primary")), expected)
+
+
+def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
+    store = DemoStore.create(tmp_path / "s", SPEC)
+    for s in range(2):
+        store.append(episode(seed=s))
+    path = store.path / "000001" / "images_wrist" / "c.0"
+    at = np.fromfile(store.path / "000001" / "offsets_wrist" / "c.0", np.int64)
+    raw = bytearray(path.read_bytes())
+    raw[at[2] : at[3]] = bytes(at[3] - at[2])
+    path.write_bytes(raw)
+    with pytest.raises(
+        DataError, match=r"step 7 \(episode 000001 of .*, camera 'wrist'\): image 0 is neither a JPEG nor"
+    ):
+        store.source().images(np.arange(10), "wrist")
 
 
 # --- crashes, full disks, several writers
@@ -334,6 +365,7 @@ def test_a_complete_part_is_recovered_and_a_torn_one_set_aside(tmp_path: Path) -
     for name in ("000002", "000003"):
         os.rename(store.path / name, store.path / f"{name}.part")
     (store.path / "000003.part" / "zarr.json").unlink()
+    (store.path / ".manifest.npz.123.part").write_bytes(b"half")
     assert store.episodes == ["000000", "000001"], "a part is no episode"
     assert store.append(episode(seed=9)) == "000004"
     report = DemoStore(store.path).recover()
@@ -342,6 +374,7 @@ def test_a_complete_part_is_recovered_and_a_torn_one_set_aside(tmp_path: Path) -
     assert store.episodes == ["000000", "000001", "000002", "000004"]
     equal(expected, store.read("000002"))
     assert DemoStore(store.path).recover() == ([], {})
+    assert not list(store.path.glob(".*.part"))
 
 
 WRITER = """

@@ -284,10 +284,7 @@ def test_real_bridge_episodes_survive_a_second_export(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.images(np.arange(9), "primary"), before.images(rows[:9], "primary"))
 
 
-def test_views_of_views_resolve() -> None:
-    class Leaf:
-        spec, actions = SPEC, np.zeros((4, 7))
-        proprio = rewards = terminated = truncated = episodes = None
-
-    bottom = Leaf()
-    assert leaf(EpisodeView(EpisodeView(bottom, None), None), 3) == (bottom, 3)
+def test_views_of_views_resolve(store: DemoStore) -> None:
+    bottom = store.source()
+    inner = EpisodeView(bottom, bottom.episodes.select([1, 2]))
+    assert leaf(EpisodeView(inner, inner.episodes.select([1])), 3) == (bottom, 3)
