@@ -79,10 +79,11 @@ def save(index: StepIndex, target: Path, files: Files) -> None:
             os.fsync(text.fileno())
         _swap_in(part, target)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
         raise UserError(
             f"the index of {files.place} cannot be written to {target.parent} ({error.strerror}); free space there or set ROBOT_PT_CACHE to another folder."
         ) from None
+    finally:  # also after Ctrl-C
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def load(target: Path, files: Files) -> StepIndex | None:

@@ -326,3 +326,35 @@ def test_a_full_disk_while_indexing_leaves_no_trace(
     with pytest.raises(UserError, match="No space left on device"):
         robot_pt_data.open(folder)
     assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_ctrl_c_while_indexing_leaves_no_trace(
+    copy: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy()
+    monkeypatch.setenv("ROBOT_PT_CACHE", str(tmp_path / "cache"))
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            robot_pt_data.open(folder)
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+    assert len(robot_pt_data.open(folder).episodes) == 4
+
+
+def test_processes_that_index_at_once_all_end_up_with_a_sound_source(copy: Callable[..., Path], tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    folder = copy()
+    code = "import sys, robot_pt_data; print(len(robot_pt_data.open(sys.argv[1]).episodes))"
+    environment = {**os.environ, "ROBOT_PT_CACHE": str(tmp_path / "cache")}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [run.communicate()[0].strip() for run in runs] == ["4"] * 4
+    assert [p.name for p in (tmp_path / "cache").rglob("*") if p.name.startswith(".")] == []
