@@ -97,10 +97,7 @@ def train(
         TrainingInterrupted: after Ctrl-C or SIGTERM between two updates, once the checkpoint is written. A second Ctrl-C
             does not wait.
     """
-    if log_every < 1 or checkpoint_every < 0 or steps < 0:
-        raise UserError(
-            f"steps {steps}, log_every {log_every}, checkpoint_every {checkpoint_every}: give numbers from 0, log_every from 1."
-        )
+    _require_counts(steps, log_every, checkpoint_every)
     ranks: Processes = processes or Alone()
     window = _Window(log_every, ranks, state)
     clock = _Clock()
@@ -111,11 +108,7 @@ def train(
         with _asked_to_stop() as stop, watched_gradients(agent) as norms:
             while step < steps:
                 with clock.waiting():
-                    batch = next(batches, None)
-                if batch is None:
-                    raise UserError(
-                        f"the batches ended after {step} of {steps} updates; give an endless iterator, as Replay is."
-                    )
+                    batch = _next(batches, step, steps)
                 metrics = agent.update(to_device(batch, device), step)
                 metrics = {**metrics, **(norms.latest() if norms else {})}
                 step += 1
@@ -134,6 +127,20 @@ def train(
         for observer in observers:
             observer.close()
     return window.last
+
+
+def _require_counts(steps: int, log_every: int, checkpoint_every: int) -> None:
+    if log_every < 1 or checkpoint_every < 0 or steps < 0:
+        raise UserError(
+            f"steps {steps}, log_every {log_every}, checkpoint_every {checkpoint_every}: give numbers from 0, log_every from 1."
+        )
+
+
+def _next(batches: Iterator[Batch], step: int, steps: int) -> Batch:
+    batch = next(batches, None)
+    if batch is None:
+        raise UserError(f"the batches ended after {step} of {steps} updates; give an endless iterator, as Replay is.")
+    return batch
 
 
 def _report(observers: Sequence[Observer], step: int, learned: dict[str, float], speed: dict[str, float]) -> None:
