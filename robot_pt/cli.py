@@ -244,9 +244,9 @@ class Evaluate:
     task: str
     """Task name; `robot-pt collect --list` names them."""
     episodes: int = 20
-    """Episodes, each from its own seed."""
+    """Episodes, each from its own start."""
     seed: int = 0
-    """Seed of the first episode."""
+    """Which set of starts: evaluations with one seed meet the same starts, with different seeds none in common."""
     out: Path | None = None
     """Folder for episodes.jsonl, videos and report.html; default RUN/evaluation/TASK."""
     workers: int = 0

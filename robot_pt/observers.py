@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -155,6 +157,8 @@ class TensorBoard:
         self._writer: Any = None
 
     def start(self, step: int, steps: int) -> None:
+        # tensorboard takes a whole TensorFlow (5 s, 680 MB) where one is installed, unless this marker of its own is there
+        sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

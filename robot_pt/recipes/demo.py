@@ -103,9 +103,8 @@ class _Stages:
         """Work that continues by itself: always asked, timed once."""
         began = time.monotonic()
         result = work()
-        self.seconds().get(name) or replace_json(
-            self._path, {**self.seconds(), name: round(time.monotonic() - began, 1)}
-        )
+        if name not in self.seconds():
+            replace_json(self._path, {**self.seconds(), name: round(time.monotonic() - began, 1)})
         return result
 
     def seconds(self) -> dict[str, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +68,8 @@ class RunSettings:
         return PTR.build(spec, config=self.ptr, **parts)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become the lists that a reader gets
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
@@ -79,16 +81,18 @@ class RunSettings:
             plain["reward"] = RewardLabel(**plain["reward"])
             plain["bounds"] = Bounds.from_json(plain["bounds"])
             plain["proprio"] = None if plain["proprio"] is None else tuple(tuple(row) for row in plain["proprio"])
-            plain["ptr"] = PTRConfig(**_with_augment(plain["ptr"]))
-            plain["bc"] = BCConfig(**_with_augment(plain["bc"]))
+            plain["ptr"] = PTRConfig(**_from_lists(plain["ptr"]))
+            plain["bc"] = BCConfig(**_from_lists(plain["bc"]))
             return cls(**plain)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DataError(f"the run's config.json is damaged ({error}); restore it or start a new run.") from None
 
 
-def _with_augment(values: Mapping[str, Any]) -> dict[str, Any]:
-    augment = values["augment"]
-    return {**values, "augment": None if augment is None else AugmentConfig(**augment)}
+def _from_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an agent's config as JSON gives them, as its dataclass wants them."""
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    augment = plain["augment"]
+    return {**plain, "augment": None if augment is None else AugmentConfig(**augment)}
 
 
 def language_size(wanted: bool) -> int:
@@ -123,11 +127,11 @@ def start_or_resume(
         raise UserError(f"{out} holds a run already; pass --resume to continue it, or choose another --out.")
     if started:
         before, _ = read_settings(out)
-        differing = [k for k, v in settings.to_json().items() if before.to_json()[k] != v]
-        if differing:
-            name = differing[0]
+        then, now = _flat(before.to_json()), _flat(settings.to_json())
+        name = next((k for k in now if then.get(k) != now[k]), None)
+        if name is not None:
             raise MismatchError(
-                f"{out} was started with {name} = {before.to_json()[name]}, now it is {settings.to_json()[name]}; "
+                f"{out} was started with {name} = {then.get(name)}, now it is {now[name]}; "
                 "resume with the same arguments, or choose another --out."
             )
     if write:
@@ -143,10 +147,6 @@ def record(
 ) -> PolicyRecord:
     """policy.json of the run's checkpoints."""
     return PolicyRecord.of(agent=settings.algorithm, network=agent.actor.config, spec=spec, tasks=tasks, data=data)
-
-
-def with_seed(settings: RunSettings, seed: int) -> RunSettings:
-    return replace(settings, seed=seed)
 
 
 def versions() -> dict[str, str]:
@@ -173,6 +173,14 @@ def versions() -> dict[str, str]:
 def command_line() -> str:
     """What to type to make this run again."""
     return shlex.join(["robot-pt", *sys.argv[1:]])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as "ptr.alpha" -> value."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return out
 
 
 def _plain(value: Any) -> Any:

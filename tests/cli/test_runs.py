@@ -1,0 +1,221 @@
+"""pretrain and finetune as a user types them, on a small store: what a RUN holds, resuming, and every refusal in one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_pt import cli
+from robot_pt.policy import Policy
+from robot_pt.schema import Episode, Observation, Spec
+from robot_pt.store import DemoStore
+
+SPEC = Spec(cameras={"primary": (32, 32)}, embodiment="panda")
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "bridge_dataset" / "1.0.0"
+
+
+def store(path: Path, task: str, episodes: int, success: bool | None = True, spec: Spec = SPEC) -> Path:
+    rng = np.random.default_rng(len(task))
+    demos = DemoStore.create(path, spec)
+    for _ in range(episodes):
+        steps = 6
+        frames = rng.integers(0, 255, (steps, *spec.cameras["primary"], 3), np.uint8)
+        last = np.arange(steps) == steps - 1
+        demos.append(
+            Episode(
+                spec=spec, images={"primary": frames}, proprio=rng.normal(0, 0.1, (steps, 7)).astype(np.float32),
+                actions=rng.uniform(0, 0.05, (steps, 7)).astype(np.float32), rewards=(last & bool(success)).astype(np.float32),
+                terminated=last & bool(success), truncated=last & (not success), instruction=task.replace("-", " "), task=task,
+                success=success,
+            )
+        )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return {"source": store(folder / "source", "lift-red", 6), "target": store(folder / "target", "lift-blue", 5)}
+
+
+def run(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict, str]:
+    code = cli.main([*map(str, arguments), "--json"])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return code, json.loads(shown.out.strip().splitlines()[-1]), " ".join(shown.err.split())
+
+
+@pytest.fixture(scope="module")
+def pretrained(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "p"
+    arguments = [
+        "pretrain",
+        "--data",
+        str(data["source"]),
+        "--out",
+        str(out),
+        "--encoder",
+        "small",
+        "--steps",
+        "4",
+        "--batch-size",
+        "8",
+    ]
+    assert cli.main(arguments) == 0
+    return out
+
+
+def test_a_run_holds_what_the_readme_says(pretrained: Path) -> None:
+    for name in ("latest", "config.json", "metrics.jsonl", "report.html"):
+        assert (pretrained / name).exists(), name
+    settings = json.loads((pretrained / "config.json").read_text())["settings"]
+    assert settings["ptr"]["alpha"] == 10.0
+    assert settings["gamma"] == 0.96
+    assert settings["reward"]["scale"] == 11.0
+    assert settings["task_slots"] == 1 + 16
+    assert settings["ptr"]["actor_loss"] == "max_q"
+    assert "<html" in (pretrained / "report.html").read_text()
+
+
+def test_finetuning_fills_a_spare_slot_selects_and_acts(pretrained, data, tmp_path, capsys) -> None:
+    out = tmp_path / "f"
+    code, result, said = run(
+        "finetune", "--from", pretrained, "--target", data["target"], "--data", data["source"], "--out", out, "--steps", 4,
+        "--demos", 3, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    assert result["target_tasks"] == ["lift-blue"]
+    assert result["selected"] in {4 + i for i in range(1, 5)}
+    assert (out / "selected").exists()
+    assert (out / "selection.json").exists()
+    assert "3 demonstrations to train on, 2 held out" in said
+    policy = Policy.load(out, SPEC)
+    assert policy.task_names == ("lift-red", "lift-blue")
+    policy.reset("lift-blue")
+    action = policy.act([Observation({"primary": np.zeros((32, 32, 3), np.uint8)}, np.zeros(7, np.float32))])
+    assert action.shape == (1, 7)
+
+
+def test_bc_trains_on_the_same_parts(data, tmp_path, capsys) -> None:
+    out = tmp_path / "bc"
+    code, result, _ = run(
+        "pretrain", "--data", data["source"], "--out", out, "--algorithm", "bc", "--encoder", "small", "--steps", 3,
+        "--batch-size", 8, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    assert "actor/mse" in result["metrics"]
+    assert Policy.load(out).record.agent == "bc"
+
+
+def test_resuming_continues_to_the_same_numbers(data, tmp_path, capsys) -> None:
+    common = ["pretrain", "--data", data["source"], "--encoder", "small", "--batch-size", 8, "--checkpoint-every", 2]
+    run(*common, "--steps", 4, "--out", tmp_path / "whole", capsys=capsys)
+    run(*common, "--steps", 2, "--out", tmp_path / "parts", capsys=capsys)
+    code, _, _ = run(*common, "--steps", 4, "--out", tmp_path / "parts", "--resume", capsys=capsys)
+    assert code == 0
+    whole, parts = Policy.load(tmp_path / "whole"), Policy.load(tmp_path / "parts")
+    assert whole.version == parts.version  # a hash of every weight
+
+
+def test_an_existing_run_is_not_overwritten(pretrained, data, capsys) -> None:
+    code, result, _ = run(
+        "pretrain", "--data", data["source"], "--out", pretrained, "--steps", 4, "--encoder", "small", capsys=capsys
+    )
+    assert code == 2
+    assert "--resume" in result["error"]
+
+
+def test_resuming_with_other_settings_is_refused(pretrained, data, capsys) -> None:
+    code, result, _ = run(
+        "pretrain", "--data", data["source"], "--out", pretrained, "--steps", 8, "--encoder", "small", "--batch-size", 16,
+        "--resume", capsys=capsys,
+    )  # fmt: skip
+    assert code == 2
+    assert "batch_size" in result["error"]
+
+
+def test_an_encoder_is_taken_from_a_run(pretrained, data, tmp_path, capsys) -> None:
+    code, _, _ = run(
+        "pretrain", "--data", data["source"], "--out", tmp_path / "again", "--encoder", pretrained, "--steps", 0,
+        "--batch-size", 8, capsys=capsys,
+    )  # fmt: skip
+    assert code in (0, 2)
+    code, _, _ = run(
+        "pretrain", "--data", data["source"], "--out", tmp_path / "again1", "--encoder", pretrained, "--steps", 1,
+        "--batch-size", 8, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+
+
+def test_unlabelled_data_is_said_loudly_and_assumed_on_request(tmp_path, capsys) -> None:
+    demos = store(tmp_path / "unlabelled", "lift-green", 3, success=None)
+    common = ["pretrain", "--data", demos, "--encoder", "small", "--steps", 1, "--batch-size", 4]
+    _, _, said = run(*common, "--out", tmp_path / "a", capsys=capsys)
+    assert "NO POSITIVE REWARD" in said
+    _, _, said = run(*common, "--out", tmp_path / "b", "--assume-success", capsys=capsys)
+    assert "TREATED AS SUCCESSFUL" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--camera", "wrist"], "choose one with --camera"),
+        (["--encoder", "resnet99"], "choose one of small"),
+        (["--encoder", "no/such/run"], "no folder of a run"),
+        (["--image-size", -1], "--image-size is -1"),
+        (["--batch-size", 0], "batch"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(data, tmp_path, capsys, arguments, sentence) -> None:
+    code, result, _ = run(
+        "pretrain", "--data", data["source"], "--out", tmp_path / "x", "--steps", 1, *arguments, capsys=capsys
+    )
+    assert code == 2
+    assert sentence in result["error"]
+    assert "\n" not in result["error"]
+
+
+def test_finetuning_from_no_run_and_on_another_robot(pretrained, data, tmp_path, capsys) -> None:
+    common = ["--data", data["source"], "--out", tmp_path / "f", "--steps", 1]
+    code, result, _ = run("finetune", "--from", tmp_path, "--target", data["target"], *common, capsys=capsys)
+    assert code == 2
+    assert "is no run" in result["error"]
+    spec = Spec(cameras={"wrist": (32, 32)}, embodiment="panda")
+    odd = DemoStore.create(tmp_path / "odd", spec)
+    for _ in range(3):
+        odd.append(
+            Episode(
+                spec=spec, images={"wrist": np.zeros((3, 32, 32, 3), np.uint8)}, proprio=np.zeros((3, 7), np.float32),
+                actions=np.zeros((3, 7), np.float32), rewards=np.zeros(3, np.float32), terminated=np.zeros(3, bool),
+                truncated=np.array([False, False, True]), task="odd", success=True,
+            )
+        )  # fmt: skip
+    code, result, _ = run("finetune", "--from", pretrained, "--target", tmp_path / "odd", *common, capsys=capsys)
+    assert code == 2
+    assert "primary" in result["error"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the BridgeData cut at {SHARED}")
+def test_the_real_bridge_data_pretrains_and_finetunes(tmp_path, capsys) -> None:
+    code, _, said = run(
+        "pretrain",
+        "--data",
+        SHARED,
+        "--encoder",
+        "small",
+        "--steps",
+        2,
+        "--batch-size",
+        8,
+        "--out",
+        tmp_path / "b",
+        capsys=capsys,
+    )
+    assert code == 0
+    assert "NO POSITIVE REWARD" in said
+    code, result, _ = run(
+        "finetune", "--from", tmp_path / "b", "--target", SHARED, "--data", SHARED, "--steps", 2, "--out", tmp_path / "f", capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    assert Path(result["checkpoint"]).is_dir()
