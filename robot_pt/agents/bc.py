@@ -37,6 +37,8 @@ class BCConfig:
     """Standard deviation: `fixed_std`, one learned number per action dimension, or learned from the state."""
     fixed_std: float = 1.0
     """In units of the normalised action."""
+    log_std_range: tuple[float, float] = (-5.0, 2.0)
+    """Clip of a learned log-std; (-2, 2) learns faster where an action dimension hardly moves."""
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
     """None switches augmentation off."""
     bf16: bool = False
@@ -85,6 +87,7 @@ class BC:
             std=config.std,
             fixed_std=config.fixed_std,
             squash=config.head == "tanh_gaussian",
+            log_std_range=config.log_std_range,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -88,6 +88,12 @@ def test_reaches_the_demonstrated_action(config: BCConfig) -> None:
     pytest.fail(f"mean error of dx is {(action[:, 0] - batch.action[:, 0]).abs().mean():.4f} m after 400 updates")
 
 
+def test_log_std_range_reaches_the_network() -> None:
+    agent, batch = build(BCConfig(head="tanh_gaussian", std="state", log_std_range=(-2.0, -1.0))), make_batch()
+    policy = agent.actor(batch.images, batch.proprio, batch.task, batch.language)
+    assert set(policy.log_std_BA.flatten().tolist()) == {-1.0}
+
+
 def test_learned_std_falls_on_deterministic_data() -> None:
     agent = build(BCConfig(std="global", learning_rate=3e-3))
     for step in range(60):
