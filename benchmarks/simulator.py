@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from robot_pt_sim import collect, make
 from robot_pt_sim.installation import import_robosuite
 

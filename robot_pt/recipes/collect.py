@@ -28,9 +28,8 @@ def collect(
     Raises UserError for an unknown task, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
-    from robot_pt_sim.panda import panda_spec
-
     from robot_pt.store import DemoStore
+    from robot_pt_sim.panda import panda_spec
 
     if seed < 0 or seed + episodes > FIRST_SEED:
         raise UserError(

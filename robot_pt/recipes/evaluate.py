@@ -92,9 +92,8 @@ def policy_factory(run: Path) -> PolicyFactory:
 
 
 def _load(folder: Path) -> ActingPolicy:
-    from robot_pt_sim.panda import panda_spec
-
     from robot_pt.policy import Policy
+    from robot_pt_sim.panda import panda_spec
 
     record = PolicyRecord.from_json(read_json(folder / "policy.json"))
     offered: Spec = panda_spec(record.cameras, record.image_size)

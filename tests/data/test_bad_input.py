@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import robot_pt_data
-from robot_pt_data.tfrecord import frame, map_file, scan
 
+import robot_pt_data
 from robot_pt.errors import DataError, UserError
+from robot_pt_data.tfrecord import frame, map_file, scan
 
 Write = Callable[..., Path]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot_pt_data import example
 
 from robot_pt.errors import DataError
+from robot_pt_data import example
 
 VALUES = st.one_of(
     st.lists(st.binary(max_size=200), max_size=6),

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robot_pt_data import export_lerobot
-from robot_pt_data.export import export
-from robot_pt_data.export_stats import QUANTILES, Histogram, array_stats
-from robot_pt_data.export_video import VideoFiles
 
 from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
+from robot_pt_data import export_lerobot
+from robot_pt_data.export import export
+from robot_pt_data.export_stats import QUANTILES, Histogram, array_stats
+from robot_pt_data.export_video import VideoFiles
 
 pq = pytest.importorskip("pyarrow.parquet")
 av = pytest.importorskip("av")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from robot_pt_data.export import export
 
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
+from robot_pt_data.export import export
 
 PYTHON = os.environ.get("ROBOT_PT_LEROBOT_PYTHON", "")
 needs_lerobot = pytest.mark.skipif(

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import robot_pt_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot_pt_data import export_rlds
-from robot_pt_data.export import export
-from robot_pt_data.export_example import encode_example
 
+import robot_pt_data
 from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.schema import Episode, Spec
 from robot_pt.sources import Concat, EpisodeView, filter_episodes, leaf, split_episodes
 from robot_pt.store import DemoStore
+from robot_pt_data import export_rlds
+from robot_pt_data.export import export
+from robot_pt_data.export_example import encode_example
 
 SPEC = Spec(cameras={"primary": (24, 32), "wrist": (16, 16)}, embodiment="panda", control_hz=10.0)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import robot_pt_data
+from robot_pt.errors import DataError
 from robot_pt_data.mapping import Mapping, Selector, load_mapping
 from robot_pt_data.oxe import BRIDGE_DATASET
-
-from robot_pt.errors import DataError
 
 README = Path(__file__).parents[2] / "data" / "README.md"
 

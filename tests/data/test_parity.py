@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import robot_pt_data
-from robot_pt_data.oxe import ENTRIES
 from scipy.spatial.transform import Rotation
 
+import robot_pt_data
 from robot_pt.schema import PROPRIO_NAMES, SUCCESS, UNKNOWN
+from robot_pt_data.oxe import ENTRIES
 
 NAMES = [name for name in ENTRIES if name not in ("bridge_orig", "droid_100")]
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import robot_pt_data
+from robot_pt.errors import DataError, UserError
+from robot_pt.images import resize
+from robot_pt.sources import Concat, EpisodeSource, split_episodes
 from robot_pt_data import index_files, shards
 from robot_pt_data.decoded import DecodedSource
 from robot_pt_data.files import LocalFiles
 from robot_pt_data.oxe import BRIDGE_DATASET
 from robot_pt_data.report import motion_checks
-
-from robot_pt.errors import DataError, UserError
-from robot_pt.images import resize
-from robot_pt.sources import Concat, EpisodeSource, split_episodes
 
 Write = Callable[..., Path]
 

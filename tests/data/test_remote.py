@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import robot_pt_data
+from robot_pt.errors import DataError
 from robot_pt_data.oxe import BRIDGE_DATASET
 from robot_pt_data.remote import remote_url
-
-from robot_pt.errors import DataError
 
 fsspec = pytest.importorskip("fsspec")
 

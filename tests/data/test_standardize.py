@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import robot_pt_data
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+import robot_pt_data
+from robot_pt.errors import DataError
+from robot_pt.schema import FAILURE, SUCCESS, UNKNOWN
 from robot_pt_data import geometry
 from robot_pt_data.mapping import Mapping
 from robot_pt_data.standardize import absolute_gripper, achieved, standardize
-from scipy.spatial.transform import Rotation
-
-from robot_pt.errors import DataError
-from robot_pt.schema import FAILURE, SUCCESS, UNKNOWN
 
 RANDOM = Rotation.random(200, random_state=0)
 

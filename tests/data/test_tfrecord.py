@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot_pt_data.tfrecord import Record, frame, map_file, masked_crc, scan
 
 from robot_pt.errors import DataError
+from robot_pt_data.tfrecord import Record, frame, map_file, masked_crc, scan
 
 PAYLOADS = st.lists(st.binary(max_size=300), min_size=1, max_size=8)
 

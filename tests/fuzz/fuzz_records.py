@@ -16,12 +16,11 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["robot_pt_data", "robot_pt.images"]):
+    from robot_pt import images
+    from robot_pt.errors import DataError
     from robot_pt_data import example, record_reader, standardize, tfrecord
     from robot_pt_data.metadata import Column, Metadata
     from robot_pt_data.oxe import ENTRIES
-
-    from robot_pt import images
-    from robot_pt.errors import DataError
 
 _NUMBER = {"kind": "tensor", "dtype": "float32"}
 _FLAGS = {f"steps/is_{w}": Column(kind="tensor", shape=(), dtype="bool") for w in ("first", "last", "terminal")}

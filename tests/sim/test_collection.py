@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from robot_pt_sim import collect, make
 
 from robot_pt.errors import UserError
 from robot_pt.schema import FAILURE, SUCCESS
 from robot_pt.store import DemoStore
+from robot_pt_sim import collect, make
 
 
 @pytest.fixture(scope="module")

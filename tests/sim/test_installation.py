@@ -1,10 +1,10 @@
 import logging
 
 import pytest
-from robot_pt_sim import installation
-from robot_pt_sim.installation import check_versions, versions
 
 from robot_pt.errors import MissingExtraError, UserError
+from robot_pt_sim import installation
+from robot_pt_sim.installation import check_versions, versions
 
 
 @pytest.mark.parametrize("mujoco", ["3.3.0", "3.8.1", "3.9.0"])

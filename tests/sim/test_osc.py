@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from robot_pt_sim.osc import OperationalSpaceController, rotation_error
 from robot_pt_sim.rotations import rpy_to_matrix
 

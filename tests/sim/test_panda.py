@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from robot_pt_sim.panda import HOLD_STEPS, PandaSimulator, panda_spec
-from robot_pt_sim.tasks import find_task
 
 from robot_pt.errors import UserError
 from robot_pt.simulator import Simulator
+from robot_pt_sim.panda import HOLD_STEPS, PandaSimulator, panda_spec
+from robot_pt_sim.tasks import find_task
 
 
 def act(dx=0.0, dy=0.0, dz=0.0, yaw=0.0, gripper=1.0):

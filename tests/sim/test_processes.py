@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from robot_pt_sim.processes import default_workers, run_jobs
 
 from robot_pt.errors import MissingExtraError, UserError
+from robot_pt_sim.processes import default_workers, run_jobs
 
 
 @dataclass(frozen=True)

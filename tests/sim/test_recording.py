@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from robot_pt_sim.recording import EpisodeRecorder
 
 from robot_pt.schema import Observation, Spec
 from robot_pt.simulator import StepResult
+from robot_pt_sim.recording import EpisodeRecorder
 
 SPEC = Spec(cameras={"primary": (8, 8)}, embodiment="panda")
 

@@ -2,10 +2,10 @@ import sys
 
 import numpy as np
 import pytest
-from robot_pt_sim import rendering
-from robot_pt_sim.rendering import Backend, choose_backend, probe
 
 from robot_pt.errors import UserError
+from robot_pt_sim import rendering
+from robot_pt_sim.rendering import Backend, choose_backend, probe
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from robot_pt_sim import collect, expert, make, rollouts
 
 from robot_pt.controls import OpenLoopReplay
 from robot_pt.errors import UserError
+from robot_pt_sim import collect, expert, make, rollouts
 
 
 class Still:

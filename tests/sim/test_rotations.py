@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix, wrap_angle
 from scipy.spatial.transform import Rotation
+
+from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix, wrap_angle
 
 angles = st.tuples(*[st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(-3.1, 3.1)])
 

@@ -2,10 +2,10 @@ import subprocess
 import sys
 
 import pytest
-from robot_pt_sim import make
-from robot_pt_sim.simulators import camera_roles, check_variant
 
 from robot_pt.errors import UserError
+from robot_pt_sim import make
+from robot_pt_sim.simulators import camera_roles, check_variant
 
 
 def test_a_variant_changes_the_fields_it_names():

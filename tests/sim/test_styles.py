@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robot_pt_sim import expert
-from robot_pt_sim.styles import MIXTURES, STYLES, Demonstrator, _CorrelatedNoise, draw_style, mixture
 
 from robot_pt.errors import UserError
+from robot_pt_sim import expert
+from robot_pt_sim.styles import MIXTURES, STYLES, Demonstrator, _CorrelatedNoise, draw_style, mixture
 
 
 def episode(simulator, style, seed, strength=1.0):

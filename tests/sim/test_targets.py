@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix
-from robot_pt_sim.targets import Limits, TargetIntegrator
 
 from robot_pt.errors import UserError
+from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix
+from robot_pt_sim.targets import Limits, TargetIntegrator
 
 LIMITS = Limits(low=(0.3, -0.2, 0.0, -0.5, -0.5, -1.5), high=(0.7, 0.2, 0.4, 0.5, 0.5, 1.5))
 START = np.array([0.5, 0.0, 0.2])

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+
+from robot_pt.errors import UserError
 from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneState
 from robot_pt_sim.tasks import (
     COLOURS,
@@ -12,8 +14,6 @@ from robot_pt_sim.tasks import (
     in_bin,
     task_names,
 )
-
-from robot_pt.errors import UserError
 
 
 def state(objects=None, joints=None, contacts=(), tool=(0.5, 0.0, 0.1)):
