@@ -8,7 +8,8 @@ the last line. The peer is optional (`--no-peer`, or not installed):
 
 Contestants take turns within each round, so a busy machine slows all alike; a ratio is the median of the rounds' ratios. Both sides:
 batch 64, two Q heads, max-over-samples backup, fixed conservative weight, Adam, no augmentation, images ready in memory. What
-d3rlpy does differently, as it ships: an encoder per Q head, policy samples of s' in the conservative term, images repeated per
+d3rlpy does differently, as it ships: an encoder per Q head, policy samples of s' in the conservative term, an MLP that is not re-fed actions
+and features, images repeated per
 sampled action.
 """
 
@@ -71,12 +72,10 @@ def ours(kind: type[PTR] | type[BC], config: Any, encoder: str, size: int, devic
     return lambda: agent.update(batch, next(step))
 
 
-def d3rlpy_cql(actions: int, encoder: str, size: int, device: str) -> Update:
-    """d3rlpy's CQL with our `ImageEncoder` in front of MLP(256, 256, 256); ImportError where d3rlpy is absent."""
-    import d3rlpy
+def pixel_factory(encoder: str, size: int) -> Any:
+    """d3rlpy's factory of networks with our `ImageEncoder` in front of MLP(256, 256, 256)."""
     from d3rlpy.models.encoders import EncoderFactory
     from d3rlpy.models.torch.encoders import Encoder, EncoderWithAction
-    from d3rlpy.torch_utility import TorchMiniBatch
 
     def mlp(inputs: int) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -119,9 +118,17 @@ def d3rlpy_cql(actions: int, encoder: str, size: int, device: str) -> Update:
         def get_type() -> str:
             return "robot_pt"
 
+    return Factory()
+
+
+def d3rlpy_cql(actions: int, encoder: str, size: int, device: str) -> Update:
+    """d3rlpy's CQL on our image encoder and batch; ImportError where d3rlpy is absent."""
+    import d3rlpy
+    from d3rlpy.torch_utility import TorchMiniBatch
+
     config = d3rlpy.algos.CQLConfig(
-        actor_encoder_factory=Factory(),
-        critic_encoder_factory=Factory(),
+        actor_encoder_factory=pixel_factory(encoder, size),
+        critic_encoder_factory=pixel_factory(encoder, size),
         batch_size=BATCH,
         gamma=0.96,
         n_action_samples=actions,
