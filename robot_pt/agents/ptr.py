@@ -174,7 +174,10 @@ class PTR:
     def conservative_loss(self, q: Critique, log_prob_BK: Tensor) -> Tensor:
         """Importance-sampled logsumexp of Q over actions, less Q of the data action; mean over heads and batch."""
         weighed = torch.cat([q.policy_EBK - log_prob_BK, q.uniform_EBK - self._uniform_log_density], dim=-1)
-        return (torch.logsumexp(weighed, dim=-1) - q.data_EB).mean()
+        gap_EB = torch.logsumexp(weighed, dim=-1) - q.data_EB
+        if self.config.conservative_floor is not None:
+            gap_EB = gap_EB.clamp(min=self.config.conservative_floor)
+        return gap_EB.mean()
 
     def backup(self, reward_B: Tensor, discount_B: Tensor, next_q_EBK: Tensor) -> Tensor:
         """(B,) y = r + discount * max over sampled actions of min over target heads; no entropy term."""
@@ -322,6 +325,9 @@ class PTRConfig:
 
     alpha: float = 10.0
     """Weight of the conservative term; fixed, no Lagrange multiplier."""
+    conservative_floor: float | None = None
+    """The conservative gap is pushed down no further than this, in units of Q (`cql_clip_diff_min` of nakamotoo/Cal-QL); None as
+    published. Without it Q of policy samples sinks for ever unless the actor climbs Q, as max_q's does and imitation does not."""
     actions: int = 4
     """K: actions sampled from the policy, and as many uniform ones; also for the backup."""
     actor_learning_rate: float = 1e-4

@@ -166,6 +166,25 @@ def test_logsumexp_estimates_the_integral_of_exp_q(scale: float) -> None:
     assert float(estimate) == pytest.approx(float(exact) + math.log(2 * count) - 0.7, abs=0.02)
 
 
+def test_a_floor_stops_the_conservative_push_sample_by_sample() -> None:
+    free = build(PTRConfig(augment=None))
+    held = build(PTRConfig(augment=None, conservative_floor=-2.0))
+    data = torch.tensor([[0.0, 50.0]])  # the second sample's gap is far below the floor
+    q = [torch.zeros(1, 2, 4), torch.zeros(1, 2, 4)]
+    log_prob = torch.zeros(2, 4)
+    gap = [
+        free.conservative_loss(Critique(data[:, i : i + 1], *(x[:, i : i + 1] for x in q)), log_prob[i : i + 1])
+        for i in (0, 1)
+    ]
+    assert float(gap[1]) < -2 < float(gap[0])
+    data.requires_grad_()
+    loss = held.conservative_loss(Critique(data, *q), log_prob)
+    assert float(loss) == pytest.approx((float(gap[0]) - 2.0) / 2, rel=1e-6)
+    loss.backward()
+    assert data.grad is not None
+    assert data.grad[0].tolist() == [-0.5, 0.0]
+
+
 def test_conservative_loss_by_hand() -> None:
     agent = build(PTRConfig())
     q = Critique(*(torch.randn(shape, generator=GEN) for shape in ((2, 3), (2, 3, 4), (2, 3, 4))))
