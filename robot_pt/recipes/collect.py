@@ -21,14 +21,16 @@ def tasks() -> list[str]:
 
 def collect(
     task: str, episodes: int, out: Path, *, quality: Literal["clean", "mixed"] = "clean", image_size: int = 64,
-    workers: int = 0, seed: int = 0,
+    workers: int = 0, seed: int = 0, strength: float = 1.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Record `episodes` episodes of `task` into the store `out`, creating it; Ctrl-C keeps every finished episode.
+
+    `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
 
     Raises UserError for an unknown task, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
-    from robot_pt.store import DemoStore
+    from robot_pt.store import DemoStore, is_demo_store
     from robot_pt_sim.panda import panda_spec
 
     if seed < 0 or seed + episodes > FIRST_SEED:
@@ -38,11 +40,11 @@ def collect(
     if image_size < 16:
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = panda_spec(("primary",), (image_size, image_size))
-    store = DemoStore(out) if (out / "zarr.json").exists() else DemoStore.create(out, spec)
+    store = DemoStore(out) if is_demo_store(out) else DemoStore.create(out, spec)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
         report = robot_pt_sim.collect(
-            task, episodes, store, workers=workers or None, noise=QUALITY[quality], seed=seed,
+            task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
             image_size=(image_size, image_size), progress=advance,
         )  # fmt: skip
     return {
