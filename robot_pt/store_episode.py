@@ -69,11 +69,8 @@ def encode(episode: Episode, encoding: Encoding, split: str = "train") -> Conten
 def write(folder: Path, content: Content) -> None:
     """Write a new episode folder and sync it to disk; raises OSError as the system does."""
     folder.mkdir()
-    documents, sums = {}, {}
-    for name, array in content.arrays.items():
-        documents[name], sums[name] = zarr_files.write_array(folder / name, array)
-    zarr_files.sync_tree(folder)
-    zarr_files.write_group(folder, {"robot_pt": {**content.attributes, "crc32c": sums}}, documents)
+    sums = {name: zarr_files.checksum(array) for name, array in content.arrays.items()}
+    zarr_files.write_group(folder, {"robot_pt": {**content.attributes, "crc32c": sums}}, content.arrays)
 
 
 def header(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
