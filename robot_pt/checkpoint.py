@@ -154,13 +154,17 @@ def select(run: Path, step: int) -> Path:
     target = folder_of(run, step)
     if step not in steps(run):
         raise UserError(f"{run} has no checkpoint {step}; it has {steps(run) or 'none'}.")
+    _relink(run, "selected", target)
+    return target
+
+
+def _relink(run: Path, link: str, target: Path) -> None:
     try:
-        _point(run, "selected", target)
+        _point(run, link, target)
     except OSError as error:
         raise DataError(
-            f"{run}/selected could not be set: {error.strerror or error}; free disk space, try again."
+            f"{run}/{link} could not be set: {error.strerror or error}; free disk space or make {run} writable, try again."
         ) from None
-    return target
 
 
 def resolve(run: Path | str) -> Path:
@@ -173,19 +177,21 @@ def resolve(run: Path | str) -> Path:
     for folder in candidates:
         if (folder / "policy.json").is_file():
             return folder.resolve()
-    what = "has no checkpoint yet" if run.is_dir() else "does not exist"
+    what = "has no checkpoint yet" if run.is_dir() else "is a file" if run.exists() else "does not exist"
     raise DataError(f"{run} {what}; give the folder of a run (pretrain --out) or one of its checkpoints.")
 
 
-def resume(run: Path, agent: Learner) -> Resumed:
+def resume(run: Path, agent: Learner, *, relink: bool = True) -> Resumed:
     """Load the latest checkpoint that still has its trainer files into `agent`, random state included.
 
-    Raises DataError when there is none or it is damaged; MismatchError, from the agent, when it is of another network.
+    `relink` points `latest` to it, which is for one process of a run. Raises DataError when there is none, it is damaged or the
+    folder cannot be written; MismatchError, from the agent, when it is of another network.
     """
     folder = _trainable(run)
     found, tensors = _load_trainer(folder, agent)
     _restore_random_state(tensors)
-    _point(run, "latest", folder)
+    if relink:
+        _relink(run, "latest", folder)
     return found
 
 

@@ -95,14 +95,17 @@ def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def processes(device: str | None = None) -> Iterator[Ranks]:
-    """Join the processes torchrun started, or be alone without it; leaves the group at the end.
+    """Join the processes torchrun started, or be alone without it; leaves the group at the end, when all are there.
 
     `device` None takes this process's GPU where there is one, else the CPU. Raises UserError when torchrun's environment is
-    incomplete.
+    incomplete, or there are more processes than GPUs.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    world_size, local = _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
     if device is None:
+        if torch.cuda.is_available() and local >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local} has no GPU, this machine has {torch.cuda.device_count()}; start as many processes as GPUs."
+            )
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     where = torch.device(device)
     if where.type == "cuda":
@@ -115,6 +118,15 @@ def processes(device: str | None = None) -> Iterator[Ranks]:
         raise UserError(f"WORLD_SIZE is {world_size} but {missing[0]} is not set; start the processes with torchrun.")
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world_size, where)
+        ranks = Ranks(dist.get_rank(), world_size, where)
+        yield ranks
+        ranks.wait()  # the first still writes its checkpoint and report, which the others go on to read
     finally:
         dist.destroy_process_group()
+
+
+def _number(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, str(otherwise))
+    if not text.isdecimal():
+        raise UserError(f"{name} is {text!r}, not a whole number; start the processes with torchrun.")
+    return int(text)

@@ -45,7 +45,7 @@ class EpisodeView:
 
 
 class Concat:
-    """Several sources of one spec end to end."""
+    """Several sources of one spec end to end. Where their action units differ, the unit of the whole is unknown."""
 
     def __init__(self, sources: Sequence[EpisodeSource]):
         if not sources:
@@ -57,7 +57,8 @@ class Concat:
                     f"sources to concatenate must share action and proprio names; {first.embodiment} and {other.spec.embodiment} do not."
                 )
         shared = {c: s for c, s in first.cameras.items() if all(c in o.spec.cameras for o in sources)}
-        self.spec = Spec(**{**first.to_json(), "cameras": shared})
+        unit = first.action_unit if len({s.spec.action_unit for s in sources}) == 1 else "unknown"
+        self.spec = Spec(**{**first.to_json(), "cameras": shared, "action_unit": unit})
         self._sources = list(sources)
         self._offset = np.concatenate([[0], np.cumsum([len(s.actions) for s in sources])]).astype(np.int64)
         self.proprio = np.concatenate([s.proprio for s in sources])

@@ -21,11 +21,13 @@ from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
 from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.pretrain import HELD_OUT, replay_of
-from robot_pt.recipes.progress import say
+from robot_pt.recipes.progress import say, warn
 from robot_pt.replay import episode_batches
 from robot_pt.report import Selection
 from robot_pt.safe_files import read_json
+from robot_pt.schema import Spec
 from robot_pt.selection import Choice, Selector, held_out_demos
 from robot_pt.sources import EpisodeSource, EpisodeView, split_episodes
 from robot_pt.tasks import TaskTable
@@ -43,6 +45,9 @@ def finetune(
 
     Raises UserError and its kinds: `start` is no run, the data is of another robot, no free task slot, too few demos.
     """
+    runs.require_amounts(steps, seed)
+    at_least(0, checkpoint_every=checkpoint_every)
+    runs.read_settings(start)
     wanted = target_source = open_all(
         [target], assume_success=assume_success, skip_corrupt=skip_corrupt, what="target data"
     )
@@ -75,14 +80,17 @@ def finetune_with(
     settings = replace(
         before, seed=seed, reward=replace(before.reward, assume_success=assume_success), **(changes or {})
     )
-    tasks = _tasks(start, [*target.episodes.task, *tasks_also], source.episodes.task)
+    trained = PolicyRecord.from_json(read_json(checkpoint.resolve(start) / "policy.json"))
+    trained.spec.require_trainable_with(target.spec, settings.camera)
+    _say_convention(trained.spec, target.spec)
+    tasks = _tasks(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
     source, _ = split_episodes(source, held_out, seed=0)
     with processes() as ranks:
         runs.start_or_resume(out, "finetune", settings, arguments or {}, resume=resume, write=ranks.is_first)
         agent = settings.build(source.spec, ranks.device)
         first = checkpoint.load_agent(start, agent)
         data = loop.describe(source) + [{**row, "name": f"target: {row['name']}"} for row in loop.describe(target)]
-        record = runs.record(agent, settings, source.spec, tasks, data)
+        record = runs.record(agent, settings, target.spec, tasks, data)  # the robot it will drive
         selector = _selector(settings, judges, tasks, out, ranks, resume)
         with replay_of(settings, [source, target], [mixing_ratio, 1 - mixing_ratio], tasks, ranks) as batches:
             last = loop.run(
@@ -123,10 +131,19 @@ def split_demos(target: EpisodeSource, demos: int, seed: int) -> tuple[EpisodeVi
     )
 
 
-def _tasks(start: Path, wanted: Sequence[str], source: Sequence[str]) -> TaskTable:
+def _say_convention(trained: Spec, target: Spec) -> None:
+    for name in ("action_unit", "action_source"):
+        then, now = getattr(trained, name), getattr(target, name)
+        if then != now:
+            warn(
+                f"the run was trained with {name} {then!r}, the target data has {now!r}: the same motion has other numbers there, "
+                "and the policy is recorded as the target's."
+            )
+
+
+def _tasks(trained: PolicyRecord, start: Path, wanted: Sequence[str], source: Sequence[str]) -> TaskTable:
     """The run's task table with the target's tasks in spare slots."""
-    record = PolicyRecord.from_json(read_json(checkpoint.resolve(start) / "policy.json"))
-    tasks = TaskTable.from_json(record.tasks.to_json())
+    tasks = TaskTable.from_json(trained.tasks.to_json())
     unknown = sorted(set(source) - set(tasks.names) - set(wanted))
     if unknown:
         raise MismatchError(

@@ -28,9 +28,11 @@ def run(
     agent.grad_sync = ranks.mean_gradients
     loop_state: Mapping[str, Any] | None = None
     if resume and checkpoint.steps(out):
-        start, state = checkpoint.resume(out, agent)
+        start, state = checkpoint.resume(out, agent, relink=ranks.is_first)
         batches.load_state(state["replay"])
         loop_state = state["loop"]
+        if after_save is not None:
+            after_save(start)  # a kill may have come between the checkpoint and this
     metric = "critic/bellman" if record.agent == "ptr" else "actor/mse"
     observers: list[Observer] = [GradientAlarm()]
     if ranks.is_first:

@@ -22,6 +22,7 @@ from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
 from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say
 from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
@@ -46,6 +47,9 @@ def pretrain(
 
     Raises UserError and its kinds for whatever cannot be used: data, camera, an `out` that holds a run.
     """
+    runs.require_amounts(steps, seed)
+    at_least(1, batch_size=batch_size)
+    at_least(0, checkpoint_every=checkpoint_every, bc_warm_start=bc_warm_start)
     source = open_all(data, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
     _require_camera(source.spec, camera)
     encoder_config, start_from = _encoder(encoder)

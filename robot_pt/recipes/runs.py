@@ -24,6 +24,7 @@ from robot_pt.language import LANGUAGE_DIM
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes.limits import require_room
 from robot_pt.rewards import RewardLabel
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
@@ -95,6 +96,14 @@ def _from_lists(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "augment": None if augment is None else AugmentConfig(**augment)}
 
 
+def require_amounts(steps: int, seed: int) -> None:
+    """Raise UserError unless there is something to do, with a seed every generator takes."""
+    if steps < 1:
+        raise UserError(f"--steps is {steps}; give at least 1 update.")
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"--seed is {seed}; give a whole number from 0 to below 2^63.")
+
+
 def language_size(wanted: bool) -> int:
     """Length of the sentence features of `robot_pt.language`, or 0."""
     return LANGUAGE_DIM if wanted else 0
@@ -118,15 +127,21 @@ def read_settings(run: Path) -> tuple[RunSettings, dict[str, Any]]:
 def start_or_resume(
     out: Path, verb: str, settings: RunSettings, arguments: Mapping[str, Any], *, resume: bool, write: bool
 ) -> None:
-    """Write config.json of a new run, or check that a resumed one asks for the same numbers.
+    """Write config.json of a new run, or check that a resumed one asks for the same numbers and leave its own as it is.
 
-    Raises UserError when `out` holds a run and `resume` is off, MismatchError when the settings differ.
+    Raises UserError when `out` holds a run and `resume` is off, or holds anything but a run; MismatchError when the settings differ.
     """
     started = bool(checkpoint.steps(out))
     if started and not resume:
         raise UserError(f"{out} holds a run already; pass --resume to continue it, or choose another --out.")
-    if started:
-        before, _ = read_settings(out)
+    if not started:
+        require_room(out)
+    else:
+        before, document = read_settings(out)
+        if document.get("verb") != verb:
+            raise MismatchError(
+                f"{out} holds a run of {document.get('verb')}, which {verb} cannot resume; choose another --out."
+            )
         then, now = _flat(before.to_json()), _flat(settings.to_json())
         name = next((k for k in now if then.get(k) != now[k]), None)
         if name is not None:
@@ -134,7 +149,7 @@ def start_or_resume(
                 f"{out} was started with {name} = {then.get(name)}, now it is {now[name]}; "
                 "resume with the same arguments, or choose another --out."
             )
-    if write:
+    if write and not started:
         document = {
             "format_version": FORMAT, "verb": verb, "arguments": {k: _plain(v) for k, v in arguments.items()},
             "settings": settings.to_json(), "versions": versions(),

@@ -1,5 +1,6 @@
 """pretrain and finetune as a user types them, on a small store: what a RUN holds, resuming, and every refusal in one sentence."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -219,3 +220,73 @@ def test_the_real_bridge_data_pretrains_and_finetunes(tmp_path, capsys) -> None:
     )  # fmt: skip
     assert code == 0
     assert Path(result["checkpoint"]).is_dir()
+
+
+def test_the_policy_is_recorded_for_the_robot_it_was_finetuned_on(pretrained, data, tmp_path, capsys) -> None:
+    arm = dataclasses.replace(SPEC, embodiment="my_arm", control_hz=10.0, action_source="achieved")
+    target = store(tmp_path / "target", "lift-green", 3, spec=arm)
+    code, result, said = run(
+        "finetune", "--from", pretrained, "--target", target, "--data", data["source"], "--out", tmp_path / "f", "--steps", 1,
+        capsys=capsys,
+    )  # fmt: skip
+    assert code == 0, result
+    assert "trained with action_source 'commanded', the target data has 'achieved'" in said
+    policy = Policy.load(tmp_path / "f", arm)
+    assert (policy.spec.embodiment, policy.spec.control_hz) == ("my_arm", 10.0)
+
+
+def test_finetuning_refuses_data_whose_state_means_something_else(pretrained, tmp_path, capsys) -> None:
+    joints = dataclasses.replace(SPEC, proprio_names=tuple(f"joint_{i}" for i in range(7)))
+    both = store(tmp_path / "joints", "lift-red", 3, spec=joints)
+    code, result, _ = run(
+        "finetune",
+        "--from",
+        pretrained,
+        "--target",
+        both,
+        "--data",
+        both,
+        "--out",
+        tmp_path / "f",
+        "--steps",
+        1,
+        capsys=capsys,
+    )
+    assert code == 2
+    assert "proprio_names differ" in result["error"]
+
+
+def test_a_checkpoint_whose_judgement_was_lost_to_a_kill_is_judged_on_resume(
+    pretrained, data, tmp_path, capsys
+) -> None:
+    out = tmp_path / "f"
+    arguments = ("finetune", "--from", pretrained, "--target", data["target"], "--data", data["source"], "--out", out)
+    assert run(*arguments, "--steps", 2, "--checkpoint-every", 1, capsys=capsys)[0] == 0
+    whole = json.loads((out / "selection.json").read_text())
+    partial = {**whole, "scores": [s for s in whole["scores"] if s["step"] != 6]}
+    (out / "selection.json").write_text(json.dumps(partial))
+    assert run(*arguments, "--steps", 2, "--checkpoint-every", 1, "--resume", capsys=capsys)[0] == 0
+    assert json.loads((out / "selection.json").read_text()) == whole
+    assert [s["step"] for s in whole["scores"]] == [5, 6]
+
+
+def test_finetuning_does_not_resume_the_pretraining_itself(pretrained, data, capsys) -> None:
+    before = (pretrained / "config.json").read_bytes()
+    code, result, _ = run(
+        "finetune", "--from", pretrained, "--target", data["target"], "--data", data["source"], "--out", pretrained, "--resume",
+        capsys=capsys,
+    )  # fmt: skip
+    assert code == 2
+    assert "holds a run of pretrain, which finetune cannot resume" in result["error"]
+    assert (pretrained / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [(("--steps", 0), "--steps is 0"), (("--seed", -1), "--seed is -1")]
+)
+def test_amounts_that_make_no_run_are_refused(pretrained, data, tmp_path, capsys, arguments, sentence) -> None:
+    inputs = ("--data", data["source"], "--out", tmp_path / "r", *arguments)
+    for verb in (("pretrain",), ("finetune", "--from", pretrained, "--target", data["target"])):
+        code, result, _ = run(*verb, *inputs, capsys=capsys)
+        assert code == 2
+        assert sentence in result["error"]

@@ -228,6 +228,24 @@ def test_a_disk_that_takes_no_more_loses_nothing(tmp_path):
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
+def test_resuming_mends_latest_by_one_process_only(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    older = checkpoint.folder_of(tmp_path, 1)
+    save(tmp_path, 2)
+    checkpoint._point(tmp_path, "latest", older)  # as a kill between rename and link leaves it
+    assert checkpoint.resume(tmp_path, Line(), relink=False).step == 2
+    assert (tmp_path / "latest").resolve() == older.resolve()
+    assert checkpoint.resume(tmp_path, Line()).step == 2
+    assert (tmp_path / "latest").resolve() == checkpoint.folder_of(tmp_path, 2).resolve()
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(checkpoint, "_point", refuse)
+    with pytest.raises(DataError, match="latest could not be set: Read-only file system"):
+        checkpoint.resume(tmp_path, Line())
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(DataError, match="could not be written"):

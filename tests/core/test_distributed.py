@@ -103,6 +103,38 @@ def test_a_half_set_environment_is_refused(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_RANK"])
+def test_a_count_that_is_no_number_is_refused(monkeypatch, name):
+    monkeypatch.setenv(name, "two")
+    with pytest.raises(UserError, match=f"{name} is 'two', not a whole number"), processes("cpu"):
+        pass
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match="process 1 has no GPU, this machine has 1"), processes():
+        pass
+
+
+SLOW_WRITER = """
+import pathlib, sys, time
+from robot_pt.distributed import processes
+done = pathlib.Path(sys.argv[1])
+with processes("cpu") as ranks:
+    if ranks.is_first:
+        time.sleep(2)
+        done.write_text("saved")
+assert done.read_text() == "saved"
+"""
+
+
+def test_nobody_leaves_before_the_first_process_has_written(tmp_path):
+    (tmp_path / "child.py").write_text(SLOW_WRITER)
+    torchrun(2, tmp_path / "child.py", tmp_path / "done")
+
+
 def test_buckets_keep_order_type_and_size():
     sizes = [BUCKET_BYTES // 8, BUCKET_BYTES // 8, 1, BUCKET_BYTES, 1]
     gradients = [torch.empty(n, device="meta") for n in sizes] + [torch.empty(1, dtype=torch.bfloat16, device="meta")]

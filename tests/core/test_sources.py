@@ -51,6 +51,12 @@ def test_concat_offers_only_cameras_all_have() -> None:
     assert set(Concat([Memory([1]), Memory([1], spec=one_camera)]).spec.cameras) == {"primary"}
 
 
+def test_concat_of_metres_and_something_else_is_of_unknown_unit() -> None:
+    other = dataclasses.replace(SPEC, action_unit="normalized")
+    assert Concat([Memory([1]), Memory([1], spec=other)]).spec.action_unit == "unknown"
+    assert Concat([Memory([1], spec=other), Memory([1], spec=other)]).spec.action_unit == "normalized"
+
+
 def test_concat_refuses_nothing_and_other_names() -> None:
     with pytest.raises(DataError, match="at least one source"):
         Concat([])
