@@ -84,6 +84,15 @@ def fit_bounds(source: EpisodeSource, *, quantiles: tuple[float, float] = (0.0, 
     return Bounds(low=tuple(low), high=tuple(high), origin=origin)
 
 
+def share_clipped(source: EpisodeSource, bounds: Bounds) -> Float:
+    """(A,) share of the source's steps whose action lies outside `bounds` by more than 1 % of the range: what training cannot see."""
+    actions_NA = source.actions[_rows(source)]
+    low, high = np.array(bounds.low, np.float32), np.array(bounds.high, np.float32)
+    room = 0.01 * (high - low)
+    outside_NA = (actions_NA < low - room) | (actions_NA > high + room)
+    return outside_NA.mean(0, dtype=np.float32) if len(outside_NA) else np.zeros(len(low), np.float32)
+
+
 def proprio_statistics(source: EpisodeSource) -> tuple[Float, Float]:
     """(mean, standard deviation) of every proprio dimension of `source`, each (P,), the deviation at least 1e-3."""
     rows = source.proprio[_rows(source)].astype(np.float64)

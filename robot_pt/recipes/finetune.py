@@ -22,7 +22,7 @@ from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
 from robot_pt.recipes.datasets import open_all
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.pretrain import HELD_OUT, replay_of
+from robot_pt.recipes.pretrain import HELD_OUT, replay_of, warn_of_clipping
 from robot_pt.recipes.progress import say, warn
 from robot_pt.replay import episode_batches
 from robot_pt.report import Selection
@@ -83,6 +83,7 @@ def finetune_with(
     trained = PolicyRecord.from_json(read_json(checkpoint.resolve(start) / "policy.json"))
     trained.spec.require_trainable_with(target.spec, settings.camera)
     _say_convention(trained.spec, target.spec)
+    warn_of_clipping(target, settings.bounds, "target data")
     tasks = _tasks(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
     source, _ = split_episodes(source, held_out, seed=0)
     with processes() as ranks:

@@ -18,12 +18,12 @@ from robot_pt.agents.ptr import PTR, PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig
-from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds
+from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, share_clipped
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
 from robot_pt.recipes.datasets import open_all
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.progress import say
+from robot_pt.recipes.progress import say, warn
 from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
 from robot_pt.safe_files import read_json, read_tensors
@@ -67,6 +67,7 @@ def pretrain(
         bc=BCConfig(),
         seed=seed,
     )
+    warn_of_clipping(source, settings.bounds, "pretraining data")
     return pretrain_with(
         settings, source, out, steps=steps, checkpoint_every=checkpoint_every or max(1, min(steps // 20, 20_000)),
         resume=resume, start_from=start_from, arguments={"data": list(data), "encoder": encoder, "steps": steps},
@@ -129,6 +130,17 @@ def replay_of(
 def bounds_for(source: EpisodeSource) -> Bounds:
     """Bridge's published bounds for metric actions, the data's own range otherwise."""
     return BRIDGE_BOUNDS if source.spec.action_unit == "metric" else fit_bounds(source, quantiles=(0.01, 0.99))
+
+
+def warn_of_clipping(source: EpisodeSource, bounds: Bounds, what: str) -> None:
+    """Say which action dimension the bounds cut off in more than 5 % of the steps: nothing beyond them is learned."""
+    share_A = share_clipped(source, bounds)
+    worst = int(share_A.argmax())
+    if share_A[worst] > 0.05:
+        warn(
+            f"{share_A[worst]:.0%} of the {what}'s {source.spec.action_names[worst]} lie outside the action bounds "
+            f"[{bounds.low[worst]:g}, {bounds.high[worst]:g}] ({bounds.origin}) and are CLIPPED; the policy cannot move faster than that."
+        )
 
 
 def load_encoder(agent: Agent, run: Path) -> None:

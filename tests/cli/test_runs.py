@@ -16,7 +16,9 @@ SPEC = Spec(cameras={"primary": (32, 32)}, embodiment="panda")
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "bridge_dataset" / "1.0.0"
 
 
-def store(path: Path, task: str, episodes: int, success: bool | None = True, spec: Spec = SPEC) -> Path:
+def store(
+    path: Path, task: str, episodes: int, success: bool | None = True, spec: Spec = SPEC, scale: float = 1.0
+) -> Path:
     rng = np.random.default_rng(len(task))
     demos = DemoStore.create(path, spec)
     for _ in range(episodes):
@@ -26,7 +28,7 @@ def store(path: Path, task: str, episodes: int, success: bool | None = True, spe
         demos.append(
             Episode(
                 spec=spec, images={"primary": frames}, proprio=rng.normal(0, 0.1, (steps, 7)).astype(np.float32),
-                actions=rng.uniform(0, 0.05, (steps, 7)).astype(np.float32), rewards=(last & bool(success)).astype(np.float32),
+                actions=(scale * rng.uniform(0, 0.05, (steps, 7))).astype(np.float32), rewards=(last & bool(success)).astype(np.float32),
                 terminated=last & bool(success), truncated=last & (not success), instruction=task.replace("-", " "), task=task,
                 success=success,
             )
@@ -290,3 +292,17 @@ def test_amounts_that_make_no_run_are_refused(pretrained, data, tmp_path, capsys
         code, result, _ = run(*verb, *inputs, capsys=capsys)
         assert code == 2
         assert sentence in result["error"]
+
+
+def test_actions_beyond_the_bounds_are_said_loudly(pretrained, data, tmp_path, capsys) -> None:
+    fast = store(tmp_path / "fast", "lift-red", 3, scale=4.0)
+    loud = "the action bounds [-0.05, 0.05] (bridge) and are CLIPPED"
+    for verb in (
+        ("pretrain", "--data", fast),
+        ("finetune", "--from", pretrained, "--target", fast, "--data", data["source"]),
+    ):
+        code, _, said = run(*verb, "--out", tmp_path / verb[0], "--steps", 1, capsys=capsys)
+        assert code == 0
+        assert loud in said
+    _, _, said = run("pretrain", "--data", data["source"], "--out", tmp_path / "slow", "--steps", 1, capsys=capsys)
+    assert "CLIPPED" not in said

@@ -16,6 +16,7 @@ from robot_pt.normalize import (
     ProprioNormalizer,
     fit_bounds,
     proprio_statistics,
+    share_clipped,
 )
 from robot_pt.schema import EpisodeTable, Spec
 
@@ -131,3 +132,14 @@ def test_proprio_statistics_standardise() -> None:
         proprio_statistics(source(np.zeros((0, 7)), [], []))
     with pytest.raises(DataError, match="positive std"):
         ProprioNormalizer((0.0,), (0.0,))
+
+
+def test_the_share_of_clipped_actions_counts_only_steps_of_the_episodes():
+    actions = np.zeros((20, 7))
+    actions[:5, 0] = 0.0509  # within 1 % of the range beyond the bound
+    actions[5:10, 0] = 0.06
+    actions[0, 5] = -0.3
+    actions[15:, 3] = 9.0  # rows of no episode
+    share = share_clipped(source(actions, [0, 10], [10, 5]), BRIDGE_BOUNDS)
+    np.testing.assert_allclose(share, [5 / 15, 0, 0, 0, 0, 1 / 15, 0])
+    assert share_clipped(source(actions, [], []), BRIDGE_BOUNDS).tolist() == [0] * 7
