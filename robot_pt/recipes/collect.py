@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from robot_pt.errors import UserError
 from robot_pt.evaluate import FIRST_SEED
+from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar
 
 QUALITY = {"clean": "none", "mixed": "mixed"}
@@ -33,7 +34,11 @@ def collect(
     from robot_pt.store import DemoStore, is_demo_store
     from robot_pt_sim.panda import panda_spec
 
-    if seed < 0 or seed + episodes > FIRST_SEED:
+    if task not in tasks():
+        raise UserError(f"there is no task {task!r}; choose one of: {', '.join(tasks())}.")
+    at_least(0, seed=seed, workers=workers)
+    at_least(1, episodes=episodes)
+    if seed + episodes > FIRST_SEED:
         raise UserError(
             f"--seed {seed} with {episodes} episodes reaches the evaluation's starts; keep their sum up to {FIRST_SEED}."
         )
