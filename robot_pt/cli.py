@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-import tyro
+try:
+    import tyro
+except KeyboardInterrupt:  # Ctrl-C while Python is still reading its modules
+    raise SystemExit(130) from None
 
-from robot_pt.errors import UserError
+from robot_pt.errors import TrainingInterrupted, UserError
 
 PathArgument = Annotated[Path, tyro.conf.Positional]
 PathArguments = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -80,13 +83,17 @@ class DataExport:
     """Name of the data set that is written."""
     split: str = "train"
     """Split to read."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets
 
-        return datasets.export(self.path, self.out, format=self.format, name=self.name, split=self.split)
+        return datasets.export(
+            self.path, self.out, format=self.format, name=self.name, split=self.split, skip_corrupt=self.skip_corrupt
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -101,13 +108,15 @@ class DataCache:
     """Height and width of the cached frames, in pixels."""
     split: str = "train"
     """Split to read."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets
 
-        return datasets.cache(self.path, self.out, size=self.size, split=self.split)
+        return datasets.cache(self.path, self.out, size=self.size, split=self.split, skip_corrupt=self.skip_corrupt)
 
 
 @dataclass(kw_only=True)
@@ -318,19 +327,16 @@ A first look:  robot-pt data inspect DATASET  |  robot-pt demo
 
 
 def parse(arguments: Sequence[str]) -> Verb:
-    """The verb with its arguments; `--help` and mistakes exit as tyro does."""
-    arguments, prog = list(arguments), "robot-pt"
-    verbs: dict[str, Any] = dict(VERBS)
-    if arguments and isinstance(verbs.get(arguments[0]), dict):
-        prog, verbs = f"robot-pt {arguments[0]}", verbs[arguments.pop(0)]
-        description = "Read, check and convert data sets."
+    """The verb with its arguments; `--help` exits with 0. Raises UserError, one sentence, on a mistake in them."""
+    from robot_pt.arguments import read
+
+    group = VERBS.get(arguments[0]) if arguments else None
+    if isinstance(group, dict):
+        verb = read(group, arguments[1:], f"robot-pt {arguments[0]}", "Read, check and convert data sets.")
     else:
-        verbs["data"] = DataGroup
-        description = DESCRIPTION
-    verb: Verb = tyro.extras.subcommand_cli_from_dict(
-        verbs, prog=prog, description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
-    )
-    return verb
+        verb = read({**VERBS, "data": DataGroup}, arguments, "robot-pt", DESCRIPTION)
+    found: Verb = verb
+    return found
 
 
 @dataclass(kw_only=True)
@@ -347,26 +353,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    verb = parse(arguments)
+    as_json = "--json" in arguments
     try:
-        result = verb.run()
+        result = _run(parse(arguments))
+        _show(result, as_json)
+    except TrainingInterrupted as stopped:
+        return _fail(str(stopped), 130, as_json)
     except UserError as error:
-        return _fail(str(error), 2, verb.json)
+        return _fail(str(error), 2, as_json)
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted; what was written so far is kept.", 130, verb.json)
+        return _fail(str(interrupt) or "interrupted; what was written so far is kept.", 130, as_json)
+    except BrokenPipeError:  # `robot-pt ... | head`: nobody reads on, and nothing may be flushed at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        return _fail(
-            f"{error.strerror or error}: {error.filename or ''}; check the path, its rights and free space.",
-            2,
-            verb.json,
-        )
-    if verb.json:
-        print(json.dumps(result, default=str))
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}; check the path, its rights and free space.", 2, as_json)
+    except MemoryError:
+        return _fail("there is not enough memory for this; lower the batch size, image size or workers.", 2, as_json)
+    return 0
+
+
+def _run(verb: Verb) -> dict[str, Any]:
+    from robot_pt.recipes.progress import warnings_as_lines
+
+    with warnings_as_lines():
+        return verb.run()
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, default=str), flush=True)
     else:
         from robot_pt.recipes import show
 
         show.result(result)
-    return 0
+        sys.stdout.flush()
 
 
 def _fail(sentence: str, code: int, as_json: bool) -> int:

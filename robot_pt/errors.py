@@ -21,3 +21,7 @@ class MissingExtraError(UserError):
 
     def __init__(self, package: str, extra: str, needed_for: str):
         super().__init__(f"{needed_for} needs {package}, which is not installed; run: pip install 'robot-pt[{extra}]'.")
+
+
+class TrainingInterrupted(UserError):
+    """Ctrl-C or SIGTERM; the run was saved, and the message says how to go on. The command line exits with code 130."""

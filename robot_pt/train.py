@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from robot_pt.errors import UserError
+from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.gradients import watched_gradients
 from robot_pt.observers import DivergenceError, Observer
 from robot_pt.replay import to_device
@@ -35,10 +35,6 @@ class Updating(Protocol):
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]: ...
 
     def state_dict(self) -> dict[str, Tensor]: ...
-
-
-class TrainingInterrupted(UserError):
-    """Ctrl-C or SIGTERM; the run was saved."""
 
 
 class Processes(Protocol):

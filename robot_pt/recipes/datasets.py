@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robot_pt.errors import DataError
+from robot_pt.errors import DataError, UserError
 from robot_pt.recipes.progress import bar, say, warn
 from robot_pt.schema import SUCCESS, UNKNOWN
 from robot_pt.sources import Concat, EpisodeSource
+
+LARGEST_CACHED = 2048
+"""Largest side of a cached frame [pixels]: more is a mistake, no camera of the known data sets has it."""
 
 
 def index(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False) -> dict[str, Any]:
@@ -30,22 +33,25 @@ def inspect(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = Fal
     return robot_pt_data.inspect(path, mapping=mapping, skip_corrupt=skip_corrupt)
 
 
-def export(path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str) -> dict[str, Any]:
+def export(
+    path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str, skip_corrupt: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Write one split of `path` in another format; raises DataError when `out` exists."""
-    import robot_pt_data
     from robot_pt_data.export import export as write
 
-    source = robot_pt_data.open(path, split=split)
+    source = _open(path, split, skip_corrupt)
     with bar(f"export {format}", "episode") as advance:
         written = write(source, out, format=format, name=name, split=split, progress=advance)
     return {"out": str(written), "format": format, "episodes": len(source.episodes), "steps": source.episodes.steps}
 
 
-def cache(path: Path, out: Path, *, size: int, split: str) -> dict[str, Any]:
+def cache(path: Path, out: Path, *, size: int, split: str, skip_corrupt: bool = False) -> dict[str, Any]:
     """Decode every camera of one split at `size` x `size` into a memory-mapped cache."""
     import robot_pt_data
 
-    source = robot_pt_data.open(path, split=split)
+    if not 1 <= size <= LARGEST_CACHED:
+        raise UserError(f"--size is {size}; give pixels from 1 to {LARGEST_CACHED}.")
+    source = _open(path, split, skip_corrupt)
     with bar("cache", "frame") as advance:
         robot_pt_data.cache(source, out, size=(size, size), progress=advance)
     total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
@@ -54,19 +60,24 @@ def cache(path: Path, out: Path, *, size: int, split: str) -> dict[str, Any]:
 
 def open_all(paths: Sequence[Path], *, assume_success: bool, skip_corrupt: bool, what: str) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards."""
-    import robot_pt_data
-
     if not paths:
         raise DataError(f"no {what} was given; name at least one data set folder.")
     sources = []
     for path in paths:
-        with bar(f"open {Path(path).name}", "record") as advance:
-            sources.append(robot_pt_data.open(path, split="train", skip_corrupt=skip_corrupt, progress=advance))
+        sources.append(_open(path, "train", skip_corrupt))
     source: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
     if len(source.episodes) == 0:
         raise DataError(f"{what} {', '.join(map(str, paths))} holds no episodes; record some or name another folder.")
     _say_success(source, assume_success, what)
     return source
+
+
+def _open(path: Path, split: str, skip_corrupt: bool) -> EpisodeSource:
+    """`robot_pt_data.open` with a bar for the index that the first opening builds."""
+    import robot_pt_data
+
+    with bar(f"open {Path(path).name}", "record") as advance:
+        return robot_pt_data.open(path, split=split, skip_corrupt=skip_corrupt, progress=advance)
 
 
 def _say_success(source: EpisodeSource, assume_success: bool, what: str) -> None:

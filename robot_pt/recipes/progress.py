@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -38,9 +40,9 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def bar(description: str, unit: str) -> Iterator[Advance]:
-    """A bar that a library drives by calling the yielded function with (done, total)."""
+    """A bar that a library drives by calling the yielded function with (done, total); one that never moved is wiped."""
     columns = (
-        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(unit),
+        TextColumn("{task.description}", style="bold", markup=False), BarColumn(), MofNCompleteColumn(), RateColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=stderr, refresh_per_second=4) as progress:
@@ -49,14 +51,32 @@ def bar(description: str, unit: str) -> Iterator[Advance]:
         def advance(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            progress.live.transient = progress.tasks[0].completed == 0
 
 
 def say(sentence: str) -> None:
     """One line for the user on stderr."""
-    stderr.print(sentence, highlight=False)
+    stderr.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def warn(sentence: str) -> None:
     """One line that should not be missed."""
-    stderr.print(f"[bold yellow]warning:[/] {sentence}", highlight=False)
+    stderr.print(Text.assemble(("warning:", "bold yellow"), " ", sentence), soft_wrap=True)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show what libraries `warnings.warn` as `warn` does, without Python's file name and source line."""
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        warn(" ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

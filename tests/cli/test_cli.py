@@ -4,16 +4,19 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from robot_pt import cli
+from robot_pt.errors import TrainingInterrupted, UserError
+from robot_pt.recipes.progress import bar, warnings_as_lines
 
 FLAGS = {
     "data index": {"path", "mapping", "skip_corrupt"},
     "data inspect": {"path", "mapping", "skip_corrupt"},
-    "data export": {"path", "out", "format", "name", "split"},
-    "data cache": {"path", "out", "size", "split"},
+    "data export": {"path", "out", "format", "name", "split", "skip_corrupt"},
+    "data cache": {"path", "out", "size", "split", "skip_corrupt"},
     "collect": {"task", "episodes", "out", "quality", "image_size", "workers", "seed", "list"},
     "pretrain": {
         "data", "out", "algorithm", "encoder", "steps", "batch_size", "image_size", "camera", "language", "route",
@@ -59,9 +62,7 @@ def test_help_exits_with_0_and_names_the_flags(name: str, capsys: pytest.Capture
 
 
 def test_unknown_verbs_are_refused() -> None:
-    with pytest.raises(SystemExit) as done:
-        cli.main(["pretrian"])
-    assert done.value.code == 2
+    assert cli.main(["pretrian"]) == 2
 
 
 def test_a_folder_that_is_no_data_set_gives_one_sentence(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,3 +84,88 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None
     code = "import sys, robot_pt.cli; print(sorted({'torch', 'tensorflow', 'mujoco', 'zarr'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "given no verb; give one of data, collect"),
+        (["pretrian"], "'pretrian' is no verb"),
+        (["data"], "give one of index, inspect, export, cache"),
+        (["data", "idnex"], "'idnex' is no verb of `robot-pt data`"),
+        (["data", "index"], "PATH"),
+        (["collect", "--episodes", "x"], "--episodes"),
+        (["collect", "--episode", "3"], "--episode"),
+        (["collect", "--quality", "bad"], "'mixed'"),
+        (["pretrain", "--data", "a"], "--out"),
+    ],
+)
+def test_mistakes_in_the_arguments_give_one_sentence_and_json(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_json = ["--json"] if arguments[1:] else []
+    assert cli.main([*arguments, *as_json]) == 2
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert "--help" in shown.err
+    assert shown.err.count("\n") == 1
+    assert not set(shown.err) & set("\u2502\u256d\u2500")  # no frame is left
+    if as_json:
+        assert "robot-pt: " + json.loads(shown.out)["error"] + "\n" == shown.err
+
+
+class Raises:
+    """A verb that ends as told."""
+
+    json = True
+
+    def __init__(self, error: BaseException):
+        self.error = error
+
+    def run(self) -> dict[str, object]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (TrainingInterrupted("stopped; continue with --resume."), 130, "--resume"),
+        (UserError("no such thing."), 2, "no such thing"),
+        (OSError(28, "No space left on device"), 2, "No space left on device; check"),
+        (PermissionError(13, "Permission denied", "/a"), 2, "Permission denied: /a; check"),
+        (MemoryError(), 2, "not enough memory"),
+    ],
+)
+def test_every_end_has_its_code_and_one_sentence(
+    error: BaseException, code: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "parse", lambda arguments: Raises(error))
+    assert cli.main(["demo", "--json"]) == code
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert shown.err.count("\n") == 1
+    assert sentence in json.loads(shown.out)["error"]
+
+
+def test_a_reader_that_leaves_early_is_no_mistake() -> None:
+    code = "import sys; from robot_pt import cli; cli._show = lambda *a: (_ for _ in ()).throw(BrokenPipeError()); "
+    code += "cli._run = lambda verb: {}; sys.exit(cli.main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_warnings_of_libraries_are_one_line_without_a_file_name(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "2 damaged records of [bridge] are left out, " + "the first: " * 20
+    with warnings_as_lines():
+        warnings.warn(long, UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == f"warning: {long.strip()}\n"
+
+
+def test_a_bar_that_never_moved_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    with bar("open [/odd] name", "record") as advance:
+        advance(0, 3)
+    assert capsys.readouterr().err.strip() == ""
+    with bar("open [/odd] name", "record") as advance:
+        advance(3, 3)
+    assert "open [/odd] name" in capsys.readouterr().err

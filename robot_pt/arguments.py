@@ -1,0 +1,47 @@
+"""From the words of a command line to a verb: tyro reads them, a mistake becomes one sentence instead of its boxes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tyro
+
+from robot_pt.errors import UserError
+
+
+def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, description: str) -> Any:
+    """An object of the class in `verbs` that the first argument names, its fields filled from the others.
+
+    `--help` prints and raises SystemExit(0). Raises UserError: no such verb, or arguments it does not take.
+    """
+    if not arguments or not (arguments[0] in verbs or arguments[0].startswith("-")):
+        raise UserError(_no_verb(prog, arguments, list(verbs)))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                dict(verbs), prog=prog, description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except SystemExit as done:
+        if not done.code:
+            raise
+        verb = f" {arguments[0]}" if arguments[0] in verbs else ""
+        raise UserError(f"{_first_paragraph(said.getvalue())}; run: {prog}{verb} --help") from None
+
+
+def _no_verb(prog: str, arguments: Sequence[str], verbs: Sequence[str]) -> str:
+    given = f"{arguments[0]!r} is no verb of `{prog}`" if arguments else f"`{prog}` was given no verb"
+    return f"{given}; give one of {', '.join(verbs)}, or run: {prog} --help"
+
+
+def _first_paragraph(box: str) -> str:
+    """The message in one of tyro's boxes, without its frame, the option's help text and the advice below the rule."""
+    lines = [line.strip("\u2502 ") for line in box.splitlines()]  # the box's side
+    inside = [line for line in lines if line and line[0] not in "\u256d\u2570"]  # its upper and lower corner
+    rule = next((i for i, line in enumerate(inside) if set(line) == {"\u2500"}), len(inside))
+    text = re.sub(r"\s+", " ", " ".join(inside[:rule])).strip(" .")
+    return text or "the arguments cannot be read"
