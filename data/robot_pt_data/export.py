@@ -92,7 +92,7 @@ def export(
         os.rename(part, target)
     except OSError as error:
         raise DataError(
-            f"writing {target} failed: {error.strerror or error}; nothing is left of it, repeat."
+            f"writing {target} failed: {error.strerror or error}; nothing is left of it; free space or name another folder, and repeat."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

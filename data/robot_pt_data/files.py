@@ -54,7 +54,9 @@ class LocalFiles:
         try:
             return tfrecord.map_file(self.folder / name)
         except OSError as error:
-            raise DataError(f"the shard {self.folder / name} cannot be opened ({error.strerror})") from None
+            raise DataError(
+                f"the shard {self.folder / name} cannot be opened ({error.strerror}); fetch it again or check its rights."
+            ) from None
 
     def array_record(self, name: str) -> ArrayRecordShard:
         return ArrayRecordShard(self.folder / name)

@@ -85,7 +85,7 @@ def mapping_for(folder: Path, given: MappingLike | None) -> Mapping:
         return ENTRIES[name]
     raise DataError(
         f"no entry knows the columns of the data set {name!r} (known: {sorted(ENTRIES)}); write a mapping of ten lines "
-        f"(data/README.md shows one) and pass it as --mapping, or keep it in {folder / MAPPING_FILES[0]}."
+        f"(data/README.md shows one) and keep it in {folder / MAPPING_FILES[0]}, or pass it as mapping= (--mapping)."
     )
 
 

@@ -5,7 +5,6 @@ Needed only while indexing; opening an indexed data set imports none of it. Tens
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,7 @@ def read_metadata(folder: Path) -> Metadata:
     """
     try:
         import tensorflow_datasets as tfds
+        from google.protobuf.json_format import Error as ProtobufError  # type: ignore[import-untyped]
     except ImportError:
         raise MissingExtraError("tensorflow-datasets", "rlds", "Indexing an RLDS data set") from None
     try:
@@ -63,7 +63,7 @@ def read_metadata(folder: Path) -> Metadata:
         splits = {name: list(split.filenames) for name, split in info.splits.items()}
         lengths = {name: [int(n) for n in split.shard_lengths or ()] for name, split in info.splits.items()}
         file_format = info.file_format.value
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, json.JSONDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, ProtobufError) as error:
         reason = str(error).strip().split("\n")[0]
         raise DataError(
             f"tensorflow-datasets cannot read {folder}: {reason}; restore its dataset_info.json and features.json."

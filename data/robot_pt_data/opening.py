@@ -19,6 +19,8 @@ from robot_pt_data.report import IndexReport
 from robot_pt_data.rlds import RldsSource
 from robot_pt_data.step_index import Progress, StepIndex, build, refusal
 
+_KINDS = {"demo_store": "demo store", "decoded": "decoded cache"}
+
 
 def open_source(
     path: str | os.PathLike[str],
@@ -32,9 +34,7 @@ def open_source(
     """See `robot_pt_data.open`."""
     layout = recognise(path)
     if layout.kind != "rlds" and (mapping is not None or action_source == "achieved"):
-        raise DataError(
-            f"{path} is a {layout.kind.replace('_', ' ')} in canonical form; it takes no mapping or action source."
-        )
+        raise DataError(f"{path} is a {_KINDS[layout.kind]} in canonical form; it takes no mapping or action source.")
     if layout.kind == "demo_store":
         return _open_store(layout, split, skip_corrupt)
     if layout.kind == "decoded":
@@ -82,7 +82,7 @@ def build_indexes(
     """See `robot_pt_data.index`."""
     layout = recognise(path)
     if layout.kind != "rlds":
-        raise DataError(f"{path} is a {layout.kind.replace('_', ' ')} and needs no index; open it as it is.")
+        raise DataError(f"{path} is a {_KINDS[layout.kind]} and needs no index; open it as it is.")
     from robot_pt_data.metadata import read_metadata
 
     files = layout.files()

@@ -222,9 +222,10 @@ def test_folders_that_are_no_data_set(tmp_path: Path, make: Callable[[Path], Any
 
 def test_metadata_that_is_damaged_or_not_rlds(copy: Callable[..., Path]) -> None:
     folder = copy()
-    (folder / "features.json").write_text('{"pythonClassName": "nonsense"}')
-    with pytest.raises(DataError, match=r"restore its dataset_info.json and features.json"):
-        robot_pt_data.open(folder)
+    for nonsense in ('{"pythonClassName": "nonsense"}', '{"a": 3}', "[]", "{nope", ""):
+        (folder / "features.json").write_text(nonsense)
+        with pytest.raises(DataError, match=r"restore its dataset_info.json and features.json"):
+            robot_pt_data.open(folder)
     (folder / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match=r"dataset_info.json cannot be read"):
         robot_pt_data.open(folder)
