@@ -12,7 +12,7 @@ from robot_pt import checkpoint
 from robot_pt.errors import UserError
 from robot_pt.evaluate import ActingPolicy, EpisodeResult, Evaluation, PolicyFactory, compare, evaluate
 from robot_pt.machine import versions
-from robot_pt.policy_record import PolicyRecord
+from robot_pt.policy_record import PolicyRecord, require_fits
 from robot_pt.recipes.progress import bar
 from robot_pt.recipes.runs import command_line
 from robot_pt.report import Report, clips_of, write_report
@@ -28,6 +28,10 @@ def evaluate_runs(
     """Evaluate one run, or compare two; continues an interrupted evaluation in `out`. The arguments are the command line's."""
     if not 1 <= len(run_folders) <= 2:
         raise UserError(f"evaluate takes one RUN, or two to compare; it was given {len(run_folders)}.")
+    if len({run.resolve() for run in run_folders}) < len(run_folders):
+        raise UserError(f"both runs are {run_folders[0]}; name two different ones to compare, or one alone.")
+    for run in run_folders:
+        _require_simulated(checkpoint.resolve(run))
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
@@ -93,11 +97,22 @@ def policy_factory(run: Path) -> PolicyFactory:
 
 def _load(folder: Path) -> ActingPolicy:
     from robot_pt.policy import Policy
+
+    return Policy.load(folder, _offered(PolicyRecord.from_json(read_json(folder / "policy.json"))))
+
+
+def _require_simulated(folder: Path) -> None:
+    """Raise MismatchError for a checkpoint of another robot, before any worker starts."""
+    record = PolicyRecord.from_json(read_json(folder / "policy.json"))
+    require_fits(record.spec, _offered(record))
+
+
+def _offered(record: PolicyRecord) -> Spec:
+    """What the simulator offers a policy that asks for these cameras."""
     from robot_pt_sim.panda import panda_spec
 
-    record = PolicyRecord.from_json(read_json(folder / "policy.json"))
-    offered: Spec = panda_spec(record.cameras, record.image_size)
-    return Policy.load(folder, offered)
+    spec: Spec = panda_spec(record.cameras, record.image_size)
+    return spec
 
 
 def clip_folder(folder: Path, name: str) -> Path:
