@@ -76,7 +76,8 @@ def _run_in_pool(setup: Setup, jobs: Sequence[Any], workers: int) -> Iterator[An
         with _one_thread_each():
             while True:
                 while len(pending) < 2 * workers and (job := next(waiting, None)) is not None:
-                    pending.append(pool.submit(_do, job))
+                    with _interrupts_held():  # the first submit starts the processes, which inherit the mask
+                        pending.append(pool.submit(_do, job))
                 if not pending:
                     return
                 result = pending.popleft().result()
@@ -90,6 +91,16 @@ def _run_in_pool(setup: Setup, jobs: Sequence[Any], workers: int) -> Iterator[An
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits; a process started meanwhile never sees one, not even while Python starts in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
