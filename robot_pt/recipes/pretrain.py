@@ -18,6 +18,7 @@ from robot_pt.agents.ptr import PTR, PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.networks.resnet import STAGES
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, share_clipped
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
@@ -170,7 +171,7 @@ def _encoder(name: str) -> tuple[EncoderConfig, Path | None]:
         name = "resnet34" if torch.cuda.is_available() else "small"
         say(f"encoder: {name} ({'a GPU is' if name == 'resnet34' else 'no GPU is'} at hand; choose with --encoder).")
     path = Path(name)
-    if not path.is_dir():
+    if name in ("small", *STAGES) or not path.is_dir():  # a folder that happens to be called "small" is not meant
         if os.sep in name and not name.startswith("timm:"):
             raise DataError(
                 f"--encoder {name} is no folder of a run; give small, resnet18, resnet34, resnet50, timm:NAME or a RUN."
