@@ -29,7 +29,7 @@ from robot_pt.report import Selection
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
 from robot_pt.selection import Choice, Selector, held_out_demos
-from robot_pt.sources import EpisodeSource, EpisodeView, split_episodes
+from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes, split_episodes
 from robot_pt.tasks import TaskTable
 
 HELD_OUT_DEMOS = 10
@@ -51,8 +51,16 @@ def finetune(
     wanted = target_source = open_all(
         [target], assume_success=assume_success, skip_corrupt=skip_corrupt, what="target data"
     )
-    source = open_all(data, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
     target_part, judges = split_demos(wanted, demos, seed)
+    others = [path for path in data if path.resolve() != target.resolve()]
+    parts: list[EpisodeSource] = []
+    if others or not data:
+        parts.append(
+            open_all(others, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
+        )
+    if len(others) < len(data):  # the target is among the data: what judges checkpoints must not be trained on
+        parts.append(_without(wanted, judges))
+    source = parts[0] if len(parts) == 1 else Concat(parts)
     say(
         f"target: {len(target_part.episodes)} demonstrations to train on, {len(judges.episodes)} held out to choose the checkpoint."
     )
@@ -62,6 +70,12 @@ def finetune(
         resume=resume, arguments={"from": start, "target": target, "data": list(data), "demos": demos, "steps": steps},
         tasks_also=target_source.episodes.task,
     )  # fmt: skip
+
+
+def _without(source: EpisodeSource, left_out: EpisodeSource) -> EpisodeView:
+    """The episodes of `source` that are not among those of its view `left_out`."""
+    starts = set(left_out.episodes.start.tolist())
+    return filter_episodes(source, lambda table, e: int(table.start[e]) not in starts)
 
 
 def finetune_with(

@@ -100,6 +100,19 @@ def test_finetuning_fills_a_spare_slot_selects_and_acts(pretrained, data, tmp_pa
     assert action.shape == (1, 7)
 
 
+def test_demos_that_judge_are_not_trained_on_when_the_target_is_also_data(pretrained, data, tmp_path, capsys) -> None:
+    code, _, _ = run(
+        "finetune", "--from", pretrained, "--target", data["source"], "--data", data["source"], "--out", tmp_path / "f", "--steps", 1,
+        "--demos", 2, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    trained = json.loads((tmp_path / "f" / "latest" / "policy.json").read_text())["data"]
+    assert [row["episodes"] for row in trained] == [
+        1,
+        2,
+    ]  # 6 less 4 judges, one of the 2 left held out by the 90/10 split
+
+
 def test_bc_trains_on_the_same_parts(data, tmp_path, capsys) -> None:
     out = tmp_path / "bc"
     code, result, _ = run(

@@ -1,0 +1,60 @@
+"""The demo's whole way on a scale of seconds: every stage is the real one, only fewer episodes and updates."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robot_pt.errors import UserError
+from robot_pt.recipes import demo
+
+SMALL = {
+    "EPISODES": 3,
+    "DEMOS": 3,
+    "JUDGES": 2,
+    "EVALUATION_EPISODES": 2,
+    "PRETRAIN_UPDATES": 6,
+    "FINETUNE_UPDATES": 4,
+    "WARM_START": 3,
+}
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("robosuite", reason="the demo collects in robosuite: pip install --no-deps robosuite==1.5.2")
+    for name, value in {**SMALL, "SOURCE_TASKS": ("lift-red", "lift-green")}.items():
+        monkeypatch.setattr(demo, name, value)
+    result = demo.demo(tmp_path / "demo")
+    names = [e["name"] for e in result["evaluations"]]
+    assert names == [demo.PTR_NAME, demo.BC_ALL, demo.BC_SUCCESS, demo.BLANKED, demo.OPEN_LOOP]
+    assert all(e["n"] == 2 for e in result["evaluations"])
+    page = Path(result["report"]).read_text()
+    for shown in (*names, "advantage-weighted", "What the critic believes", "data:video/mp4"):
+        assert shown in page
+    assert (tmp_path / "demo" / "rlds" / "lift_red" / "1.0.0" / "features.json").exists()
+    stages = json.loads((tmp_path / "demo" / "stages.json").read_text())
+    again = demo.demo(tmp_path / "demo")
+    assert again["evaluations"] == result["evaluations"]
+    assert json.loads((tmp_path / "demo" / "stages.json").read_text()) == stages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [({"minutes": 1}, "--minutes"), ({"seed": -1}, "--seed"), ({"seed": 10**6}, "--seed")]
+)
+def test_impossible_requests_are_refused_before_anything_runs(tmp_path: Path, arguments: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        demo.demo(tmp_path / "demo", **arguments)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_demonstrations_never_start_where_policies_are_judged() -> None:
+    last = demo.FIRST_SEED // 10_000 - 1
+    assert 10_000 * last + 1000 * len(demo.SOURCE_TASKS) + demo.DEMOS + demo.JUDGES <= demo.FIRST_SEED
+    assert demo.EPISODES <= 1000
+
+
+def test_at_least_half_of_the_source_data_is_not_clean() -> None:
+    from robot_pt.recipes.collect import QUALITY
+
+    styles = pytest.importorskip("robot_pt_sim.styles")
+    assert styles.mixture(QUALITY["mixed"])["clean"] <= 0.5
