@@ -50,8 +50,8 @@ NOISE = 0.7
 DEMOS, JUDGES = 10, 6
 """Target demonstrations to finetune on, and held out to choose the checkpoint."""
 EVALUATION_EPISODES = 40
-PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 1800, 700, 800
-"""PTR's updates at the default --minutes; a BC baseline makes as many."""
+PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 2000, 900, 2000
+"""PTR's updates at the default --minutes, the warm start lasting until the switch to the target; a BC baseline makes as many."""
 DEFAULT_MINUTES = 16.0
 STD_RANGE = (-2.0, 2.0)
 """Of log-std, for all policies: rotation hardly varies here, and with PTR's -5 its likelihood drowns all other dimensions."""
@@ -167,7 +167,7 @@ def _settings(source: EpisodeSource, seed: int) -> runs.RunSettings:
         task_slots=0,
         proprio=(tuple(map(float, mean)), tuple(map(float, std))),
         ptr=PTRConfig(
-            actor_loss="advantage_weighted", advantage_temperature=2.0, actor_learning_rate=1e-3, alpha=1.0,
+            actor_loss="advantage_weighted", advantage_temperature=8.0, actor_learning_rate=7e-4, alpha=1.0,
             conservative_floor=-8.0, log_std_range=STD_RANGE, augment=augment,
         ),
         bc=BCConfig(learning_rate=1e-3, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, augment=augment),
