@@ -122,14 +122,17 @@ def _write(
         np.save(part / f"{name}.npy", np.asarray(getattr(source, name))[rows])
     total, done = len(rows) * len(roles), 0
     for role in roles:
-        frames = np.lib.format.open_memmap(part / f"{role}.npy", mode="w+", dtype=np.uint8, shape=(len(rows), *size, 3))
-        for first in range(0, len(rows), _CHUNK):
-            chunk = rows[first : first + _CHUNK]
-            frames[first : first + len(chunk)] = source.images(chunk, role, size)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, total)
-        frames.flush()
+        with (part / f"{role}.npy").open("wb") as file:  # no map: on a full disk writing to one kills the process
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for first in range(0, len(rows), _CHUNK):
+                chunk = rows[first : first + _CHUNK]
+                file.write(np.ascontiguousarray(source.images(chunk, role, size)).data)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+            file.flush()
+            os.fsync(file.fileno())
     spec = {**source.spec.to_json(), "cameras": {role: list(size) for role in roles}}
     meta: dict[str, Any] = {
         "spec": spec,

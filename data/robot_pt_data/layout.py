@@ -47,6 +47,12 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>) or of a demo store.")
+    try:
+        there = sorted(os.listdir(folder))[:5]
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be read ({error.strerror}); check its rights or give another folder."
+        ) from None
     if (folder / DECODED_FILE).is_file():
         return Layout("decoded", folder)
     if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
@@ -64,7 +70,6 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
         raise DataError(
             f"{folder} is a LeRobot data set, which cannot be opened yet; give an RLDS data set or a demo store."
         )
-    there = sorted(p.name for p in folder.iterdir())[:5]
     raise DataError(
         f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store; it holds {there or 'nothing'}."
     )

@@ -64,7 +64,7 @@ def read_metadata(folder: Path) -> Metadata:
         lengths = {name: [int(n) for n in split.shard_lengths or ()] for name, split in info.splits.items()}
         file_format = info.file_format.value
     except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, ProtobufError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(
             f"tensorflow-datasets cannot read {folder}: {reason}; restore its dataset_info.json and features.json."
         ) from None

@@ -220,6 +220,22 @@ def test_folders_that_are_no_data_set(tmp_path: Path, make: Callable[[Path], Any
         robot_pt_data.open(tmp_path / "x")
 
 
+def test_folders_and_shards_that_may_not_be_read(copy: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copy()
+    shard_of(folder).unlink()
+    (folder / "x").mkdir()
+    (folder / "x").rename(folder / "bridge_dataset-train.tfrecord-00000-of-00001")
+    with pytest.raises(DataError, match=r"cannot be opened \(Is a directory\); fetch it again or check its rights"):
+        robot_pt_data.open(folder)
+
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DataError, match=r"1.0.0 cannot be read \(Permission denied\); check its rights"):
+        robot_pt_data.open(folder)
+
+
 def test_metadata_that_is_damaged_or_not_rlds(copy: Callable[..., Path]) -> None:
     folder = copy()
     for nonsense in ('{"pythonClassName": "nonsense"}', '{"a": 3}', "[]", "{nope", ""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -251,7 +252,7 @@ def test_decoded_cache_errors(write_rlds: Write, tmp_path: Path, monkeypatch: py
     def full(*args: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         robot_pt_data.cache(source, tmp_path / "d", (8, 8))
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
