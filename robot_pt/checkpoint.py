@@ -117,8 +117,8 @@ def _point(run: Path, link: str, target: Path) -> None:
 
 
 def _write_failed(run: Path, step: int, error: OSError) -> str:
-    kept = f"{steps(run)[-1]} is intact, resume from it" if steps(run) else "start again"
-    return f"checkpoint {step} could not be written to {run}: {error.strerror or error}; free disk space, then: checkpoint {kept}."
+    kept = f"resume: checkpoint {steps(run)[-1]} is intact" if steps(run) else "start again with --resume"
+    return f"checkpoint {step} could not be written to {run}: {error.strerror or error}; free disk space, then {kept}."
 
 
 def _clear_parts(folder: Path) -> None:
