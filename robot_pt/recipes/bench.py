@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,13 +29,17 @@ def bench(what: str, *, quick: bool = False) -> dict[str, Any]:
     command = [sys.executable, str(script), *(["--quick"] if quick else [])]
     lines: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, process_group=0
     ) as run:
         assert run.stdout is not None
-        for line in run.stdout:
-            lines.append(line.rstrip())
-            if not line.startswith("{"):
-                stderr.print(line.rstrip(), highlight=False, markup=False)
+        try:
+            for line in run.stdout:
+                lines.append(line.rstrip())
+                if not line.startswith("{"):
+                    stderr.print(line.rstrip(), highlight=False, markup=False)
+        except KeyboardInterrupt:  # the script is in a group of its own, so that it does not end in a traceback
+            os.killpg(run.pid, signal.SIGTERM)
+            raise
     if run.returncode != 0:
         raise UserError(f"{script.name} stopped with code {run.returncode}; its message is above.")
     result: dict[str, Any] = json.loads(lines[-1])

@@ -1,5 +1,7 @@
 """`robot-pt bench` runs the scripts of benchmarks/ and hands their JSON on."""
 
+import os
+
 import pytest
 
 from robot_pt.errors import UserError
@@ -28,3 +30,19 @@ def test_a_failing_script_is_an_error_not_a_result(tmp_path, monkeypatch) -> Non
     checkout(tmp_path, monkeypatch, "raise SystemExit(3)")
     with pytest.raises(UserError, match="code 3"):
         bench.bench("loader")
+
+
+def test_ctrl_c_ends_the_script_without_its_traceback(tmp_path, monkeypatch, capfd) -> None:
+    began = tmp_path / "pid"
+    script = f"import os, time\nopen({str(began)!r}, 'w').write(str(os.getpid()))\nprint('began')\ntime.sleep(60)"
+    checkout(tmp_path, monkeypatch, script)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.stderr, "print", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bench.bench("loader")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
+    assert "Traceback" not in capfd.readouterr().err
