@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 ROBOSUITE := robosuite==1.5.2
-MUJOCO_GL ?=
+APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
-.PHONY: demo test test-all lint check venv clean bench
+.PHONY: demo test test-all lint check clean
 
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
@@ -26,7 +26,8 @@ check: test lint
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "robot-pt needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "creating $(VENV) failed; on Debian/Ubuntu: sudo apt install -y python3-venv"; exit 1; }
+	@[ "$$(uname)" != Linux ] || PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -qE 'libEGL.so.1|libOSMesa' || { echo "off-screen rendering needs EGL or OSMesa; on Debian/Ubuntu: $(APT)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "creating $(VENV) failed; on Debian/Ubuntu: $(APT)"; exit 1; }
 	$(PY) -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo-installed: pyproject.toml .ci/install | $(PY)
