@@ -381,6 +381,8 @@ def _run(verb: Verb) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process speaks for all
     if as_json:
         print(json.dumps(result, default=str), flush=True)
     else:

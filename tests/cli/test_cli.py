@@ -169,3 +169,12 @@ def test_a_bar_that_never_moved_leaves_nothing_behind(capsys: pytest.CaptureFixt
     with bar("open [/odd] name", "record") as advance:
         advance(3, 3)
     assert "open [/odd] name" in capsys.readouterr().err
+
+
+def test_under_torchrun_only_the_first_process_prints_the_result(
+    monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank, lines in (("1", 0), ("0", 1)):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(["collect", "--list", "--json"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == lines
