@@ -50,7 +50,7 @@ NOISE = 0.7
 DEMOS, JUDGES = 10, 6
 """Target demonstrations to finetune on, and held out to choose the checkpoint."""
 EVALUATION_EPISODES = 40
-PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 2000, 900, 2000
+PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 3600, 1500, 3600
 """PTR's updates at the default --minutes, the warm start lasting until the switch to the target; a BC baseline makes as many."""
 DEFAULT_MINUTES = 16.0
 STD_RANGE = (-2.0, 2.0)
@@ -167,10 +167,10 @@ def _settings(source: EpisodeSource, seed: int) -> runs.RunSettings:
         task_slots=0,
         proprio=(tuple(map(float, mean)), tuple(map(float, std))),
         ptr=PTRConfig(
-            actor_loss="advantage_weighted", advantage_temperature=8.0, actor_learning_rate=7e-4, alpha=1.0,
+            actor_loss="advantage_weighted", advantage_temperature=8.0, actor_learning_rate=5e-4, alpha=1.0,
             conservative_floor=-8.0, log_std_range=STD_RANGE, augment=augment,
         ),
-        bc=BCConfig(learning_rate=1e-3, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, augment=augment),
+        bc=BCConfig(learning_rate=5e-4, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, augment=augment),
         seed=seed,
     )  # fmt: skip
 
@@ -196,7 +196,7 @@ def _train(
         replace(settings, ptr=warm), source, first, steps=updates, checkpoint_every=updates, resume=True, held_out=0.05
     )
     finetune.finetune_with(
-        first, target, judges, source, then, mixing_ratio=0.7, steps=more, checkpoint_every=max(1, more // 4),
+        first, target, judges, source, then, mixing_ratio=0.7, steps=more, checkpoint_every=max(1, more // 6),
         resume=True, held_out=0.05, tasks_also=[TARGET_TASK],
     )  # fmt: skip
 

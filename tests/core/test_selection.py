@@ -46,11 +46,16 @@ def judged(rises, errors=None):
     ]
 
 
-def test_the_plateau_begins_at_the_earliest_checkpoint_close_to_the_best():
-    choice = choose(judged({400: 0.90, 100: 0.3, 200: 0.6, 300: 0.885, 500: 0.9, 600: 0.7}), SelectionRule())
-    assert (choice.step, choice.rule) == (300, "values")
-    assert "0.885" in choice.reason
-    assert "earliest of 5 checkpoints at or above 0.5" in choice.reason
+def test_on_the_plateau_of_values_the_policy_closest_to_the_demos_wins():
+    rises = {400: 0.90, 100: 0.3, 200: 0.6, 300: 0.885, 500: 0.9, 600: 0.7}
+    choice = choose(judged(rises, errors=[0.2, 0.01, 0.01, 0.3, 0.1, 0.01]), SelectionRule())
+    assert (choice.step, choice.rule) == (500, "values")
+    assert "of the 3 checkpoints within 0.02 of the best (0.900; 5 are at or above 0.5)" in choice.reason
+    assert "action error 0.1)" in choice.reason
+
+
+def test_among_equals_the_earliest_wins():
+    assert choose(judged({400: 0.90, 300: 0.885, 500: 0.9}), SelectionRule()).step == 300
 
 
 def test_tolerance_and_threshold_are_used():
