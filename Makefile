@@ -10,11 +10,14 @@ APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dr
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
 
+# Simulation apart: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts the process.
 test: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" tests/sim
+	$(PY) -m pytest -m "not slow" --ignore=tests/sim
 
 test-all: $(VENV)/.dev-installed
-	$(PY) -m pytest
+	$(PY) -m pytest tests/sim
+	$(PY) -m pytest --ignore=tests/sim
 
 lint: $(VENV)/.dev-installed
 	$(VENV)/bin/ruff check .
