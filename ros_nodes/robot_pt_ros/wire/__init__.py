@@ -1,0 +1,1 @@
+"""ROS 2's wire format over the `cyclonedds` wheel: messages, CDR, endpoints, services and the graph. See README.md."""
