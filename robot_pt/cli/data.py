@@ -1,0 +1,108 @@
+"""``robot-pt data index | inspect | export | cache``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from robot_pt.cli.verb import PathArgument
+from robot_pt.errors import UserError
+
+
+@dataclass(kw_only=True)
+class DataIndex:
+    """Build the index of an RLDS data set once, so that training opens it in well under a second."""
+
+    path: PathArgument
+    """Folder of the data set: <name>/<version> as TFDS lays it out, or a DemoStore."""
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one)."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them, instead of stopping at the first."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import datasets
+
+        return datasets.index(self.path, mapping=self.mapping, skip_corrupt=self.skip_corrupt)
+
+
+@dataclass(kw_only=True)
+class DataInspect:
+    """Say what a data set holds: episodes, cameras, units, ranges, tasks, successes and what looks wrong."""
+
+    path: PathArgument
+    """Folder of the data set (RLDS/TFDS or DemoStore)."""
+    mapping: Path | None = None
+    """TOML mapping for a data set robot-pt does not know."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import datasets
+
+        return datasets.inspect(self.path, mapping=self.mapping, skip_corrupt=self.skip_corrupt)
+
+
+@dataclass(kw_only=True)
+class DataExport:
+    """Write a data set as RLDS (TFDS) or LeRobot v3, for tools that read those."""
+
+    path: PathArgument
+    """Folder of the data set to read."""
+    out: Path
+    """Folder to write; it must not exist yet."""
+    format: Literal["rlds", "lerobot"] = "rlds"
+    """rlds: TFDS folder with TFRecord shards; lerobot: LeRobot v3 parquet and MP4."""
+    name: str = "robot_pt_demos"
+    """Name of the data set that is written."""
+    split: str = "train"
+    """Split to read."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import datasets
+
+        return datasets.export(
+            self.path, self.out, format=self.format, name=self.name, split=self.split, skip_corrupt=self.skip_corrupt
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class DataCache:
+    """Decode a camera once at training resolution: random access is then a memory map (optional, costs disk)."""
+
+    path: PathArgument
+    """Folder of the data set to read."""
+    out: Path
+    """Folder to write."""
+    size: int = 128
+    """Height and width of the cached frames, in pixels."""
+    split: str = "train"
+    """Split to read."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import datasets
+
+        return datasets.cache(self.path, self.out, size=self.size, split=self.split, skip_corrupt=self.skip_corrupt)
+
+
+@dataclass(kw_only=True)
+class DataGroup:
+    """index | inspect | export | cache a data set."""
+
+    json: bool = False
+
+    def run(self) -> dict[str, Any]:
+        raise UserError("`robot-pt data` needs one of index, inspect, export, cache; try `robot-pt data --help`.")

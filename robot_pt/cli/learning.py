@@ -1,0 +1,100 @@
+"""``robot-pt pretrain | finetune``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+@dataclass(kw_only=True)
+class Pretrain:
+    """Pretrain a policy, a critic and an encoder offline on robot data (PTR's CQL, or BC)."""
+
+    data: tuple[Path, ...]
+    """Data sets to train on: RLDS folders or DemoStores."""
+    out: Path
+    """RUN folder: checkpoints, config.json, metrics.jsonl, report.html."""
+    algorithm: Literal["ptr", "bc"] = "ptr"
+    """ptr: CQL with PTR's settings; bc: behaviour cloning on the same network."""
+    encoder: str = "auto"
+    """small | resnet18 | resnet34 | resnet50 | RUN | timm:NAME; auto: resnet34 with a GPU, small without."""
+    steps: int = 160_000
+    """Gradient updates (the paper's schedule pretrains 160,000)."""
+    batch_size: int = 64
+    """Transitions per update, over all processes."""
+    image_size: int = 0
+    """Training resolution in pixels; 0: 128, or the stored size where that is smaller."""
+    camera: str = "primary"
+    """Camera role to train on."""
+    language: bool = False
+    """Condition on the instruction's words beside the task id."""
+    route: Literal["max_q", "advantage_weighted"] = "max_q"
+    """How the policy is taken from the critic: PTR's own, or advantage-weighted (faster on small budgets)."""
+    bc_warm_start: int = 0
+    """Updates in which the actor clones behaviour before it follows the critic."""
+    assume_success: bool = False
+    """Treat episodes without a success label as successful; without it they get no positive reward."""
+    checkpoint_every: int = 0
+    """Updates between checkpoints; 0: a twentieth of the steps, at most 20,000."""
+    seed: int = 0
+    """Seed of sampling, initialisation and all noise."""
+    resume: bool = False
+    """Continue the run in --out from its latest checkpoint."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import pretrain
+
+        return pretrain.pretrain(
+            self.data, self.out, algorithm=self.algorithm, encoder=self.encoder, steps=self.steps,
+            batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
+            route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success,
+            checkpoint_every=self.checkpoint_every, seed=self.seed, resume=self.resume, skip_corrupt=self.skip_corrupt,
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Finetune:
+    """Finetune a pretrained run on a few demonstrations of a new task, mixed with the pretraining data."""
+
+    from_: Annotated[Path, tyro.conf.arg(name="from")]
+    """RUN to start from."""
+    target: Path
+    """Demonstrations of the new task."""
+    data: tuple[Path, ...]
+    """Pretraining data to keep mixing in."""
+    out: Path
+    """RUN folder to write."""
+    demos: int = 10
+    """How many target demonstrations to train on; the others are held out for checkpoint selection."""
+    mixing_ratio: float = 0.9
+    """Share of pretraining data in a batch (PTR: 0.9)."""
+    steps: int = 20_000
+    """Gradient updates after the switch."""
+    checkpoint_every: int = 0
+    """Updates between checkpoints; 0: a tenth of the steps, at most 5,000."""
+    assume_success: bool = False
+    """Treat episodes without a success label as successful."""
+    seed: int = 0
+    """Seed of sampling and noise."""
+    resume: bool = False
+    """Continue the run in --out from its latest checkpoint."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import finetune
+
+        return finetune.finetune(
+            self.from_, self.target, self.data, self.out, demos=self.demos, mixing_ratio=self.mixing_ratio,
+            steps=self.steps, checkpoint_every=self.checkpoint_every, assume_success=self.assume_success,
+            seed=self.seed, resume=self.resume, skip_corrupt=self.skip_corrupt,
+        )  # fmt: skip

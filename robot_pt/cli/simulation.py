@@ -1,0 +1,73 @@
+"""``robot-pt collect | evaluate``: what runs in simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from robot_pt.cli.verb import PathArguments
+
+
+@dataclass(kw_only=True)
+class Collect:
+    """Collect scripted demonstrations in simulation into a DemoStore. `--list` names the tasks."""
+
+    task: str = ""
+    """Task name, e.g. lift-red; see --list."""
+    episodes: int = 10
+    """How many episodes to record."""
+    out: Path = Path("demos")
+    """DemoStore folder; episodes are appended when it exists."""
+    quality: Literal["clean", "mixed"] = "clean"
+    """clean: the expert as it is; mixed: half noisy, hesitant or failing, as robots produce it."""
+    image_size: int = 64
+    """Height and width of the recorded frames, in pixels."""
+    workers: int = 0
+    """Parallel simulators; 0 means one per core."""
+    seed: int = 0
+    """Seed of the first episode; episode i uses seed + i."""
+    list: bool = False
+    """Name the tasks and stop."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import collect
+
+        if self.list or not self.task:
+            return {"tasks": collect.tasks()}
+        return collect.collect(
+            self.task, self.episodes, self.out, quality=self.quality, image_size=self.image_size,
+            workers=self.workers, seed=self.seed,
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Run a policy in simulation and report its success rate with a 95 % interval; two runs are compared on the same seeds."""
+
+    runs: PathArguments
+    """One RUN, or two to compare."""
+    task: str
+    """Task name; `robot-pt collect --list` names them."""
+    episodes: int = 20
+    """Episodes, each from its own start."""
+    seed: int = 0
+    """Which set of starts: evaluations with one seed meet the same starts, with different seeds none in common."""
+    out: Path | None = None
+    """Folder for episodes.jsonl, videos and report.html; default RUN/evaluation/TASK."""
+    workers: int = 0
+    """Parallel simulators; 0 means one per core."""
+    videos: bool = True
+    """Write an MP4 of the rollouts."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import evaluate
+
+        return evaluate.evaluate_runs(
+            self.runs, self.task, episodes=self.episodes, seed=self.seed, out=self.out,
+            workers=self.workers, videos=self.videos,
+        )  # fmt: skip

@@ -1,0 +1,45 @@
+"""``robot-pt demo | bench``: the whole way in one command, and its speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """Collect, pretrain, finetune on ten demonstrations, evaluate and write a report: the whole way in one command."""
+
+    out: Path = Path("runs/demo")
+    """Folder for everything the demo makes; an interrupted demo continues where it stopped."""
+    seed: int = 0
+    """Seed of everything."""
+    minutes: float = 16.0
+    """Rough budget after installation; training lengths scale with it."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import demo
+
+        return demo.demo(self.out, seed=self.seed, minutes=self.minutes)
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """Measure the loader, the update or the policy against its peer, from a checkout (benchmarks/)."""
+
+    what: Annotated[Literal["loader", "update", "policy"], tyro.conf.Positional]
+    """What to measure."""
+    quick: bool = False
+    """A shorter run with wider noise."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import bench
+
+        return bench.bench(self.what, quick=self.quick)
