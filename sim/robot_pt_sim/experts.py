@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robot_pt.rotations import Array, matrix_to_rpy, rpy_to_matrix, wrap_angle
 from robot_pt.schema import Float
-from robot_pt_sim.rotations import Array, matrix_to_rpy, rpy_to_matrix, wrap_angle
 from robot_pt_sim.scene import Pose, SceneState
 from robot_pt_sim.tasks import TABLE_TOP, Task
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_pt_sim.rotations import Array
+from robot_pt.rotations import Array
 
 
 class OperationalSpaceController:

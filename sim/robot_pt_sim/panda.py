@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from robot_pt.errors import UserError
+from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
+from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.installation import import_robosuite
 from robot_pt_sim.osc import OperationalSpaceController
 from robot_pt_sim.rendering import CameraRenderer
-from robot_pt_sim.rotations import Array, matrix_to_rpy
 from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneReader, SceneState
-from robot_pt_sim.targets import TargetIntegrator
 from robot_pt_sim.tasks import Task, View
 
 CONTROL_HZ = 5.0

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robot_pt_sim.rotations import Array
+from robot_pt.rotations import Array
 
 LEFT_FINGER, RIGHT_FINGER = "left_finger", "right_finger"
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from robot_pt.errors import UserError
+from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import Float
 from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
-from robot_pt_sim.rotations import Array, matrix_to_rpy
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.tasks import Task, find_task
 

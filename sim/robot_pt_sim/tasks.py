@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from robot_pt.errors import UserError
+from robot_pt.targets import Limits
 from robot_pt_sim.scene import SceneState
-from robot_pt_sim.targets import Limits
 
 Point = tuple[float, float, float]
 TABLE_TOP = -0.112

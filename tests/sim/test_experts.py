@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from robot_pt.rotations import rpy_to_matrix
 from robot_pt_sim.experts import Goal, Phase, ScriptedExpert, action_towards, frozen, phases_for
-from robot_pt_sim.rotations import rpy_to_matrix
 from robot_pt_sim.scene import Pose, SceneState
 from robot_pt_sim.tasks import TASKS, find_task
 

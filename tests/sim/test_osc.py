@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from robot_pt.rotations import rpy_to_matrix
 from robot_pt_sim.osc import OperationalSpaceController, rotation_error
-from robot_pt_sim.rotations import rpy_to_matrix
 
 
 @pytest.fixture(scope="module")

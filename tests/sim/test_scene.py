@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robot_pt_sim.rotations import rpy_to_matrix
+from robot_pt.rotations import rpy_to_matrix
 from robot_pt_sim.scene import Pose, SceneReader, SceneState
 
 XML = """

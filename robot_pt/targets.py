@@ -1,7 +1,10 @@
-"""From canonical actions to a commanded tool pose: integration, step limits and workspace.
+"""From canonical actions to a commanded tool pose and back: integration, step limits and workspace.
 
 The deltas of an action add to the previous *commanded* target, never to the achieved pose, so tracking lag does not
-leak into the data and a recorded action sequence always describes the same path.
+leak into the data and a recorded action sequence always describes the same path. The one formula, for simulators, sessions,
+teleoperation and recorders alike:
+
+    position' = position + (dx, dy, dz)        rotation' = Rz(dyaw) Ry(dpitch) Rx(droll) rotation        gripper' = gripper action
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robot_pt.commands import JointCommand, PoseTarget
 from robot_pt.errors import UserError
+from robot_pt.rotations import Array, matrix_to_rpy, rpy_to_matrix
 from robot_pt.schema import ACTION_NAMES, Float
-from robot_pt_sim.rotations import Array, matrix_to_rpy, rpy_to_matrix
 
 
 class TargetIntegrator:
@@ -47,7 +51,29 @@ class TargetIntegrator:
         return sent
 
 
-def checked_action(action: Float) -> Array:
+def moved(T_base_tool: Array, action: Float | Array) -> Array:
+    """The target pose (4, 4) that one action (7,) asks for, before any limit; gripper apart.
+
+    Raises UserError on a wrong shape, NaN or Inf.
+    """
+    requested = checked_action(action)
+    target = np.eye(4)
+    target[:3, :3] = rpy_to_matrix(requested[3:6]) @ T_base_tool[:3, :3]
+    target[:3, 3] = T_base_tool[:3, 3] + requested[:3]
+    return target
+
+
+def action_between(previous: PoseTarget | JointCommand, target: PoseTarget | JointCommand) -> Array:
+    """The canonical action (7,) float64 that moves the commanded target `previous` to `target`: the inverse of `moved`.
+
+    `action_between(p, moved(p, a))` is `a` to 1e-7 wherever the angles of a rotation are unique, that is |dpitch| < pi/2 and
+    |droll|, |dyaw| < pi; elsewhere other angles of the same rotation come back.
+    """
+    turned = matrix_to_rpy(target.T_base_tool[:3, :3] @ previous.T_base_tool[:3, :3].T)
+    return np.concatenate([target.T_base_tool[:3, 3] - previous.T_base_tool[:3, 3], turned, [target.gripper]])
+
+
+def checked_action(action: Float | Array) -> Array:
     """The action as (7,) float64; raises UserError on a wrong shape, NaN or Inf."""
     values = np.asarray(action, np.float64)
     if values.shape != (len(ACTION_NAMES),):

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from robot_pt.commands import JointCommand, PoseTarget
 from robot_pt.errors import UserError
-from robot_pt_sim.rotations import matrix_to_rpy, rpy_to_matrix
-from robot_pt_sim.targets import Limits, TargetIntegrator
+from robot_pt.rotations import matrix_to_rpy, rpy_to_matrix
+from robot_pt.targets import Limits, TargetIntegrator, action_between, moved
 
 LIMITS = Limits(low=(0.3, -0.2, 0.0, -0.5, -0.5, -1.5), high=(0.7, 0.2, 0.4, 0.5, 0.5, 1.5))
 START = np.array([0.5, 0.0, 0.2])
@@ -90,3 +91,70 @@ def test_a_bad_action_moves_nothing(action, words):
     assert words in str(raised.value)
     np.testing.assert_array_equal(target.position, START)
     assert target.gripper == 1.0
+
+
+def pose(position, rpy):
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = rpy_to_matrix(rpy), position
+    return out
+
+
+anywhere = st.builds(
+    pose,
+    st.tuples(*[st.floats(-1, 1)] * 3),
+    st.tuples(
+        st.floats(-np.pi, np.pi) | st.sampled_from([np.pi, -np.pi, np.pi - 1e-9]),
+        st.floats(-np.pi / 2, np.pi / 2) | st.sampled_from([np.pi / 2, -np.pi / 2, np.pi / 2 - 1e-7]),
+        st.floats(-np.pi, np.pi) | st.sampled_from([np.pi, -np.pi, 1e-9 - np.pi]),
+    ),
+)
+steps = st.tuples(
+    *[st.floats(-1, 1, width=32)] * 3,
+    st.floats(-3.140625, 3.140625, width=32),
+    st.floats(-1.5625, 1.5625, width=32),
+    st.floats(-3.140625, 3.140625, width=32),
+    st.floats(0, 1, width=32),
+).map(lambda a: np.array(a, np.float32))
+
+
+@given(anywhere, st.lists(steps, min_size=1, max_size=8))
+def test_an_action_survives_the_way_over_absolute_targets(start, actions):
+    """Also where the pose itself is at a half turn or in gimbal lock: the formula never looks at its angles."""
+    previous = PoseTarget(1, start, 1.0)
+    for k, action in enumerate(actions):
+        target = PoseTarget(k + 2, moved(previous.T_base_tool, action), float(action[6]))
+        np.testing.assert_allclose(action_between(previous, target), action, rtol=0, atol=1e-7)
+        previous = target
+
+
+@given(anywhere, anywhere, st.floats(0, 1))
+def test_the_action_between_two_poses_leads_from_one_to_the_other(start, end, gripper):
+    """Whatever lies between, half turns and gimbal lock included."""
+    action = action_between(PoseTarget(1, start, 1.0), PoseTarget(2, end, gripper))
+    np.testing.assert_allclose(moved(start, action), end, rtol=0, atol=1e-7)
+    assert action[6] == gripper
+
+
+@given(st.lists(steps, min_size=1, max_size=6))
+def test_within_limits_a_simulator_moves_its_target_by_the_same_formula(actions):
+    wide = TargetIntegrator(Limits(low=(-9, -9, -9, -4, -4, -4), high=(9, 9, 9, 4, 4, 4), max_step_m=9, max_step_rad=9))
+    wide.reset(START, np.eye(3))
+    at = pose(START, (0, 0, 0))
+    for action in actions:
+        wide.apply(action)
+        at = moved(at, action)
+    np.testing.assert_allclose(wide.position, at[:3, 3], atol=1e-12)
+    np.testing.assert_allclose(
+        wide.rotation, at[:3, :3], atol=1e-6
+    )  # it passes through angles, also beside gimbal lock
+
+
+def test_the_executed_action_is_read_off_consecutive_commands():
+    sent = [JointCommand(k, np.zeros(7), 0.5, pose((0.1 * k, 0, 0), (0, 0, 0.2 * k))) for k in (1, 2)]
+    np.testing.assert_allclose(action_between(*sent), [0.1, 0, 0, 0, 0, 0.2, 0.5], atol=1e-12)
+
+
+@pytest.mark.parametrize("action", [np.full(7, np.nan), np.zeros(8)])
+def test_no_target_is_made_of_a_bad_action(action):
+    with pytest.raises(UserError, match=r"NaN|shape"):
+        moved(np.eye(4), action)
