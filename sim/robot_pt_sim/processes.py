@@ -43,17 +43,18 @@ def default_workers() -> int:
 
 
 def run_jobs(setup: Setup, jobs: Sequence[Any], workers: int) -> Generator[Any, None, None]:
-    """Yield the result of each job in order; `workers` = 1 runs them in this process.
+    """Yield the result of each job in order; `workers` = 1 runs them in this process, unless it has loaded TensorFlow.
 
     Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. Raises UserError for what a
     worker refuses, for a worker that dies, and for fewer than one worker.
     """
     if workers < 1:
         raise UserError(f"{workers} simulation workers were asked for; give at least 1.")
-    if min(workers, len(jobs)) <= 1:
+    count = min(workers, len(jobs))
+    if count == 0 or (count == 1 and "tensorflow" not in sys.modules):  # which cannot live beside a software renderer
         yield from _run_here(setup, jobs)
     else:
-        yield from _run_in_pool(setup, jobs, min(workers, len(jobs)))
+        yield from _run_in_pool(setup, jobs, count)
 
 
 def _run_here(setup: Setup, jobs: Sequence[Any]) -> Iterator[Any]:

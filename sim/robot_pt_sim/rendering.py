@@ -2,6 +2,8 @@
 
 MuJoCo reads MUJOCO_GL when it is first imported, so `choose_backend` has to run before anything imports mujoco or
 robosuite. It tries EGL and OSMesa in processes of their own, since a failed attempt cannot be taken back in one's own.
+Mesa's software renderer and TensorFlow abort a process that holds both, whichever comes first (seen with Mesa 22.3 and
+TensorFlow 2.21): where TensorFlow is loaded already, such a renderer is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6
 """Debian and Ubuntu packages that bring each backend without a GPU."""
 
 _PROBED = "ROBOT_PT_GL"
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast")
+"""What Mesa calls itself where no GPU renders."""
 _RENDER_ONE_FRAME = """
 import mujoco
 model = mujoco.MjModel.from_xml_string(
@@ -101,6 +105,21 @@ def probe(name: str, timeout_s: float = 60.0) -> tuple[str, str]:
     return (lines[-1].strip()[:160] if lines else f"exit code {done.returncode}"), ""
 
 
+def require_no_tensorflow() -> None:
+    """Raise UserError where rendering would abort this process: TensorFlow is loaded and Mesa renders in software."""
+    if "tensorflow" not in sys.modules:
+        return
+    name = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if name not in PACKAGES:
+        return
+    _, renderer = probe(name)
+    if name == "osmesa" or any(word in renderer.lower() for word in _SOFTWARE):
+        raise UserError(
+            f"this process has loaded TensorFlow, and Mesa's software renderer ({renderer or name}) beside it would abort the "
+            "process; simulate in a process without TensorFlow, as robot-pt collect and robot-pt evaluate do."
+        )
+
+
 class CameraRenderer:
     """uint8 RGB frames, right way up, from named cameras of one model, without shadows, reflections or multisampling.
 
@@ -109,7 +128,8 @@ class CameraRenderer:
     """
 
     def __init__(self, model: Any, size: tuple[int, int], cameras: Sequence[int]):
-        """`size` = (height, width) of every frame; `cameras` = MuJoCo camera ids."""
+        """`size` = (height, width) of every frame; `cameras` = MuJoCo camera ids. Raises UserError beside TensorFlow."""
+        require_no_tensorflow()
         import mujoco
 
         model.vis.quality.shadowsize, model.vis.quality.offsamples = 0, 0

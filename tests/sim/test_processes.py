@@ -3,6 +3,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from types import ModuleType
 
 import pytest
 
@@ -61,6 +62,13 @@ def test_results_come_in_the_order_of_jobs(workers):
     assert [double for double, _ in results] == [10, 2, 4, 6, 8, 12, 14]
     here = {pid for _, pid in results} == {os.getpid()}
     assert here is (workers == 1)
+
+
+def test_a_process_with_tensorflow_leaves_even_one_worker_to_a_child(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", ModuleType("tensorflow"))
+    ((double, pid),) = run_jobs(Doubling(), [4], 1)
+    assert double == 8
+    assert pid != os.getpid()
 
 
 def test_no_jobs_build_no_worker(tmp_path):

@@ -1,11 +1,14 @@
+import importlib.util
+import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from robot_pt.errors import UserError
 from robot_pt_sim import rendering
-from robot_pt_sim.rendering import Backend, choose_backend, probe
+from robot_pt_sim.rendering import Backend, choose_backend, probe, require_no_tensorflow
 
 
 @pytest.fixture
@@ -76,6 +79,49 @@ def test_too_late_is_said(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco", object())
     with pytest.raises(UserError, match="was imported before"):
         choose_backend()
+
+
+@pytest.mark.parametrize(
+    ("backend", "renderer", "refused"),
+    [
+        ("egl", "llvmpipe (LLVM 15.0.6, 256 bits)", True),
+        ("osmesa", "", True),
+        ("egl", "NVIDIA H200/PCIe/SSE2", False),
+        ("glfw", "never asked", False),
+    ],
+)
+def test_only_a_software_renderer_is_refused_beside_tensorflow(fresh, monkeypatch, backend, renderer, refused):
+    monkeypatch.setenv("MUJOCO_GL", backend)
+    fresh[backend] = ("", renderer)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    require_no_tensorflow()
+    monkeypatch.setitem(sys.modules, "tensorflow", ModuleType("tensorflow"))
+    if refused:
+        with pytest.raises(UserError, match="without TensorFlow"):
+            require_no_tensorflow()
+    else:
+        require_no_tensorflow()
+
+
+_BESIDE_TENSORFLOW = """
+import tensorflow as tf
+tf.io.encode_jpeg(tf.zeros([8, 8, 3], tf.uint8))
+import robot_pt_sim
+try:
+    robot_pt_sim.make("lift-red", seed=0)
+except robot_pt_sim.rendering.UserError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_with_tensorflow_gets_a_sentence_and_no_abort(backend):
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed: pip install 'robot-pt[rlds]'")
+    done = subprocess.run([sys.executable, "-c", _BESIDE_TENSORFLOW], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-500:]  # -11 or -6 before there was a guard
+    software = any(word in probe(backend.name)[1].lower() for word in rendering._SOFTWARE)
+    assert ("refused: this process has loaded TensorFlow" in done.stdout) is software
 
 
 def test_a_probe_reports_what_a_broken_backend_says():
