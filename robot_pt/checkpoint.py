@@ -89,7 +89,7 @@ def save(
 
 
 def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: Mapping[str, Any]) -> None:
-    weights_sha256 = write_tensors(part / "weights.safetensors", agent.actor.state_dict())
+    weights_sha256 = write_tensors(part / "weights.safetensors", agent.acting.state_dict())
     write_json(part / "policy.json", record.to_json(step, weights_sha256))
     tensors = {f"agent.{name}": value for name, value in agent.state_dict().items()} | _random_state()
     trainer_sha256 = write_tensors(part / "trainer.safetensors", tensors)

@@ -55,7 +55,7 @@ class Judged(Protocol):
     """What is judged; `robot_pt.agents.Agent` is one."""
 
     @property
-    def actor(self) -> ActorNetwork: ...
+    def acting(self) -> ActorNetwork: ...
 
     def values(self, batch: Batch) -> Tensor: ...
 
@@ -148,18 +148,18 @@ def score(
     """Judge `agent` on held-out demonstrations, images as they are."""
     values: list[list[float]] = []
     errors, densities = [], []
-    training = agent.actor.training
-    agent.actor.eval()
+    training = agent.acting.training
+    agent.acting.eval()
     with torch.no_grad():
         for demo in demos:
             batch = to_device(demo, device)
-            policy = agent.actor(batch.images, batch.proprio, batch.task, batch.language)
-            action = agent.actor.normalizer.encode(batch.action)
+            policy = agent.acting(batch.images, batch.proprio, batch.task, batch.language)
+            action = agent.acting.normalizer.encode(batch.action)
             errors.append(float((policy.mode() - action).square().mean()))
             densities.append(float(policy.log_prob(action).mean()))
             if successful:
                 values += _values(agent, batch)
-    agent.actor.train(training)
+    agent.acting.train(training)
     return Score(
         step, values, [round(rise(np.array(v)), 6) for v in values], float(np.mean(errors)), float(np.mean(densities))
     )

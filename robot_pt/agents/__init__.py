@@ -19,6 +19,9 @@ class Agent(Protocol):
     """Batches hold tensors on the agent's device. Nothing here waits for the device."""
 
     actor: ActorNetwork
+    """What is being learned."""
+    acting: ActorNetwork
+    """What acts, is judged and saved as the policy: `actor`, or a running average of it."""
     grad_sync: GradSync
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:

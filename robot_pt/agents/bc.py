@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from robot_pt.agents import GradSync, no_sync
-from robot_pt.agents.state import flat_state, load_flat_state
+from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
 from robot_pt.networks.encoders import EncoderConfig
@@ -39,10 +39,16 @@ class BCConfig:
     """In units of the normalised action."""
     log_std_range: tuple[float, float] = (-5.0, 2.0)
     """Clip of a learned log-std; (-2, 2) learns faster where an action dimension hardly moves."""
+    actor_average: float = 0.0
+    """Share by which a running average of the weights moves to them at each update; the average acts and is saved. 0 = none."""
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
     """None switches augmentation off."""
     bf16: bool = False
     """Run the network under bfloat16 autocast; the likelihood stays float32."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.actor_average <= 1:
+            raise UserError(f"BC's actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")
 
 
 class BC:
@@ -53,6 +59,8 @@ class BC:
         self.grad_sync: GradSync = no_sync
         self._device = next(actor.parameters()).device
         self._optimizer = Adam(actor.parameters(), lr=config.learning_rate, fused=True)
+        self.acting = averaged(actor, config.actor_average)
+        self._modules = {"actor": actor} | ({"average": self.acting} if self.acting is not actor else {})
 
     @classmethod
     def build(
@@ -100,6 +108,8 @@ class BC:
         loss.backward()  # type: ignore[no-untyped-call]
         self.grad_sync(self.actor.parameters())
         self._optimizer.step()
+        if self.acting is not self.actor:
+            move_towards(self.acting, self.actor, self.config.actor_average)
         return metrics
 
     def loss(self, images: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,10 +128,10 @@ class BC:
         )
 
     def state_dict(self) -> dict[str, Tensor]:
-        return flat_state({"actor": self.actor}, {"actor": self._optimizer})
+        return flat_state(self._modules, {"actor": self._optimizer})
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        load_flat_state(state, {"actor": self.actor}, {"actor": self._optimizer})
+        load_flat_state(state, self._modules, {"actor": self._optimizer})
 
     def _view(self, batch: Batch, step: int) -> dict[str, Tensor]:
         config = self.config.augment

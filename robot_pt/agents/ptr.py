@@ -27,7 +27,7 @@ from torch.optim import Adam
 from robot_pt import noise
 from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.graphed import GraphedStep
-from robot_pt.agents.state import flat_state, load_flat_state, move_towards
+from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
 from robot_pt.networks.critics import CriticNetwork
@@ -65,6 +65,9 @@ class PTR:
             "temperature": _adam(self.temperature, config.temperature_learning_rate, config),
         }
         self._modules = {"actor": actor, "critic": critic, "target": self.target, "temperature": self.temperature}
+        self.acting = averaged(actor, config.actor_average)
+        if self.acting is not actor:
+            self._modules["average"] = self.acting
         self._graphs: dict[Phase, GraphedStep] = {}
         if config.acceleration == "cuda_graph" and self._device.type != "cuda":
             raise UserError(
@@ -159,6 +162,8 @@ class PTR:
             actor_loss, log_prob_B = self._max_q_loss(batch, images, policy, step)
             metrics["actor/entropy"] = -log_prob_B.mean()
         self._descend("actor", actor_loss)
+        if self.acting is not self.actor:
+            move_towards(self.acting, self.actor, self.config.actor_average)
         if phase != "warm_start" and not weighted:
             self._descend("temperature", self.temperature() * (metrics["actor/entropy"] - self._target_entropy))
         metrics |= {"actor/loss": actor_loss.detach(), "actor/temperature": self.temperature().detach()}
@@ -354,6 +359,9 @@ class PTRConfig:
     """First updates in which the actor imitates the data while the critic learns from it; the temperature waits. 0 as published."""
     critic_steps: int | None = None
     """Update from which the critic is frozen and only the actor is extracted; None = never, as published."""
+    actor_average: float = 0.0
+    """Share by which a running average of the actor's weights moves to them at each update; the average is what acts, is judged and
+    saved. 0, as published, saves the actor itself, whose success can swing by tens of percents from one checkpoint to the next."""
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
     """None switches augmentation off."""
     bf16: bool = False
@@ -370,5 +378,7 @@ class PTRConfig:
             raise UserError(f"PTR's actor_loss is {self.actor_loss!r}; choose max_q or advantage_weighted.")
         if self.acceleration not in ("none", "compile", "cuda_graph"):
             raise UserError(f"PTR's acceleration is {self.acceleration!r}; choose none, compile or cuda_graph.")
+        if not 0 <= self.actor_average <= 1:
+            raise UserError(f"PTR's actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")
         if not 0 < self.tau <= 1:
             raise UserError(f"PTR's tau is {self.tau}; give a share in (0, 1].")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -61,3 +62,11 @@ def _load_optimizer(optimizer: Optimizer, entries: Mapping[str, Tensor]) -> None
 def move_towards(target: nn.Module, source: nn.Module, share: float) -> None:
     """target += share * (source - target), for every parameter, in float32."""
     torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), share)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def averaged(network: Network, share: float) -> Network:
+    """A copy of `network` to average its weights in, without gradients; `network` itself where `share` is 0."""
+    return copy.deepcopy(network).requires_grad_(False).eval() if share else network

@@ -55,6 +55,8 @@ PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 3600, 1500, 3600
 DEFAULT_MINUTES = 16.0
 STD_RANGE = (-2.0, 2.0)
 """Of log-std, for all policies: rotation hardly varies here, and with PTR's -5 its likelihood drowns all other dimensions."""
+AVERAGE = 0.003
+"""All policies act by a running average of their weights over about 1 / AVERAGE updates: single checkpoints swing widely."""
 
 PTR_NAME, BC_ALL, BC_SUCCESS = "PTR", "BC, all data", "BC, successes only"
 BLANKED, OPEN_LOOP = "PTR, images blanked", "open-loop replay"
@@ -168,9 +170,9 @@ def _settings(source: EpisodeSource, seed: int) -> runs.RunSettings:
         proprio=(tuple(map(float, mean)), tuple(map(float, std))),
         ptr=PTRConfig(
             actor_loss="advantage_weighted", advantage_temperature=8.0, actor_learning_rate=5e-4, alpha=1.0,
-            conservative_floor=-8.0, log_std_range=STD_RANGE, augment=augment,
+            conservative_floor=-8.0, log_std_range=STD_RANGE, actor_average=AVERAGE, augment=augment,
         ),
-        bc=BCConfig(learning_rate=5e-4, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, augment=augment),
+        bc=BCConfig(learning_rate=5e-4, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, actor_average=AVERAGE, augment=augment),
         seed=seed,
     )  # fmt: skip
 

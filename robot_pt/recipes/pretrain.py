@@ -153,7 +153,11 @@ def load_encoder(agent: Agent, run: Path) -> None:
     document = read_json(folder / "policy.json")
     tensors = read_tensors(folder / "weights.safetensors", str(document.get("weights_sha256")))
     weights = {k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}
-    encoders = [agent.actor.encoder, *([agent.critic.encoder, agent.target.encoder] if isinstance(agent, PTR) else [])]
+    encoders = [
+        agent.actor.encoder,
+        agent.acting.encoder,
+        *([agent.critic.encoder, agent.target.encoder] if isinstance(agent, PTR) else []),
+    ]
     for encoder in encoders:
         own = encoder.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:

@@ -165,3 +165,31 @@ def test_bf16_stays_close() -> None:
     ours, theirs = full.update(batch, 0)["actor/loss"], half.update(batch, 0)["actor/loss"]
     assert theirs.dtype == torch.float32
     assert float(theirs) == pytest.approx(float(ours), rel=0.01)
+
+
+def test_acting_network_is_the_running_average_of_the_weights() -> None:
+    agent = build(BCConfig(augment=None, actor_average=0.25, learning_rate=1e-2))
+    expected = {name: value.clone() for name, value in agent.actor.state_dict().items()}
+    for step in range(4):
+        agent.update(make_batch(), step)
+        for name, value in agent.actor.named_parameters():
+            expected[name] = 0.75 * expected[name] + 0.25 * value.detach()
+    for name, value in agent.acting.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+    assert any(not torch.equal(a, b) for a, b in zip(agent.acting.parameters(), agent.actor.parameters(), strict=True))
+    twin = build(BCConfig(augment=None, actor_average=0.25), seed=1)
+    twin.load_state_dict(agent.state_dict())
+    for a, b in zip(agent.acting.parameters(), twin.acting.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_without_average_the_actor_itself_acts() -> None:
+    agent = build()
+    assert agent.acting is agent.actor
+    assert not any(name.startswith("average") for name in agent.state_dict())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_average_share_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"actor_average.*\[0, 1\]"):
+        BCConfig(actor_average=share)

@@ -30,7 +30,7 @@ class Line:
     """The smallest agent: one layer, one optimiser, noise from the global generator."""
 
     def __init__(self, width=3):
-        self.actor = nn.Linear(width, 2)
+        self.actor = self.acting = nn.Linear(width, 2)
         self.optimizer = torch.optim.Adam(self.actor.parameters(), lr=0.1)
 
     def update(self):

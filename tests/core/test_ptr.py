@@ -578,3 +578,14 @@ def test_defaults_are_the_published_ones() -> None:
         3e-4,
     )
     assert (config.actor_loss, config.bc_warm_start_steps, config.critic_steps) == ("max_q", 0, None)
+
+
+def test_acting_network_is_the_running_average_of_the_actor() -> None:
+    agent = build(PTRConfig(actor_average=0.5, actor_learning_rate=1e-2))
+    before = snapshot(agent.actor)
+    agent.update(make_batch(), 0)
+    for name, value in agent.acting.named_parameters():
+        middle = 0.5 * (before[name] + dict(agent.actor.named_parameters())[name].detach())
+        torch.testing.assert_close(value, middle, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="actor_average"):
+        PTRConfig(actor_average=2.0)
