@@ -88,6 +88,19 @@ class DemoSource:
             "metadata": attributes.get("metadata", {}),
         }
 
+    def recorded_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Per-step columns recorded with the episode of a step beyond those of an EpisodeSource: name -> shape of one step."""
+        folder = self._path / self._rows.names[int(np.searchsorted(self._ends, step, side="right"))]
+        _, arrays = store_episode.header(folder)
+        found = {name: tuple(arrays[name]["shape"][1:]) for name in store_episode.OPTIONAL if name in arrays}
+        return {**found, "operator": ()}
+
+    def recorded_column(self, step: int, name: str) -> NDArray[Any]:
+        """(T, ...) one of `recorded_shapes` over the whole episode of a step, operators by name; raises DataError if damaged."""
+        folder = self._path / self._rows.names[int(np.searchsorted(self._ends, step, side="right"))]
+        column = store_episode.column(folder, name, *store_episode.header(folder))
+        return np.array(store_episode.OPERATORS)[column] if name == "operator" else column
+
     def _frames(self, steps: Int, camera: str) -> _Frames:
         if camera not in self.spec.cameras:
             raise DataError(f"{self._path} has no camera {camera!r}; it has {sorted(self.spec.cameras)}.")

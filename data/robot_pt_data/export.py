@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_pt.errors import DataError
-from robot_pt.images import encode_jpeg
+from robot_pt.images import encode_jpeg, image_size
 from robot_pt.schema import SUCCESS, UNKNOWN, Bool, Float, Spec
 from robot_pt.sources import EpisodeSource, leaf
 from robot_pt.zarr_files import sync_tree
+from robot_pt_data.export_columns import recorded_everywhere
 
 Progress = Callable[[int, int], None]
 """Called with (episodes done, episodes in all)."""
@@ -38,6 +40,7 @@ class ExportEpisode(NamedTuple):
     dataset: str
     operator: str
     recorded: dict[str, Any]  # file_path, policy_version, metadata
+    columns: dict[str, NDArray[Any]]  # (T, ...) what else was recorded per step; the same names in every episode
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -59,6 +62,10 @@ def export(
             "lerobot" writes LeRobot v3.0 (parquet and H.264 MP4) into `out` itself.
         name: data set name; None takes the folder's.
         split: one split name for all episodes; None keeps each episode's own.
+
+    Columns that were recorded per step beside the canonical ones (see `export_columns`) are written where every episode has
+    them; one that only some have is left out with a warning.
+
     Raises:
         DataError: `out` exists, there is nothing to write, a name cannot be used, or the disk refuses.
         MissingExtraError: without tensorflow-datasets (extra "rlds"), or pyarrow and PyAV (extra "lerobot").
@@ -103,6 +110,7 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
     """One episode at a time, so that memory holds no more."""
     table = source.episodes
     order = sorted(range(len(table)), key=lambda row: table.split[row])  # stable; LeRobot's splits are ranges
+    also = recorded_everywhere(source)
     for done, row in enumerate(order, 1):
         rows = np.arange(table.start[row], table.start[row] + table.length[row])
         below, first = leaf(source, int(rows[0]))
@@ -123,17 +131,22 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
             dataset=table.dataset[row],
             operator=table.operator[row],
             recorded=recorded(first) if recorded else {"file_path": f"{table.dataset[row]}/{table.split[row]}/{row}"},
+            columns={name: below.recorded_column(first, name) for name in also},  # type: ignore[attr-defined]
         )
         if progress is not None:
             progress(done, len(table))
 
 
 def _frames(source: EpisodeSource, rows: Any, below: EpisodeSource, first: int, camera: str) -> list[bytes]:
-    """Stored bytes where the source keeps frames encoded at the spec's size, else JPEG at quality 95."""
-    encoded = getattr(below, "encoded", None)
-    if encoded is not None and below.spec.cameras.get(camera) == source.spec.cameras[camera]:
-        return [bytes(frame) for frame in encoded(np.arange(first, first + len(rows)), camera)]
-    return [encode_jpeg(frame) for frame in source.images(rows, camera)]
+    """Stored bytes of the frames that are kept encoded at the spec's size, else JPEG at quality 95."""
+    encoded, size = getattr(below, "encoded", None), source.spec.cameras[camera]
+    if encoded is None or below.spec.cameras.get(camera) != size:
+        return [encode_jpeg(frame) for frame in source.images(rows, camera)]
+    frames = [bytes(frame) for frame in encoded(np.arange(first, first + len(rows)), camera)]
+    for i, frame in enumerate(frames):
+        if image_size(frame)[:2] != size:  # some data sets mix sizes; a written one has the size it declares
+            frames[i] = encode_jpeg(source.images(rows[i : i + 1], camera, size)[0])
+    return frames
 
 
 def success_flag(success: int) -> bool | None:

@@ -19,6 +19,7 @@ from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.images import decode
 from robot_pt.schema import Spec
 from robot_pt_data.export import ExportEpisode, spec_document
+from robot_pt_data.export_columns import COLUMNS
 from robot_pt_data.export_stats import Histogram, array_stats
 from robot_pt_data.export_video import CODEC, VideoFiles, pixel_format
 
@@ -37,6 +38,7 @@ class _Written:
     splits: dict[str, list[int]] = field(default_factory=dict)  # name -> [first, end) episode
     columns: dict[str, list[Any]] = field(default_factory=dict)  # step columns, for the quantiles of all data
     images: dict[str, Histogram] = field(default_factory=dict)
+    also: dict[str, tuple[int, ...]] = field(default_factory=dict)  # recorded columns beside the canonical ones
     frames: int = 0
     episodes: int = 0
 
@@ -66,7 +68,8 @@ def write_lerobot(episodes: Iterable[ExportEpisode], spec: Spec, folder: Path) -
     try:
         for episode in episodes:
             columns = step_columns(episode, written, fps)
-            where = table.write(pa.table(_arrow(pa, columns, spec)))
+            where = table.write(pa.table(_arrow(pa, columns)))
+            written.also = {name: column.shape[1:] for name, column in episode.columns.items()}
             rows.append(_episode_row(episode, written, columns, where, videos))
             if len(rows) == _BATCH:
                 listing.write(pa.Table.from_pylist(rows))
@@ -102,6 +105,7 @@ def step_columns(episode: ExportEpisode, written: _Written, fps: int) -> dict[st
         "index": written.frames + np.arange(steps),
         "task_index": np.full(steps, task),
     }
+    columns |= {COLUMNS[name].lerobot: column for name, column in episode.columns.items()}
     return {**({"observation.state": episode.proprio} if episode.proprio.shape[1] else {}), **columns}
 
 
@@ -113,7 +117,8 @@ def _episode_row(
     videos: dict[str, VideoFiles],
 ) -> dict[str, Any]:
     """The episode's row of meta/episodes; encodes its video and counts it in `written`."""
-    stats = {key: array_stats(value) for key, value in columns.items()}
+    numbers = {key: value for key, value in columns.items() if value.dtype.kind != "U"}
+    stats = {key: array_stats(value) for key, value in numbers.items()}
     first = written.frames
     row: dict[str, Any] = {
         "episode_index": written.episodes,
@@ -139,7 +144,7 @@ def _episode_row(
         stats[key] = counts.stats()
     for key, values in stats.items():
         row |= {f"stats/{key}/{name}": value for name, value in values.items()}
-    for key, column in columns.items():
+    for key, column in numbers.items():
         written.columns.setdefault(key, []).append(column)
     span = written.splits.setdefault(episode.split, [written.episodes, 0])
     written.frames, written.episodes = first + len(episode), written.episodes + 1
@@ -181,7 +186,7 @@ class _Rolling:
         return self._number % FILES_PER_CHUNK
 
 
-def _arrow(pa: Any, columns: dict[str, Any], spec: Spec) -> dict[str, Any]:
+def _arrow(pa: Any, columns: dict[str, Any]) -> dict[str, Any]:
     out = {}
     for key, value in columns.items():
         flat = pa.array(np.ascontiguousarray(value).ravel())
@@ -206,7 +211,7 @@ def _write_meta(pa: Any, pq: Any, meta: Path, spec: Spec, fps: int, written: _Wr
         "splits": {name: f"{first}:{end}" for name, (first, end) in written.splits.items()},
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4" if spec.cameras else None,
-        "features": features(spec, fps),
+        "features": features(spec, fps, written.also),
     }
     (meta / "info.json").write_text(json.dumps(info, indent=4))
     (meta / "robot_pt.json").write_text(json.dumps(spec_document(spec), indent=4))
@@ -219,8 +224,8 @@ def _write_meta(pa: Any, pq: Any, meta: Path, spec: Spec, fps: int, written: _Wr
     pq.write_table(tasks.replace_schema_metadata({"pandas": json.dumps(pandas)}), meta / "tasks.parquet")
 
 
-def features(spec: Spec, fps: int) -> dict[str, Any]:
-    """The ``features`` of info.json."""
+def features(spec: Spec, fps: int, also: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The ``features`` of info.json; `also`: shapes of the recorded columns beside the canonical ones."""
 
     def column(dtype: str, names: list[str] | None = None) -> dict[str, Any]:
         return {"dtype": dtype, "shape": [len(names) if names else 1], "names": names}
@@ -243,4 +248,8 @@ def features(spec: Spec, fps: int) -> dict[str, Any]:
         out[video_key(camera)] = {"dtype": "video", "shape": [height, width, 3], "names": names, "info": details}
     out |= {"next.reward": column("float32"), "next.done": column("bool"), "next.terminated": column("bool")}
     out |= {"timestamp": column("float32")}
+    for name, shape in also.items():
+        joints = [f"joint_{i}" for i in range(shape[0])] if shape else None
+        names = list(spec.action_names) if name == "requested_actions" else joints
+        out[COLUMNS[name].lerobot] = column(COLUMNS[name].dtype.replace("str", "string"), names)
     return out | {key: column("int64") for key in ("frame_index", "episode_index", "index", "task_index")}

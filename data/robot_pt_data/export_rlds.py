@@ -1,8 +1,8 @@
 """RLDS in the TFDS layout: TFRecord shards written as bytes, features.json by tensorflow-datasets, no TensorFlow.
 
 Columns per step follow the released ``bridge_dataset`` (``observation/image_<role>``, ``observation/state``, ``action``,
-``reward``, ``discount``, ``is_first``, ``is_last``, ``is_terminal``, ``language_instruction``); ``episode_metadata`` says
-where an episode is from and how it went. ``robot_pt_mapping.json`` tells `robot_pt_data.open` how to read it back.
+``reward``, ``discount``, ``is_first``, ``is_last``, ``is_terminal``, ``language_instruction``), with what else was recorded per
+step (`export_columns`); ``episode_metadata`` says where an episode is from and how it went. ``robot_pt_mapping.json`` tells `robot_pt_data.open` how to read it back.
 Layout: https://www.tensorflow.org/datasets/external_tfrecord; step names: ``rlds.rlds_types`` 0.1.8.
 """
 
@@ -20,6 +20,7 @@ from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.images import image_size
 from robot_pt.schema import ACTION_NAMES, PROPRIO_NAMES, Spec
 from robot_pt_data.export import ExportEpisode, spec_document
+from robot_pt_data.export_columns import COLUMNS
 from robot_pt_data.export_example import Column, encode_example
 from robot_pt_data.tfrecord import frame
 
@@ -72,15 +73,16 @@ def write_rlds(episodes: Iterable[ExportEpisode], spec: Spec, folder: Path, name
     folder.mkdir()
     splits: dict[str, _Split] = {}
     codecs: dict[str, str] = {}
-    operators, datasets = set(), set()
+    also: dict[str, tuple[int, ...]] = {}
+    datasets = set()
     for episode in episodes:
         for camera, frames in episode.frames.items():
             codecs.setdefault(camera, image_size(frames[0])[2])
         split = splits.setdefault(episode.split, _Split(folder, episode.split))
         split.add(frame(encode_example(example_columns(episode))))
-        operators.add(episode.operator)
+        also = {name: column.shape[1:] for name, column in episode.columns.items()}
         datasets.add(episode.dataset)
-    _features(tfds_features, spec, codecs).save_config(str(folder))
+    _features(tfds_features, spec, codecs, also).save_config(str(folder))
     info = {
         "name": name,
         "version": VERSION,
@@ -92,8 +94,7 @@ def write_rlds(episodes: Iterable[ExportEpisode], spec: Spec, folder: Path, name
     _write_json(folder / "dataset_info.json", info)
     _write_json(folder / "robot_pt.json", spec_document(spec))
     if spec.action_names == ACTION_NAMES:
-        operator = operators.pop() if len(operators) == 1 else "mixed"
-        _write_json(folder / "robot_pt_mapping.json", mapping_document(spec, operator))
+        _write_json(folder / "robot_pt_mapping.json", mapping_document(spec))
 
 
 def example_columns(episode: ExportEpisode) -> dict[str, Column]:
@@ -122,10 +123,13 @@ def example_columns(episode: ExportEpisode) -> dict[str, Column]:
         columns["steps/observation/state"] = episode.proprio
     for camera, frames in episode.frames.items():
         columns[f"steps/observation/image_{camera}"] = frames
+    for name, values in episode.columns.items():
+        text = COLUMNS[name].dtype == "str"
+        columns[f"steps/{COLUMNS[name].rlds}"] = [str(v).encode() for v in values] if text else values
     return columns
 
 
-def mapping_document(spec: Spec, operator: str) -> dict[str, Any]:
+def mapping_document(spec: Spec) -> dict[str, Any]:
     """Fields of a `robot_pt_data.mapping.Mapping` under which the columns come back as they were."""
     pose = {
         "position": "observation/state[0:3]",
@@ -145,13 +149,14 @@ def mapping_document(spec: Spec, operator: str) -> dict[str, Any]:
         **state,
         "task": "/episode_metadata/task",
         "success": "/episode_metadata/success",
-        "operator": operator,
+        "operator": "/episode_metadata/operator",
+        "dataset": "/episode_metadata/dataset",
         "action_unit": spec.action_unit,
         "source": "written by robot_pt_data.export",
     }
 
 
-def _features(features: Any, spec: Spec, codecs: dict[str, str]) -> Any:
+def _features(features: Any, spec: Spec, codecs: dict[str, str], also: dict[str, tuple[int, ...]]) -> Any:
     observation: dict[str, Any] = {
         f"image_{camera}": features.Image(
             shape=(*size, 3), dtype=np.uint8, encoding_format=codecs[camera], doc=f"RGB of the {camera} camera."
@@ -163,8 +168,11 @@ def _features(features: Any, spec: Spec, codecs: dict[str, str]) -> Any:
         observation["state"] = features.Tensor(shape=(len(spec.proprio_names),), dtype=np.float32, doc=doc)
     unit = f"{', '.join(spec.action_names)} per step of {1 / spec.control_hz:g} s, {spec.action_unit}, {spec.action_source}."
     text, flag, real, whole = features.Text, np.bool_, np.float32, np.int64
+    recorded = {COLUMNS[name].rlds: _recorded(features, name, shape) for name, shape in also.items()}
+    seen = {k.removeprefix("observation/"): v for k, v in recorded.items() if k.startswith("observation/")}
     step = {
-        "observation": features.FeaturesDict(observation),
+        **{k: v for k, v in recorded.items() if "/" not in k},
+        "observation": features.FeaturesDict(observation | seen),
         "action": features.Tensor(shape=(len(spec.action_names),), dtype=real, doc=unit),
         "reward": features.Scalar(dtype=real, doc="As recorded, unscaled."),
         "discount": features.Scalar(dtype=real, doc="0 where the task ended, else 1."),
@@ -186,6 +194,14 @@ def _features(features: Any, spec: Spec, codecs: dict[str, str]) -> Any:
     return features.FeaturesDict(
         {"steps": features.Dataset(features.FeaturesDict(step)), "episode_metadata": features.FeaturesDict(metadata)}
     )
+
+
+def _recorded(features: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """The tfds feature of one of `COLUMNS`."""
+    column = COLUMNS[name]
+    if column.dtype == "str":
+        return features.Text(doc=column.meaning)
+    return features.Tensor(shape=shape, dtype=np.dtype(column.dtype).type, doc=column.meaning)
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -41,7 +41,9 @@ def export(
 
     source = _open(path, split, skip_corrupt)
     with bar(f"export {format}", "episode") as advance:
-        written = write(source, out, format=format, name=name, split=split, progress=advance)
+        written = write(
+            source, out, format=format, name=name, split=None if split == "all" else split, progress=advance
+        )
     return {"out": str(written), "format": format, "episodes": len(source.episodes), "steps": source.episodes.steps}
 
 

@@ -93,6 +93,39 @@ def test_rows_are_the_recorded_steps(folder: Path) -> None:
     assert table["next.done"] == [i == len(e) - 1 for e in recorded for i in range(len(e))]
 
 
+def test_what_else_was_recorded_per_step_is_written(tmp_path: Path) -> None:
+    spec = Spec(cameras={}, embodiment="panda")
+    store, rng, recorded = DemoStore.create(tmp_path / "s", spec), np.random.default_rng(0), []
+    for seed in range(2):
+        also = {
+            "requested_actions": rng.normal(size=(3, 7)).astype(np.float32),
+            "joint_positions": rng.normal(size=(3, 6)).astype(np.float32),
+            "capture_time_ns": 1_700_000_000_000_000_000 + np.arange(3) * 200_000_001,
+            "operator": ["policy", "intervention", "policy"],
+        }
+        recorded.append(Episode(**{**episode(3, seed, spec).__dict__, **also}))
+        store.append(recorded[-1])
+    folder = export(store.source(), tmp_path / "x", format="lerobot")
+    table = pq.read_table(folder / "data/chunk-000/file-000.parquet").to_pydict()
+    for feature, name in (
+        ("requested_action", "requested_actions"), ("observation.joint_position", "joint_positions"),
+        ("observation.capture_time_ns", "capture_time_ns"), ("operator", "operator"),
+    ):  # fmt: skip
+        values = np.concatenate([getattr(e, name) for e in recorded])
+        np.testing.assert_array_equal(np.array(table[feature], values.dtype), values)
+    features = json.loads((folder / "meta/info.json").read_text())["features"]
+    assert features["requested_action"]["names"] == list(spec.action_names)
+    assert features["observation.joint_position"] == {
+        "dtype": "float32", "shape": [6], "names": [f"joint_{i}" for i in range(6)],
+    }  # fmt: skip
+    assert features["observation.capture_time_ns"] == {"dtype": "int64", "shape": [1], "names": None}
+    assert features["operator"]["dtype"] == "string"
+    stats = json.loads((folder / "meta/stats.json").read_text())
+    assert "operator" not in stats
+    joints = np.concatenate([e.joint_positions for e in recorded]).astype(np.float64)
+    np.testing.assert_allclose(stats["observation.joint_position"]["mean"], joints.mean(0))
+
+
 def test_episodes_point_at_their_rows_tasks_and_clips(folder: Path) -> None:
     tasks = pq.read_table(folder / "meta/tasks.parquet").to_pydict()
     assert dict(zip(tasks["task"], tasks["task_index"], strict=True)) == {"lift the cube": 0, "open the door": 1}

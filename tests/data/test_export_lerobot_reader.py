@@ -46,6 +46,10 @@ np.savez(
     reward=np.array([float(item["next.reward"]) for item in items]),
     primary=np.stack([item["observation.images.primary"].numpy() for item in items]),
     window=window[1]["action"].numpy(),
+    requested=np.stack([item["requested_action"].numpy() for item in items]),
+    joints=np.stack([item["observation.joint_position"].numpy() for item in items]),
+    times=np.array([int(item["observation.capture_time_ns"]) for item in items]),
+    operator=np.array([item["operator"] for item in items]),
 )
 """
 
@@ -70,6 +74,10 @@ def test_lerobot_reads_every_frame(tmp_path: Path) -> None:
                 terminated=np.arange(steps) == steps - 1,
                 truncated=np.zeros(steps, bool),
                 instruction=["lift", "push"][seed % 2],
+                requested_actions=rng.normal(size=(steps, 7)).astype(np.float32),
+                joint_positions=rng.normal(size=(steps, 6)).astype(np.float32),
+                capture_time_ns=1_700_000_000_000_000_000 + np.arange(steps) * 200_000_001,
+                operator=["teleop", *["policy"] * (steps - 1)],
             )
         )
     folder = export(store.source(), tmp_path / "toy", format="lerobot")
@@ -92,3 +100,8 @@ def test_lerobot_reads_every_frame(tmp_path: Path) -> None:
     assert found["window_length"] == 6
     assert found["pad"] == [False, True, True]
     np.testing.assert_array_equal(arrays["window"], source.actions[5 + 1 : 5 + 4])
+    recorded = [store.read(name) for name in store.episodes]
+    np.testing.assert_array_equal(arrays["requested"], np.concatenate([e.requested_actions for e in recorded]))
+    np.testing.assert_array_equal(arrays["joints"], np.concatenate([e.joint_positions for e in recorded]))
+    np.testing.assert_array_equal(arrays["times"], np.concatenate([e.capture_time_ns for e in recorded]))
+    assert arrays["operator"].tolist() == [name for e in recorded for name in e.operator]

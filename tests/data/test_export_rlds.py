@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import robot_pt_data
 from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.images import decode, encode_png, image_size
 from robot_pt.schema import Episode, Spec
 from robot_pt.sources import Concat, EpisodeView, filter_episodes, leaf, split_episodes
 from robot_pt.store import DemoStore
@@ -126,6 +127,81 @@ def test_tensorflow_datasets_opens_it(store: DemoStore, folder: Path) -> None:
         assert metadata["policy_version"].decode() == recorded["policy_version"] == f"v{recorded['metadata']['seed']}"
         assert metadata["file_path"].decode() == recorded["file_path"]
         assert json.loads(metadata["metadata"]) == recorded["metadata"]
+
+
+def everything(steps: int, seed: int, **changes: object) -> Episode:
+    """An episode with all that a recorder keeps per step."""
+    rng = np.random.default_rng(seed)
+    recorded = {
+        "requested_actions": rng.normal(size=(steps, 7)).astype(np.float32),
+        "joint_positions": rng.normal(size=(steps, 6)).astype(np.float32),
+        "capture_time_ns": 1_700_000_000_000_000_000 + np.arange(steps, dtype=np.int64) * 200_000_001 + seed,
+        "operator": ["policy"] * (steps - 1) + ["intervention"],
+    }
+    return episode(steps, seed, **{**recorded, **changes})
+
+
+def test_what_else_was_recorded_per_step_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    import tensorflow_datasets as tfds
+
+    made = DemoStore.create(tmp_path / "s", SPEC)
+    recorded = [everything(4, 0), everything(6, 1, operator=["teleop"] * 6, dataset="second")]
+    for one in recorded:
+        made.append(one)
+    done = export(made.source(), tmp_path / "x")
+    read = list(tfds.as_numpy(tfds.builder_from_directory(str(done)).as_dataset("train", shuffle_files=False)))
+    for one, found in zip(recorded, read, strict=True):
+        steps = list(found["steps"])
+        np.testing.assert_array_equal([s["requested_action"] for s in steps], one.requested_actions)
+        np.testing.assert_array_equal([s["observation"]["joint_position"] for s in steps], one.joint_positions)
+        np.testing.assert_array_equal([s["observation"]["capture_time_ns"] for s in steps], one.capture_time_ns)
+        assert [s["operator"].decode() for s in steps] == one.operator
+        np.testing.assert_array_equal([s["action"] for s in steps], one.actions)
+    again = robot_pt_data.open(done)
+    assert again.episodes.operator == ["mixed", "teleop"]
+    assert again.episodes.dataset == ["toy", "second"]
+    np.testing.assert_array_equal(again.actions, np.concatenate([one.actions for one in recorded]))
+
+
+def test_a_column_that_only_some_episodes_have_is_left_out_and_said(tmp_path: Path) -> None:
+    made = DemoStore.create(tmp_path / "s", SPEC)
+    made.append(everything(4, 0))
+    made.append(everything(4, 1, joint_positions=None, requested_actions=None))
+    made.append(everything(4, 2, joint_positions=np.zeros((4, 7), np.float32)))
+    with pytest.warns(UserWarning, match="is left out of the export") as said:
+        done = export(made.source(), tmp_path / "x")
+    sentences = sorted(str(w.message) for w in said)
+    assert [s.split(" ")[0] for s in sentences] == ["joint_positions", "requested_actions"]
+    assert "2 of 3 episodes have it, with the shapes [(6,), (7,)] per step" in sentences[0]
+    features = (done / "features.json").read_text()
+    assert "capture_time_ns" in features
+    assert "joint_position" not in features
+    assert "requested_action" not in features
+    assert robot_pt_data.open(done).episodes.steps == 12
+
+
+def test_frames_of_another_size_than_declared_are_brought_to_it(store: DemoStore, tmp_path: Path) -> None:
+    """RLDS sources take the size of their first frame; a data set that mixes sizes may not be written as if it did not."""
+    inner = store.source("val")
+    small = encode_png(np.full((12, 16, 3), 90, np.uint8))
+
+    class Mixed:
+        def __init__(self) -> None:
+            for name in ("spec", "episodes", "proprio", "actions", "rewards", "terminated", "truncated"):
+                setattr(self, name, getattr(inner, name))
+
+        def encoded(self, steps: np.ndarray, camera: str) -> list[bytes]:
+            return [small, *inner.encoded(steps[1:], camera)] if camera == "primary" else inner.encoded(steps, camera)
+
+        def images(self, steps: np.ndarray, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
+            return decode(self.encoded(steps, camera), size or SPEC.cameras[camera])
+
+    after = robot_pt_data.open(export(Mixed(), tmp_path / "x"), split="val")
+    frames = after.encoded(np.arange(5), "primary")
+    assert {image_size(frame)[:2] for frame in frames} == {(24, 32)}
+    assert np.abs(after.images(np.array([0]), "primary").astype(int) - 90).max() <= 2
+    assert frames[1:] == inner.encoded(np.arange(inner.episodes.start[0] + 1, inner.episodes.start[0] + 5), "primary")
 
 
 def test_tfds_load_finds_it_by_name(folder: Path) -> None:

@@ -71,6 +71,10 @@ def test_the_transformations_accept_our_episodes(tmp_path: Path) -> None:
                 terminated=np.arange(steps) == steps - 1,
                 truncated=np.zeros(steps, bool),
                 instruction="lift",
+                requested_actions=rng.normal(size=(steps, 7)).astype(np.float32),
+                joint_positions=rng.normal(size=(steps, 6)).astype(np.float32),
+                capture_time_ns=1_700_000_000_000_000_000 + np.arange(steps),
+                operator=["teleop"] * steps,
             )
         )
     folder = export(store.source(), tmp_path / "toy")
@@ -81,6 +85,7 @@ def test_the_transformations_accept_our_episodes(tmp_path: Path) -> None:
     found, source = json.loads(done.stdout.splitlines()[-1]), store.source()
     actions = source.actions[:5]
     assert set(found["core"]) <= set(found["step_fields"])
+    assert {"requested_action", "operator"} <= set(found["step_fields"])
     assert found["built"] == found["core"]
     np.testing.assert_array_equal(np.float32(found["batched_actions"]), [actions[i : i + 2] for i in range(4)])
     assert found["lengths"] == [5, 6, 7]
