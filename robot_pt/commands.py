@@ -46,3 +46,11 @@ class JointCommand(NamedTuple):
     q: Float64  # (J,) [rad]
     gripper: float
     T_base_tool: Float64  # (4, 4) the pose that q reaches, which is recorded as executed
+
+
+class Answer(NamedTuple):
+    """What a request gets back, from whichever state machine; on the wire the success and message of a Trigger or SetBool."""
+
+    ok: bool
+    sentence: str
+    """For the operator: what happened, or why not and what to do."""
