@@ -104,17 +104,22 @@ class ActorNetwork(nn.Module):
         self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor
     ) -> ActionGaussian:
         """images: camera -> uint8 (B, H, W, 3); proprio in physical units; task slots int64; language (B, L) or (B, 0)."""
-        feature_BF = self.encoder(images)
-        context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
-        hidden = self.body(torch.cat([feature_BF, self.proprio(proprio_BP), context_BC], dim=1))
+        hidden = self._hidden(images, proprio_BP, task_B, language_BL)
         mean_BA = self.mean(hidden).float()
         return ActionGaussian(mean_BA, self._log_std(hidden, mean_BA), self._config.squash)
 
     @torch.no_grad()
     def mode(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
         """(B, A) the policy's central action in physical units; arguments as `forward`."""
-        physical: Tensor = self.normalizer.decode(self(images, proprio_BP, task_B, language_BL).mode())
+        mean_BA = self.mean(self._hidden(images, proprio_BP, task_B, language_BL)).float()  # acting needs no deviation
+        physical: Tensor = self.normalizer.decode(mean_BA.tanh() if self._config.squash else mean_BA)
         return physical
+
+    def _hidden(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
+        feature_BF = self.encoder(images)
+        context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
+        hidden: Tensor = self.body(torch.cat([feature_BF, self.proprio(proprio_BP), context_BC], dim=1))
+        return hidden
 
     def _log_std(self, hidden: Tensor, mean_BA: Tensor) -> Tensor:
         if self._config.std == "fixed":

@@ -84,6 +84,9 @@ def test_spatial_embeddings_are_inner_products_with_learned_maps() -> None:
     kernel = pool.kernel.view(4, 3, 5, 2)
     expected = torch.einsum("bchw,chwf->bcf", x, kernel).flatten(1)
     torch.testing.assert_close(pool(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(pool(x[:1]), expected[:1])  # one image, as when acting
+    torch.testing.assert_close(pool(x[:1]), expected[:1])
 
 
 def test_spatial_embeddings_start_lecun_normal() -> None:

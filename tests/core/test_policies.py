@@ -118,6 +118,15 @@ def test_mode_is_physical_and_within_bounds() -> None:
     assert np.ptp(action[:, 6]) > 0
 
 
+@pytest.mark.parametrize("squash", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_mode_is_that_of_the_distribution(squash: bool, count: int) -> None:
+    actor = ActorNetwork(replace(CONFIG, squash=squash))
+    torch.nn.init.normal_(actor.mean.weight)
+    seen = observation(count)
+    torch.testing.assert_close(actor.mode(*seen), actor.normalizer.decode(actor(*seen).mode()))
+
+
 def test_plain_gaussian_is_clipped_when_acting() -> None:
     actor = ActorNetwork(replace(CONFIG, squash=False, std="fixed"))
     torch.nn.init.constant_(actor.mean.bias, 7)
