@@ -35,7 +35,8 @@ def open(
         path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a URL of one (any fsspec scheme),
             a demo store, a decoded cache.
         mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry.
-        action_source: "commanded" (default) or "achieved"; only RLDS data sets offer the choice.
+        action_source: "commanded" or "achieved"; None is commanded unless the mapping says otherwise. Only RLDS data sets
+            offer the choice.
         skip_corrupt: leave damaged records out instead of refusing the split.
         progress: called with (records done, records expected) while an index is built.
     Raises:

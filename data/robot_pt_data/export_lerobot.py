@@ -250,6 +250,6 @@ def features(spec: Spec, fps: int, also: dict[str, tuple[int, ...]]) -> dict[str
     out |= {"timestamp": column("float32")}
     for name, shape in also.items():
         joints = [f"joint_{i}" for i in range(shape[0])] if shape else None
-        names = list(spec.action_names) if name == "requested_actions" else joints
-        out[COLUMNS[name].lerobot] = column(COLUMNS[name].dtype.replace("str", "string"), names)
+        of_step = list(spec.action_names) if name == "requested_actions" else joints
+        out[COLUMNS[name].lerobot] = column(COLUMNS[name].dtype.replace("str", "string"), of_step)
     return out | {key: column("int64") for key in ("frame_index", "episode_index", "index", "task_index")}

@@ -152,6 +152,7 @@ def mapping_document(spec: Spec) -> dict[str, Any]:
         "operator": "/episode_metadata/operator",
         "dataset": "/episode_metadata/dataset",
         "action_unit": spec.action_unit,
+        "action_source": spec.action_source,
         "source": "written by robot_pt_data.export",
     }
 

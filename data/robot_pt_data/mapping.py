@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from robot_pt.errors import DataError
-from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, ActionUnit
+from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, ActionSource, ActionUnit
 from robot_pt_data.geometry import RotationFormat
 
 GripperKind = Literal["open", "closed", "open_signed", "closing_command"]
@@ -102,6 +102,9 @@ class Mapping:
     """Text column of the episode with the data set it comes from; "" = the name of this data set."""
     action_unit: ActionUnit = "unknown"
     """Of the stored actions; only metric ones are executed."""
+    action_source: ActionSource = "commanded"
+    """What the stored actions are: commanded, or achieved (differences of measured poses). achieved without `translation` and
+    `rotation`: the data stores no motion, it is computed here from `position` and `orientation`."""
     pose_unit: ActionUnit = "metric"
     """Of the measured pose, hence of achieved actions."""
     drop_zero_first: bool = False
@@ -126,8 +129,18 @@ class Mapping:
             raise DataError(f"cameras has the roles {sorted(self.cameras)}; give one or more of {list(CAMERA_ROLES)}.")
         if self.position and self.state:
             raise DataError("a mapping gives position or state, not both; state is for data sets without a pose.")
+        if self.computes_actions and not self.position:
+            raise DataError(
+                "a mapping with action_source = 'achieved' names the stored actions (translation) or the measured pose they follow "
+                "from (position); this one names neither."
+            )
         for text in self.selectors():
             Selector.parse(text)
+
+    @property
+    def computes_actions(self) -> bool:
+        """No motion is stored; actions are differences of the measured poses."""
+        return self.action_source == "achieved" and not (self.translation or self.rotation)
 
     @property
     def proprio_names(self) -> tuple[str, ...] | None:

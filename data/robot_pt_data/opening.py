@@ -46,7 +46,7 @@ def open_source(
     files = layout.files()
     index = load_or_build(files, split, mapping_for(files.folder, mapping), skip_corrupt, progress)
     shards = files.images(index.shards, index.info["file_format"])
-    return RldsSource(index, shards, action_source or "commanded")
+    return RldsSource(index, shards, action_source)
 
 
 def load_or_build(

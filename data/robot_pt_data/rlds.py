@@ -8,7 +8,7 @@ import numpy as np
 
 from robot_pt.errors import DataError
 from robot_pt.images import decode
-from robot_pt.schema import ACTION_NAMES, PROPRIO_NAMES, ActionSource, Bool, EpisodeTable, Image, Int, Spec
+from robot_pt.schema import ACTION_NAMES, PROPRIO_NAMES, ActionSource, ActionUnit, Bool, EpisodeTable, Image, Int, Spec
 from robot_pt_data.mapping import Mapping, load_mapping
 from robot_pt_data.shards import Bytes, Shards
 from robot_pt_data.standardize import achieved
@@ -19,28 +19,37 @@ class RldsSource:
     """Steps of one split. Rows that are left out (place holders, the last step of achieved actions) belong to no episode.
 
     Args:
-        action_source: commanded = as stored; achieved = differences of consecutive measured poses (angles wrapped, the
-            gripper as commanded), whose last step is left out because its outcome is unseen; its reward and its end move
-            to the step before.
+        action_source: None = what the mapping says; commanded = as stored; achieved = differences of consecutive measured
+            poses (angles wrapped, the gripper as commanded), whose last step is left out because its outcome is unseen; its
+            reward and its end move to the step before. Where the mapping says that achieved actions are stored, they stay
+            as they are.
         threads: for decoding; None uses all cores.
     Raises:
-        DataError: when achieved actions are asked for and the data has no measured pose.
+        DataError: when achieved actions are asked for and the data has no measured pose, or commanded ones and it only has
+            achieved ones.
     """
 
     def __init__(
-        self, index: StepIndex, shards: Shards, action_source: ActionSource = "commanded", threads: int | None = None
+        self, index: StepIndex, shards: Shards, action_source: ActionSource | None = None, threads: int | None = None
     ):
         mapping = load_mapping(index.info["mapping"])
+        action_source = action_source or mapping.action_source
+        if action_source == "commanded" and mapping.action_source == "achieved":
+            raise DataError(
+                f"{index.info['name']} keeps achieved actions only, as its mapping says; use action_source='achieved' or leave it out."
+            )
         self._index, self._shards = index, shards
         self.threads = threads
         dummy = _absent(index)
         self._camera_row = {role: i for i, role in enumerate(index.cameras) if not dummy[i]}
         self.warnings: list[str] = _warnings(index, mapping)
-        self.spec = _spec(index, mapping, list(self._camera_row), action_source)
+        computed = action_source == "achieved" and (mapping.action_source == "commanded" or mapping.computes_actions)
+        unit = mapping.pose_unit if computed else mapping.action_unit
+        self.spec = _spec(index, mapping, list(self._camera_row), action_source, unit)
         self.proprio, self.actions, self.rewards = index.proprio, index.actions, index.rewards
         self.terminated, self.truncated = index.terminated, index.truncated
         length = np.array(index.length)
-        if action_source == "achieved":
+        if computed:
             if mapping.proprio_names != PROPRIO_NAMES:
                 raise DataError(
                     f"{index.info['name']} has no measured pose, so its achieved actions are unknown; use action_source='commanded'."
@@ -124,7 +133,9 @@ class RldsSource:
         return length - 1
 
 
-def _spec(index: StepIndex, mapping: Mapping, roles: list[str], action_source: ActionSource) -> Spec:
+def _spec(
+    index: StepIndex, mapping: Mapping, roles: list[str], action_source: ActionSource, action_unit: ActionUnit
+) -> Spec:
     names = mapping.proprio_names
     if names is None:
         names = tuple(f"state_{i}" for i in range(index.proprio.shape[1]))
@@ -134,7 +145,7 @@ def _spec(index: StepIndex, mapping: Mapping, roles: list[str], action_source: A
         control_hz=mapping.control_hz,
         action_names=ACTION_NAMES,
         proprio_names=names,
-        action_unit=mapping.action_unit if action_source == "commanded" else mapping.pose_unit,
+        action_unit=action_unit,
         action_source=action_source,
     )
 
@@ -149,7 +160,7 @@ def _warnings(index: StepIndex, mapping: Mapping) -> list[str]:
     name, out = index.info["name"], []
     if not mapping.verified:
         out.append(f"the entry of {name} is unverified: {mapping.notes}")
-    if mapping.action_unit != "metric":
+    if mapping.action_unit != "metric" and not mapping.computes_actions:
         out.append(
             f"the stored actions of {name} are {mapping.action_unit}, not metres and radians: they may pretrain and are refused for execution."
         )

@@ -124,6 +124,8 @@ def _actions(
         command = _take(columns, mapping.gripper, width=1)[:, 0]
         start = None if opening is None else bool(opening[0, 0] >= 0.5)
         actions[:, 6] = _opening(command, mapping.gripper_kind, start)
+    elif mapping.computes_actions and opening is not None:  # as the pose: what was reached one step later
+        actions[:, 6] = np.append(opening[1:, 0], opening[-1, 0])
     return actions
 
 

@@ -180,3 +180,58 @@ def test_state_columns_are_kept_under_plain_names(unknown: Path) -> None:
     assert source.spec.proprio_names == ("state_0", "state_1")
     assert source.proprio.shape == (10, 2)
     assert source.spec.action_unit == "unknown"
+
+
+POSE = {
+    "embodiment": "x", "control_hz": 5.0, "cameras": {"primary": "observation/image_0"},
+    "position": "observation/state[0:3]", "orientation": "observation/state[3:6]", "gripper_state": "observation/state[6]",
+}  # fmt: skip
+STORED = {"translation": "action[0:3]", "rotation": "action[3:6]", "gripper": "action[6]", "action_unit": "metric"}
+
+
+def test_stored_actions_may_be_achieved_ones(unknown: Path) -> None:
+    commanded = robot_pt_data.open(unknown, mapping={**POSE, **STORED})
+    source = robot_pt_data.open(unknown, mapping={**POSE, **STORED, "action_source": "achieved"})
+    assert (commanded.spec.action_source, source.spec.action_source) == ("commanded", "achieved")
+    assert source.spec.action_unit == "metric"
+    np.testing.assert_array_equal(source.actions, commanded.actions)
+    assert source.episodes.length.tolist() == commanded.episodes.length.tolist()
+    asked = robot_pt_data.open(
+        unknown, mapping={**POSE, **STORED, "action_source": "achieved"}, action_source="achieved"
+    )
+    np.testing.assert_array_equal(asked.actions, commanded.actions)
+    with pytest.raises(DataError, match="my_robot keeps achieved actions only"):
+        robot_pt_data.open(unknown, mapping={**POSE, **STORED, "action_source": "achieved"}, action_source="commanded")
+
+
+def test_a_data_set_without_actions_gets_them_from_its_poses(unknown: Path) -> None:
+    source: Any = robot_pt_data.open(unknown, mapping={**POSE, "action_source": "achieved", "pose_unit": "metric"})
+    twin = robot_pt_data.open(unknown, mapping={**POSE, **STORED}, action_source="achieved")
+    assert (source.spec.action_source, source.spec.action_unit) == ("achieved", "metric")
+    assert source.episodes.length.tolist() == twin.episodes.length.tolist()
+    assert not [w for w in source.warnings if "not metres" in w]
+    table = source.episodes
+    for start, length in zip(table.start.tolist(), table.length.tolist(), strict=True):
+        rows = slice(start, start + length)
+        np.testing.assert_array_equal(source.actions[rows, :6], twin.actions[rows, :6])
+        moved = source.proprio[start + 1 : start + length + 1, :3] - source.proprio[rows, :3]
+        np.testing.assert_allclose(source.actions[rows, :3], moved, atol=1e-6)
+        np.testing.assert_array_equal(source.actions[rows, 6], source.proprio[start + 1 : start + length + 1, 6])
+
+
+def test_achieved_actions_from_nothing_are_refused() -> None:
+    with pytest.raises(DataError, match="names neither"):
+        load_mapping({**GOOD, "action_source": "achieved"})
+    with pytest.raises(DataError, match="action_source = 'wished'"):
+        load_mapping({**GOOD, "action_source": "wished"})
+
+
+def test_an_export_of_achieved_actions_says_so(unknown: Path, tmp_path: Path) -> None:
+    from robot_pt_data.export import export
+
+    before = robot_pt_data.open(unknown, mapping={**POSE, **STORED}, action_source="achieved")
+    after = robot_pt_data.open(export(before, tmp_path / "x"))
+    assert after.spec == before.spec
+    table = before.episodes
+    rows = np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
+    np.testing.assert_array_equal(after.actions, before.actions[rows])
