@@ -1,0 +1,86 @@
+"""One thread waits here for everything an executor serves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cyclonedds.core import GuardCondition, WaitSet
+
+from robot_pt_ros.wire import clayer
+
+if TYPE_CHECKING:
+    from robot_pt_ros.wire.dds import Participant
+
+SLICE_S = 0.1  # Python runs signal handlers between slices, so Ctrl-C ends an endless wait
+
+
+class Source(Protocol):
+    """Reader, Writer, Client, Server and Graph: what to wait on, and whether there is something new.
+
+    Data not taken wakes again at once; an event or a change of the graph wakes once.
+    """
+
+    def triggers(self) -> list[Any]: ...
+    def poll(self) -> bool: ...
+
+
+class Waiter:
+    """`wait` is for one thread; `add`, `remove` and `wake` are for any."""
+
+    def __init__(self, participant: Participant):
+        self._waitset = WaitSet(participant.dds)
+        self._guard = GuardCondition(participant.dds)
+        self._waitset.attach(self._guard)
+        self._sources: list[Source] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def add(self, source: Source) -> None:
+        """Wake for `source` from now on, at once where it has something already."""
+        with self._lock:
+            if source not in self._sources and not self._closed:
+                for trigger in source.triggers():
+                    self._waitset.attach(trigger)
+                self._sources.append(source)
+        self.wake()
+
+    def remove(self, source: Source) -> None:
+        """No longer wake for `source`; call it before closing the source."""
+        with self._lock:
+            if source in self._sources:
+                self._sources.remove(source)
+                for trigger in source.triggers():
+                    self._waitset.detach(trigger)
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one."""
+        if not self._closed:
+            self._guard.set(True)
+
+    def wait(self, timeout_s: float | None = None) -> list[Source]:
+        """Sources that have something, in the order added; [] after `timeout_s` (None: no limit) or after `wake`."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._closed:
+            left = SLICE_S if end is None else min(SLICE_S, end - time.monotonic())
+            woken = self._waitset.wait(max(0, int(left * 1e9)))
+            called = self._guard.take()
+            with self._lock:
+                ready = [source for source in self._sources if source.poll()] if woken else []
+            if ready or called or (end is not None and time.monotonic() >= end):
+                return ready
+        return []
+
+    def close(self) -> None:
+        """Free it; a wait under way ends. A second call does nothing."""
+        if not self._closed:
+            self.wake()
+            self._closed = True
+            with self._lock:
+                for source in self._sources:
+                    for trigger in source.triggers():
+                        self._waitset.detach(trigger)
+                self._sources.clear()
+            clayer.delete(self._waitset)
+            clayer.delete(self._guard)
