@@ -1,0 +1,255 @@
+"""From an accepted target to the joints that are sent: pose limits, pacing, inverse kinematics, joint limits.
+
+What was sent last is the start of everything: `q` (J,), `T_base_tool` and `gripper`. A goal is a target after the limits of
+step, workspace and orientation. Every pose on the way from the one to the other lies in the workspace, because the workspace is
+convex and the way straight; its joints come from inverse kinematics and are checked before they are sent. Where the start is
+already outside a limit (the arm was armed there), nothing is allowed that leads further out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from robot_pt.commands import ArmState, Float64, PoseTarget
+from robot_pt.gate.kinematics import Manipulator, Solution
+from robot_pt.gate.limits import GateLimits
+from robot_pt.gate.poses import SLACK, RotationBox, between, distance, step_position
+from robot_pt.gate.reasons import Reason
+from robot_pt.rotations import rpy_to_matrix
+
+LEAD_STEPS = 1.5
+"""How many steps a goal may be ahead of what was sent: targets that outrun the speed limits do not pile up."""
+
+
+class Sent(NamedTuple):
+    """What the arm was told last."""
+
+    q: Float64  # (J,) [rad]
+    T_base_tool: Float64  # (4, 4)
+    gripper: float
+
+
+class Pace(NamedTuple):
+    """How far one call of `advance` may go."""
+
+    dt_s: float
+    """Time since the last command."""
+    left_s: float
+    """Time from the last command until the goal should be reached."""
+    ramp: float
+    """0..1 of every speed limit."""
+
+
+class Motion:
+    """The goal and the last command of one arm; `advance` moves the second towards the first."""
+
+    def __init__(self, arm: Manipulator, limits: GateLimits):
+        self._arm, self._limits = arm, limits
+        low, high = np.asarray(arm.lower_rad), np.asarray(arm.upper_rad)
+        self._low, self._high = low + limits.joint_margin_rad, high - limits.joint_margin_rad
+        self._speed = np.minimum(limits.max_joint_velocity_rad_s, np.asarray(arm.max_velocity_rad_s))
+        self._effort = None if limits.effort_limit is None else np.asarray(limits.effort_limit)
+        self._walls = np.asarray(limits.workspace.low), np.asarray(limits.workspace.high)
+        self._rotations = RotationBox(
+            rpy_to_matrix(limits.reference_rpy), np.asarray(limits.rotation_low), np.asarray(limits.rotation_high)
+        )
+        self._attempts = 4 if limits.lockstep else 2
+        self.sent: Sent | None = None
+        self.goal: Float64 | None = None
+        self.ik_failures = 0
+        """Targets in a row on whose way inverse kinematics failed."""
+        self._failed = False
+
+    def anchor(self, state: ArmState) -> None:
+        """Take the measured arm as what was sent last: on arming, when nothing was sent before."""
+        self.sent = Sent(state.q.copy(), self._arm.fk(state.q), min(1.0, max(0.0, state.gripper)))
+        self.goal = None
+
+    def start(self, state: ArmState) -> None:
+        """Before the first target after a pause: go on from the last command, or from the measured pose if the arm is elsewhere.
+
+        A position-controlled arm sags a little below its command; going on from there at every start would let it sink.
+        """
+        assert self.sent is not None
+        if self._limits.lockstep:
+            self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
+        self.goal = None
+        self._follow(state)
+        if np.abs(self.sent.q - state.q).max() > self._limits.start_tolerance_rad:
+            self.goal = self._arm.fk(state.q)
+
+    def release(self) -> None:
+        """Forget the last command: nobody holds the arm there any more."""
+        self.sent = self.goal = None
+
+    def displaced(self, state: ArmState) -> bool:
+        """The arm is so far from its command that repeating it would be a motion."""
+        if self.sent is None or self._limits.follows == "pose":
+            return False
+        return bool(np.abs(self.sent.q - state.q).max() > self._limits.max_tracking_error_rad)
+
+    def stop(self) -> None:
+        """Stay where the last command is."""
+        self.goal = None
+
+    def accept(self, target: PoseTarget) -> tuple[Reason, ...]:
+        """Make the target, within the limits of a pose, the new goal. The gripper is sent with the next command."""
+        assert self.sent is not None
+        if not self._failed:
+            self.ik_failures = 0
+        self._failed = False
+        base = self.sent.T_base_tool if self.goal is None else self.goal
+        goal = target.T_base_tool.copy()
+        reasons: list[Reason] = []
+        goal[:3, 3] = self._position(target.T_base_tool[:3, 3], base[:3, 3], reasons)
+        goal[:3, :3] = self._rotation(target.T_base_tool[:3, :3], base[:3, :3], reasons)
+        gripper = min(1.0, max(0.0, target.gripper))
+        if gripper != target.gripper:
+            reasons.append("gripper")
+        self.goal, self.sent = goal, self.sent._replace(gripper=gripper)
+        return tuple(dict.fromkeys(reasons))
+
+    def _position(self, wanted: Float64, base: Float64, reasons: list[Reason]) -> Float64:
+        assert self.sent is not None
+        longest = self._limits.max_step_m
+        stepped = step_position(wanted, base, longest)
+        walled = np.clip(stepped, *self._walls)
+        goal = step_position(walled, base, longest)  # shortens only where `base` is outside
+        followed = step_position(goal, self.sent.T_base_tool[:3, 3], LEAD_STEPS * longest)
+        if stepped is not wanted or goal is not walled:
+            reasons.append("step")
+        if (walled != stepped).any():
+            reasons.append("workspace")
+        if followed is not goal:
+            reasons.append("lead")
+        return followed
+
+    def _rotation(self, wanted: Float64, base: Float64, reasons: list[Reason]) -> Float64:
+        assert self.sent is not None
+        longest = self._limits.max_step_rad
+        goal = self._rotations.step(wanted, base, longest)
+        followed = self._rotations.step(goal, self.sent.T_base_tool[:3, :3], LEAD_STEPS * longest)
+        if self._rotations.excess(wanted) > SLACK:
+            reasons.append("orientation")
+        elif goal is not wanted:
+            reasons.append("step")
+        if followed is not goal:
+            reasons.append("lead")
+        return followed
+
+    def advance(self, pace: Pace, state: ArmState) -> tuple[Reason, ...]:
+        """Send the next part of the way to the goal, as far as every limit allows.
+
+        Where no part of it is allowed the goal is dropped and the last command stays.
+        """
+        if self.goal is None:
+            return ()
+        assert self.sent is not None
+        self._follow(state)
+        reasons: list[Reason] = []
+        fraction = self._pace(pace, reasons)
+        for _ in range(self._attempts):
+            pose = self._between(fraction)
+            solution = self._arm.ik(pose, self.sent.q)
+            excess = float((np.abs(solution.q - self.sent.q) / (self._speed * pace.ramp * pace.dt_s)).max())
+            refusal = self._refusal(solution, state)
+            if refusal == "ik":
+                self.ik_failures, self._failed = self.ik_failures + 1, True
+            if refusal in ("ik", "tracking", "effort"):
+                reasons.append(refusal)
+                break
+            if refusal is None and excess <= 1 + SLACK:
+                return self._send(solution.q, pose, fraction, reasons)
+            reasons.append(refusal or "joint_speed")
+            fraction *= 0.5 if refusal else 0.98 / excess
+        else:
+            if set(reasons) <= {"joint_speed", "cartesian_speed"} and not self._limits.lockstep:
+                return tuple(dict.fromkeys(reasons))  # near a singularity: the goal stays for the next tick
+        self.goal = None
+        return tuple(dict.fromkeys(reasons))
+
+    def _send(self, q: Float64, pose: Float64, fraction: float, reasons: list[Reason]) -> tuple[Reason, ...]:
+        assert self.sent is not None
+        self.sent = Sent(q, pose, self.sent.gripper)
+        if fraction >= 1 or self._limits.lockstep:
+            self.goal = None
+        return tuple(dict.fromkeys(reasons))
+
+    def _pace(self, pace: Pace, reasons: list[Reason]) -> float:
+        """The part of what is left to send now."""
+        if self._limits.lockstep:
+            return 1.0
+        assert self.sent is not None
+        assert self.goal is not None
+        length, angle = distance(self.sent.T_base_tool, self.goal)
+        seconds = pace.dt_s * pace.ramp * self._limits.control_hz
+        limit = min(
+            seconds * self._limits.max_step_m / max(length, 1e-12),
+            seconds * self._limits.max_step_rad / max(angle, 1e-12),
+        )
+        even = pace.dt_s / max(pace.left_s, pace.dt_s)
+        if limit < even * (1 - SLACK):
+            reasons.append("cartesian_speed")
+        return min(1.0, even, limit)
+
+    def _between(self, fraction: float) -> Float64:
+        assert self.sent is not None
+        assert self.goal is not None
+        pose = between(self.sent.T_base_tool, self.goal, fraction)
+        if fraction < 1 and self._rotations.excess(self.sent.T_base_tool[:3, :3]) <= SLACK:
+            pose[:3, :3] = self._rotations.clip(pose[:3, :3])  # a shortest turn may bulge out of the box
+        return pose
+
+    def _refusal(self, solution: Solution, state: ArmState) -> Reason | None:
+        """The first limit of the arm itself that these joints break."""
+        assert self.sent is not None
+        limits, q = self._limits, solution.q
+        if not np.isfinite(q).all():
+            return "ik"
+        if solution.position_error_m > limits.ik_position_tolerance_m:
+            return "ik"
+        if solution.rotation_error_rad > limits.ik_rotation_tolerance_rad:
+            return "ik"
+        if (q < np.minimum(self._low, self.sent.q) - SLACK).any() or (
+            q > np.maximum(self._high, self.sent.q) + SLACK
+        ).any():
+            return "joint_limit"
+        blocked = self._blocked(state)
+        if blocked and np.abs(q - state.q).max() >= np.abs(self.sent.q - state.q).max():
+            return blocked
+        return "watch_point" if self._leaves_box(q) else None
+
+    def _blocked(self, state: ArmState) -> Reason | None:
+        assert self.sent is not None
+        if np.abs(self.sent.q - state.q).max() > self._limits.max_tracking_error_rad:
+            return "tracking"
+        if self._effort is not None and state.effort is not None and (np.abs(state.effort) > self._effort).any():
+            return "effort"
+        return None
+
+    def _leaves_box(self, q: Float64) -> bool:
+        """Whether a watched point is outside its box, and further than it already is."""
+        if not self._limits.watch:
+            return False
+        assert self.sent is not None
+        points, before = self._arm.points(q, self.sent.gripper), None
+        for name, box in self._limits.watch.items():
+            excess = box.excess(points[name])
+            if excess > SLACK:
+                before = before or self._arm.points(self.sent.q, self.sent.gripper)
+                if excess > box.excess(before[name]):
+                    return True
+        return False
+
+    def _follow(self, state: ArmState) -> None:
+        """An arm that follows poses chooses its joints itself: start from those it has."""
+        if self._limits.follows == "joints" or self.sent is None:
+            return
+        solution = self._arm.ik(self.sent.T_base_tool, state.q)
+        if (
+            solution.position_error_m <= self._limits.ik_position_tolerance_m
+            and solution.rotation_error_rad <= self._limits.ik_rotation_tolerance_rad
+        ):
+            self.sent = self.sent._replace(q=solution.q)
