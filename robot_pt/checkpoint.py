@@ -26,6 +26,7 @@ from torch import Tensor
 from robot_pt.errors import DataError, UserError
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.safe_files import (
+    exchange,
     read_json,
     read_tensors,
     replace_json,
@@ -44,6 +45,9 @@ class Learner(Protocol):
 
     @property
     def actor(self) -> torch.nn.Module: ...
+
+    @property
+    def acting(self) -> torch.nn.Module: ...
 
     def state_dict(self) -> dict[str, Tensor]: ...
 
@@ -99,13 +103,13 @@ def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: M
 
 
 def _put(part: Path, final: Path) -> None:
-    """Rename into place; an older folder of the same step (left by a run that was resumed before it) makes room."""
-    old = final.with_name(f".{final.name}.old.part")
+    """Rename into place; with an older folder of the same step (left by a run that was resumed before it) the names are swapped."""
     if final.exists():
-        final.rename(old)
-    part.rename(final)
+        exchange(part, final)
+    else:
+        part.rename(final)
     sync_folder(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _point(run: Path, link: str, target: Path) -> None:
@@ -168,12 +172,12 @@ def _relink(run: Path, link: str, target: Path) -> None:
 
 
 def resolve(run: Path | str) -> Path:
-    """The checkpoint a RUN stands for: itself if it is one, else `selected`, else `latest`, else the newest complete one.
+    """The checkpoint a RUN stands for: itself if it is one, else `selected`, else the newest complete one.
 
-    Raises DataError when there is none.
+    That is `latest`, except where a kill came between a checkpoint and its link. Raises DataError when there is none.
     """
     run = Path(run)
-    candidates = [run, run / "selected", run / "latest", *(folder_of(run, s) for s in reversed(steps(run)))]
+    candidates = [run, run / "selected", *(folder_of(run, s) for s in reversed(steps(run))), run / "latest"]
     for folder in candidates:
         if (folder / "policy.json").is_file():
             return folder.resolve()
@@ -195,12 +199,17 @@ def resume(run: Path, agent: Learner, *, relink: bool = True) -> Resumed:
     return found
 
 
-def load_agent(run: Path, agent: Learner) -> int:
-    """Load the agent of `run`'s latest checkpoint and return its updates: where another run, a finetuning, starts from.
-
-    Raises as `resume` does; nothing is written to `run`.
+def start_of(run: Path) -> Path:
+    """The checkpoint that another run, a finetuning, starts from: the one `run` stands for, or, where that has lost its trainer
+    files (`save`'s `keep`), the newest that still has them. Raises DataError when there is none.
     """
-    return _load_trainer(_trainable(run), agent)[0].step
+    named = resolve(run)
+    return named if (named / "trainer.json").is_file() else _trainable(run)
+
+
+def load_agent(folder: Path, agent: Learner) -> int:
+    """Load the agent of a checkpoint that has its trainer files and return its updates; nothing is written. Raises as `resume`."""
+    return _load_trainer(folder, agent)[0].step
 
 
 def _trainable(run: Path) -> Path:

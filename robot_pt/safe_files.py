@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +21,8 @@ from robot_pt.errors import DataError
 
 MAX_JSON_BYTES = 1 << 24
 """Larger JSON files are refused before they are read (16 MiB; a task table of 100,000 names has 5)."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -107,6 +111,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap the names of two folders on one file system: at any moment each name means one of them. Raises OSError.
+
+    Where the kernel or file system knows no such rename (all but Linux; NFS), `other` is absent for a moment between two.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        names = os.fsencode(one), os.fsencode(other)
+        if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code), str(other))
+    aside = one.with_name(f"{one.name}.old.part")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def same_shapes(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> str | None:

@@ -246,6 +246,76 @@ def test_resuming_mends_latest_by_one_process_only(tmp_path, monkeypatch):
         checkpoint.resume(tmp_path, Line())
 
 
+KILLED_AT_EVERY_CALL = """
+import os, shutil, signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import torch
+import test_checkpoint as t
+from robot_pt import checkpoint
+
+base = Path({base!r})
+first = t.Line()
+t.save(base / "run", 4)
+t.save(base / "run", 5, first)
+second = t.Line()
+
+def child(run, step, number):
+    seen = 0
+    def watch(event, arguments):
+        nonlocal seen
+        seen += event.split(".")[0] in ("os", "open", "shutil", "ctypes")
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(watch)
+    t.save(run, step, second)
+    os._exit(0)
+
+for step in (5, 6):
+    number, killed = 0, True
+    while killed:
+        number += 1
+        run = base / f"{{step}}-{{number}}"
+        shutil.copytree(base / "run", run, symlinks=True)
+        pid = os.fork()
+        if pid == 0:
+            child(run, step, number)
+        killed = os.waitpid(pid, 0)[1] == signal.SIGKILL
+        newest = checkpoint.steps(run)[-1]
+        assert newest in (5, step), (number, newest)
+        assert checkpoint.resolve(run) == checkpoint.folder_of(run, newest).resolve(), number
+        agent = t.Line()
+        assert checkpoint.resume(run, agent).step == newest, number
+        expected = [second] if newest == 6 else [first, second] if step == 5 else [first]
+        assert any(torch.equal(agent.actor.weight, e.actor.weight) for e in expected), number
+        t.save(run, 7)
+        assert not list((run / "checkpoints").glob(".*")), number
+        shutil.rmtree(run)
+    sys.stdout.write(f"{{step}} {{number}}" + chr(10))
+"""
+
+
+def test_killed_before_any_file_operation_of_a_save_nothing_saved_is_lost(tmp_path):
+    """Also where the step was saved before: then one of the two is there, whole, at every moment."""
+    code = KILLED_AT_EVERY_CALL.format(folder=str(RUN.parent), base=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    operations = dict(tuple(map(int, line.split())) for line in done.stdout.splitlines())
+    assert min(operations.values()) > 15
+
+
+def test_a_run_starts_another_from_the_checkpoint_it_stands_for_while_that_can_be_trained(tmp_path):
+    for step in range(1, 6):
+        save(tmp_path, step, keep=2)
+    assert checkpoint.start_of(tmp_path).name == "step_00000005"
+    checkpoint.select(tmp_path, 4)
+    assert checkpoint.start_of(tmp_path).name == "step_00000004"
+    checkpoint.select(tmp_path, 2)
+    assert checkpoint.start_of(tmp_path).name == "step_00000005", "trainer files of 2 are gone"
+    with pytest.raises(DataError, match="has no checkpoint yet"):
+        checkpoint.start_of(tmp_path / "checkpoints")
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(DataError, match="could not be written"):
@@ -314,7 +384,7 @@ def test_another_run_can_start_from_an_agent_without_touching_it(tmp_path):
     save(tmp_path, 6, agent)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     other, noise = Line(), torch.get_rng_state()
-    assert checkpoint.load_agent(tmp_path, other) == 6
+    assert checkpoint.load_agent(checkpoint.start_of(tmp_path), other) == 6
     assert torch.equal(other.actor.weight, agent.actor.weight)
     assert torch.equal(noise, torch.get_rng_state()), "a new run draws its own random numbers"
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
@@ -336,6 +406,6 @@ def test_killed_at_any_moment_again_and_again_the_run_ends_as_one_never_killed(t
         process.communicate()
     assert kills > 3
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
-    # Not "latest": a kill between the folder's rename and the link's leaves the link one behind until the run is resumed.
-    one, two = (checkpoint.folder_of(tmp_path / r, 40) / "trainer.safetensors" for r in ("whole", "killed"))
+    # Not the link: a kill between the folder's rename and the link's leaves it one behind until the run is resumed.
+    one, two = (checkpoint.resolve(tmp_path / r) / "trainer.safetensors" for r in ("whole", "killed"))
     assert one.read_bytes() == two.read_bytes()

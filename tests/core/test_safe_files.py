@@ -1,15 +1,19 @@
 import contextlib
+import errno
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robot_pt import safe_files
 from robot_pt.errors import DataError
 from robot_pt.safe_files import (
     MAX_JSON_BYTES,
     _as_os_error,
+    exchange,
     read_json,
     read_tensors,
     replace_json,
@@ -117,6 +121,24 @@ def test_library_errors_keep_their_number():
     error = _as_os_error(SafetensorError("I/O error: No space left on device (os error 28)"))
     assert (error.errno, error.strerror) == (28, "No space left on device")
     assert _as_os_error(SafetensorError("odd")).strerror == "odd"
+
+
+@pytest.mark.parametrize("kernel", ["knows the rename", "does not", "refuses it here"])
+def test_two_folders_swap_names(tmp_path, monkeypatch, kernel):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    if kernel == "does not":
+        monkeypatch.setattr(safe_files.ctypes, "CDLL", lambda *_, **__: object())
+    if kernel == "refuses it here":
+        refusing = SimpleNamespace(renameat2=lambda *_: -1)
+        monkeypatch.setattr(safe_files.ctypes, "CDLL", lambda *_, **__: refusing)
+        monkeypatch.setattr(safe_files.ctypes, "get_errno", lambda: errno.EINVAL)
+    exchange(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "file").read_text() for name in ("a", "b")] == ["b", "a"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+    with pytest.raises(OSError, match="No such file"):
+        exchange(tmp_path / "a", tmp_path / "nowhere")
 
 
 def test_same_shapes_names_the_first_difference():
