@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,17 @@ from robot_pt.tasks import TaskTable
 
 HELD_OUT_DEMOS = 10
 """At most this many target demonstrations judge checkpoints."""
+
+
+class Origin(NamedTuple):
+    """The checkpoint a finetuning starts from; config.json keeps it, so that a resumed one has the same start."""
+
+    run: str  # as it was given
+    step: int
+    version: str  # of its policy: a hash of the weights and what they were trained for
+
+    def folder(self, run: Path) -> Path:
+        return checkpoint.folder_of(run, self.step)
 
 
 def finetune(
@@ -94,16 +105,21 @@ def finetune_with(
     settings = replace(
         before, seed=seed, reward=replace(before.reward, assume_success=assume_success), **(changes or {})
     )
-    trained = PolicyRecord.from_json(read_json(checkpoint.resolve(start) / "policy.json"))
+    origin = _origin(start, out, resume)
+    trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
     trained.spec.require_trainable_with(target.spec, settings.camera)
     _say_convention(trained.spec, target.spec)
     warn_of_clipping(target, settings.bounds, "target data")
     tasks = _tasks(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
     source, _ = split_episodes(source, held_out, seed=0)
     with processes() as ranks:
-        runs.start_or_resume(out, "finetune", settings, arguments or {}, resume=resume, write=ranks.is_first)
+        runs.start_or_resume(
+            out, "finetune", settings, arguments or {}, resume=resume, write=ranks.is_first, origin=origin._asdict()
+        )  # fmt: skip
         agent = settings.build(source.spec, ranks.device)
-        first = checkpoint.load_agent(start, agent)
+        if not (resume and checkpoint.steps(out)):
+            checkpoint.load_agent(origin.folder(start), agent)
+        first = origin.step
         data = loop.describe(source) + [{**row, "name": f"target: {row['name']}"} for row in loop.describe(target)]
         record = runs.record(agent, settings, target.spec, tasks, data)  # the robot it will drive
         selector = _selector(settings, judges, tasks, out, ranks, resume)
@@ -119,7 +135,7 @@ def finetune_with(
                 selection=selection, values=values,
             )  # fmt: skip
     return {
-        "run": str(out), "from": str(start), "checkpoint": str(checkpoint.resolve(out)), "steps": steps,
+        "run": str(out), "from": str(start), "from_step": origin.step, "checkpoint": str(checkpoint.resolve(out)), "steps": steps,
         "selected": selection.chosen if selection else None, "reason": selection.rule if selection else None,
         "target_tasks": sorted(set(target.episodes.task)), "metrics": last, "report": str(out / "report.html"),
         "seconds": round(time.monotonic() - began, 1),
@@ -144,6 +160,36 @@ def split_demos(target: EpisodeSource, demos: int, seed: int) -> tuple[EpisodeVi
     return EpisodeView(target, target.episodes.select(np.sort(order[:train]))), EpisodeView(
         target, target.episodes.select(np.sort(rest))
     )
+
+
+def _origin(start: Path, out: Path, resume: bool) -> Origin:
+    """Where the run in `out` starts, or started if it is resumed; says so.
+
+    Raises MismatchError when `start` does not hold the checkpoint that the resumed run started from.
+    """
+    if resume and checkpoint.steps(out):
+        known = runs.read_settings(out)[1].get("origin")
+        if isinstance(known, dict) and set(known) == set(Origin._fields) and isinstance(known["step"], int):
+            origin = Origin(**known)
+            if _version(origin.folder(start)) != origin.version:
+                raise MismatchError(
+                    f"{out} was started from update {origin.step} of {origin.run}, which {start} does not hold; resume with the "
+                    "same --from, or choose another --out."
+                )
+            return origin
+    folder, named = checkpoint.start_of(start), checkpoint.resolve(start)
+    step = int(folder.name.removeprefix("step_"))
+    if folder != named:
+        warn(
+            f"{start} stands for {named.name}, whose optimiser state is gone; starting from {folder.name}, the newest that has it."
+        )
+    say(f"starting from update {step} of {start}.")
+    return Origin(str(start), step, str(_version(folder)))
+
+
+def _version(folder: Path) -> str | None:
+    path = folder / "policy.json"
+    return str(read_json(path).get("version")) if path.is_file() else None
 
 
 def _say_convention(trained: Spec, target: Spec) -> None:

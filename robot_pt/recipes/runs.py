@@ -125,9 +125,12 @@ def read_settings(run: Path) -> tuple[RunSettings, dict[str, Any]]:
 
 
 def start_or_resume(
-    out: Path, verb: str, settings: RunSettings, arguments: Mapping[str, Any], *, resume: bool, write: bool
-) -> None:
+    out: Path, verb: str, settings: RunSettings, arguments: Mapping[str, Any], *, resume: bool, write: bool,
+    origin: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write config.json of a new run, or check that a resumed one asks for the same numbers and leave its own as it is.
+
+    `origin`: what the run starts from, see `finetune.Origin`; None where it starts fresh.
 
     Raises UserError when `out` holds a run and `resume` is off, or holds anything but a run; MismatchError when the settings differ.
     """
@@ -152,7 +155,7 @@ def start_or_resume(
     if write and not started:
         document = {
             "format_version": FORMAT, "verb": verb, "arguments": {k: _plain(v) for k, v in arguments.items()},
-            "settings": settings.to_json(), "versions": versions(),
+            "origin": origin, "settings": settings.to_json(), "versions": versions(),
         }  # fmt: skip
         checkpoint.write_config(out, document)
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robot_pt import cli
+from robot_pt import checkpoint, cli
 from robot_pt.policy import Policy
 from robot_pt.schema import Episode, Observation, Spec
 from robot_pt.store import DemoStore
@@ -319,3 +320,50 @@ def test_actions_beyond_the_bounds_are_said_loudly(pretrained, data, tmp_path, c
         assert loud in said
     _, _, said = run("pretrain", "--data", data["source"], "--out", tmp_path / "slow", "--steps", 1, capsys=capsys)
     assert "CLIPPED" not in said
+
+
+@pytest.fixture
+def started(data, tmp_path, capsys) -> Path:
+    """A run of its own with checkpoints 2, 4 and 6."""
+    out = tmp_path / "start"
+    arguments = ("--data", data["source"], "--out", out, "--encoder", "small", "--batch-size", 8)
+    assert run("pretrain", *arguments, "--steps", 6, "--checkpoint-every", 2, capsys=capsys)[0] == 0
+    return out
+
+
+def test_finetuning_starts_from_what_the_run_stands_for_and_says_so(started, data, tmp_path, capsys) -> None:
+    inputs = ("--target", data["target"], "--data", data["source"], "--steps", 1)
+    code, result, said = run("finetune", "--from", started, *inputs, "--out", tmp_path / "f", capsys=capsys)
+    assert (code, result["from_step"]) == (0, 6)
+    assert f"starting from update 6 of {started}." in said
+    checkpoint.select(started, 4)
+    code, result, _ = run("finetune", "--from", started, *inputs, "--out", tmp_path / "g", capsys=capsys)
+    assert (code, result["from_step"]) == (0, 4)
+    assert checkpoint.steps(tmp_path / "g") == [5]
+    (checkpoint.folder_of(started, 4) / "trainer.json").unlink()
+    code, result, said = run("finetune", "--from", started, *inputs, "--out", tmp_path / "h", capsys=capsys)
+    assert (code, result["from_step"]) == (0, 6)
+    assert "stands for step_00000004, whose optimiser state is gone; starting from step_00000006" in said
+
+
+def test_a_resumed_finetuning_has_the_start_it_had(started, pretrained, data, tmp_path, capsys) -> None:
+    out = tmp_path / "f"
+    inputs = ("--target", data["target"], "--data", data["source"], "--out", out, "--checkpoint-every", 1)
+    assert run("finetune", "--from", started, *inputs, "--steps", 2, capsys=capsys)[0] == 0
+    origin = json.loads((out / "config.json").read_text())["origin"]
+    assert (origin["run"], origin["step"]) == (str(started), 6)
+    assert origin["version"] == Policy.load(checkpoint.folder_of(started, 6)).version
+    more = ("--data", data["source"], "--out", started, "--encoder", "small", "--batch-size", 8, "--steps", 8)
+    assert run("pretrain", *more, "--resume", capsys=capsys)[0] == 0  # the start goes on by itself
+    code, result, _ = run("finetune", "--from", started, *inputs, "--steps", 4, "--resume", capsys=capsys)
+    assert (code, result["from_step"]) == (0, 6)
+    assert checkpoint.steps(out)[-1] == 6 + 4
+    others = {pretrained: f"which {pretrained} does not hold", store(tmp_path / "s", "lift-red", 2): "is no run"}
+    for other, sentence in others.items():
+        code, result, _ = run("finetune", "--from", other, *inputs, "--steps", 5, "--resume", capsys=capsys)
+        assert code == 2
+        assert sentence in result["error"]
+    shutil.rmtree(checkpoint.folder_of(started, 6))
+    code, result, _ = run("finetune", "--from", started, *inputs, "--steps", 5, "--resume", capsys=capsys)
+    assert code == 2
+    assert f"was started from update 6 of {started}, which {started} does not hold" in result["error"]
