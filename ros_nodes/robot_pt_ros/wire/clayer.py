@@ -56,3 +56,28 @@ def delete(entity: Entity) -> None:
     """Delete a DDS entity (and its children) now rather than when Python collects it; a second time does nothing."""
     if Entity._entities.pop(entity._ref, None) is not None:
         entity._delete(entity._ref)
+
+
+def handle(entity: Entity) -> int:
+    """Its instance handle as samples and other processes give it: unsigned (cyclonedds' property is signed)."""
+    return int(entity.instance_handle) & 2**64 - 1
+
+
+def matched(entity: Any) -> list[int]:
+    """Unsigned handles of the endpoints that a reader or writer is matched with."""
+    found = (
+        entity.get_matched_publications()
+        if hasattr(entity, "get_matched_publications")
+        else entity.get_matched_subscriptions()
+    )
+    return [int(one) & 2**64 - 1 for one in found]
+
+
+def matched_data(entity: Any, peer: int) -> Any:
+    """Discovery data of a matched endpoint; None: it left."""
+    call = (
+        entity.get_matched_publication_data
+        if hasattr(entity, "get_matched_publications")
+        else entity.get_matched_subscription_data
+    )
+    return call(peer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from cyclonedds.core import DDSException, InstanceState, Policy, ReadCondition, SampleState, ViewState
 from cyclonedds.core import Qos as DdsQos
@@ -148,7 +148,7 @@ class Writer:
 
     def matched(self) -> int:
         """Readers that hear this writer now."""
-        return len(self.dds.get_matched_subscriptions())
+        return len(clayer.matched(self.dds))
 
     def assert_liveliness(self) -> None:
         """Say that this writer is alive (liveliness "manual_by_topic")."""
@@ -238,7 +238,7 @@ class Reader(Generic[M]):
     def publisher_gid(self, publication_handle: int) -> bytes | None:
         """The writer of a sample; None: it had left before it was asked for the first time."""
         if publication_handle not in self._publishers and not self._closed:
-            found = self.dds.get_matched_publication_data(publication_handle)
+            found = clayer.matched_data(self.dds, publication_handle)
             if found is None:
                 return None
             self._publishers[publication_handle] = found.key.bytes
@@ -246,7 +246,7 @@ class Reader(Generic[M]):
 
     def matched(self) -> int:
         """Writers heard now."""
-        return len(self.dds.get_matched_publications())
+        return len(clayer.matched(self.dds))
 
     def take_events(self) -> list[events.Event]:
         """What changed since the last call: incompatible_qos, deadline_missed, liveliness_changed, message_lost, matched."""
@@ -290,7 +290,7 @@ class _Domains:
     """Cyclone's domains of this process: configured when the first participant joins, dropped when the last leaves."""
 
     _lock = threading.Lock()
-    _joined: dict[int, tuple[Domain, int]] = {}
+    _joined: ClassVar[dict[int, tuple[Domain, int]]] = {}
 
     @classmethod
     def enter(cls, domain: int) -> None:

@@ -196,7 +196,7 @@ class Graph:
             self.revision += changed
             return changed
 
-    def _take_participants(self, reader: BuiltinDataReader[Any]) -> bool:
+    def _take_participants(self, reader: BuiltinDataReader) -> bool:
         taken = _take(reader)
         for sample in taken:
             gid = sample.key.bytes
@@ -246,14 +246,14 @@ def keys(user_data: bytes) -> dict[str, str]:
     return dict(part.split("=", 1) for part in parts if "=" in part)
 
 
-def _take(reader: BuiltinDataReader[Any]) -> list[Any]:
+def _take(reader: BuiltinDataReader) -> list[Any]:
     taken: list[Any] = []
     while found := reader.take(100):
         taken += found
     return taken
 
 
-def _take_endpoints(reader: BuiltinDataReader[Any], table: dict[bytes, Endpoint]) -> bool:
+def _take_endpoints(reader: BuiltinDataReader, table: dict[bytes, Endpoint]) -> bool:
     taken = _take(reader)
     for sample in taken:
         gid = sample.key.bytes

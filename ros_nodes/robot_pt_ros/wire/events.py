@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cyclonedds.core import DDSStatus, Entity
+from cyclonedds.core import DDSStatus
 
 from robot_pt_ros.wire.qos import POLICY_NAMES
 
 KEPT = 100  # events that an endpoint holds until they are taken; the oldest go first
-_Get = Callable[[Entity], Any]
+_Get = Callable[[Any], Any]
 # kind -> (status bit, which public call of cyclonedds reads and clears it)
 WRITER: dict[str, tuple[int, _Get]] = {
     "incompatible_qos": (DDSStatus.OfferedIncompatibleQos, lambda e: e.get_offered_incompatible_qos_status()),
@@ -50,7 +50,7 @@ def mask(kinds: dict[str, tuple[int, _Get]]) -> int:
     return sum(bit for bit, _ in kinds.values())
 
 
-def take(entity: Entity, kinds: dict[str, tuple[int, _Get]]) -> list[Event]:
+def take(entity: Any, kinds: dict[str, tuple[int, _Get]]) -> list[Event]:
     """What changed since the last call."""
     changed = entity.get_status_changes()
     return [_event(kind, get(entity)) for kind, (bit, get) in kinds.items() if changed & bit]

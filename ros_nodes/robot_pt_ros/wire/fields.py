@@ -216,7 +216,7 @@ def _number_sequence(name: str, base: str, bound: _Bound) -> Field:
         if type(held) is not np.ndarray:
             return held
         public = Primitives(code)
-        public.frombytes(held.view(np.uint8))
+        public.frombytes(held.view(np.uint8).data)
         return public
 
     return Field(name, bound.text(text), store, load, lambda: Primitives(code))
@@ -246,7 +246,7 @@ def _list_of(name: str, item: FieldDesc, bound: _Bound, message_class: MessageCl
     """Lists of bool, byte, str and messages."""
     text, check, make, _ = _item(item, bound.where, message_class)
     base = item[1][0] if item[0] == Nodetype.BASE else ""
-    holder: type[list[Any]] = {"bool": Bools, "byte": Octets}.get(base, list)
+    holder: Callable[[Any], list[Any]] = Bools if base == "bool" else Octets if base == "byte" else list
 
     def store(value: Any) -> Any:
         items = (

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from cyclonedds.idl import make_idl_struct, types
+from cyclonedds import idl as dds_idl
 
 from robot_pt_ros.wire import typesystem
 from robot_pt_ros.wire.names import type_to_dds
 from robot_pt_ros.wire.typesystem import FieldDesc, Nodetype
 
+types: Any = dds_idl.types
 BASES: dict[str, Any] = {
     "bool": bool,
     "byte": types.byte,
@@ -30,7 +31,7 @@ def struct(type_name: str, service_header: bool = False) -> Any:
     members = {name: _annotation(desc) for name, desc in typesystem.fields(type_name)}
     if service_header:
         members = {"client_guid": types.uint64, "sequence_number": types.int64, **members}
-    return make_idl_struct(type_name.replace("/", "_"), type_to_dds(type_name).replace("::", "."), members)
+    return dds_idl.make_idl_struct(type_name.replace("/", "_"), type_to_dds(type_name).replace("::", "."), members)
 
 
 def _annotation(desc: FieldDesc) -> Any:

@@ -57,7 +57,8 @@ class Message:
     def from_wire(cls, *held: Any) -> Message:
         """Built by the decoder from what the slots hold, in order."""
         message = cls.__new__(cls)
-        for slot, value in zip(cls.__slots__, held, strict=True):
+        slots: tuple[str, ...] = cls.__slots__
+        for slot, value in zip(slots, held, strict=True):
             setattr(message, slot, value)
         return message
 
@@ -175,11 +176,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         folders = _packages().get(package)
         if folders is None or folder not in ("", *folders):
             return None
-        if (
-            folder
-            and getattr(sys.modules.get(package), "__spec__", None)
-            and sys.modules[package].__spec__.loader is not self
-        ):  # type: ignore[union-attr]
+        spec = getattr(sys.modules.get(package), "__spec__", None)
+        if folder and (spec is None or spec.loader is not self):
             return None  # a real package without this folder: not ours to complete
         return importlib.machinery.ModuleSpec(fullname, self, is_package=not folder)
 

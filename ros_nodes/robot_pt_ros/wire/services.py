@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from robot_pt.errors import DataError, MismatchError, UserError
-from robot_pt_ros.wire import cdr, names, typesystem
+from robot_pt_ros.wire import cdr, clayer, names, typesystem
 from robot_pt_ros.wire.dds import RawSample, Reader, Writer
 from robot_pt_ros.wire.discovery import keys
 from robot_pt_ros.wire.messages import Message, type_name
@@ -51,7 +51,7 @@ class Client:
         # The reader first: a server looks for it as soon as it hears from the writer.
         self.reader: Reader[Any] = Reader(participant, reply, cls.Response, qos, identity, service_header=True)  # type: ignore[attr-defined]
         self.writer = Writer(participant, request, cls.Request, qos, identity, service_header=True)  # type: ignore[attr-defined]
-        self._guid: int = self.writer.dds.instance_handle
+        self._guid: int = clayer.handle(self.writer.dds)
         self._sequence = 0
         self._servers: _Peers = _Peers("serviceid")
 
@@ -94,9 +94,7 @@ class Client:
                 f"service {self.service} is served by another RMW ({vendor}), which would misread requests of this process; start that node "
                 "with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp, or run this program where ROS 2 is installed."
             )
-        answered = self._servers.ids(
-            self.reader.dds.get_matched_publications(), self.reader.dds.get_matched_publication_data
-        )
+        answered = self._servers.ids(self.reader.dds)
         return {identity for _, identity in asked if identity} & {identity for _, identity in answered if identity}
 
     def gids(self) -> tuple[list[bytes], list[bytes]]:
@@ -167,16 +165,14 @@ class Server:
 
     def _client_of(self, publication_handle: int) -> str | None:
         """Its id, "" where it already left, None: not of our kind."""
-        ids = self._clients.ids([publication_handle], self.reader.dds.get_matched_publication_data)
+        ids = self._clients.ids(self.reader.dds, [publication_handle])
         return ids[0][1] if ids else ""
 
     def _flush(self) -> None:
         for _ in range(len(self._pending)):
             until, request, raw = self._pending.popleft()
             client = self._client_of(request.publication_handle)
-            matched = self._clients.ids(
-                self.writer.dds.get_matched_subscriptions(), self.writer.dds.get_matched_subscription_data
-            )
+            matched = self._clients.ids(self.writer.dds)
             if client in [identity for _, identity in matched]:
                 self.undelivered += not self.writer.write_raw(raw)
             elif time.monotonic() < until:
@@ -212,11 +208,12 @@ class _Peers:
         self._key = key
         self._known: dict[int, tuple[bytes, str | None]] = {}
 
-    def ids(self, handles: list[int], look_up: Any) -> list[tuple[bytes, str | None]]:
-        """(GID, id or None where it announces none) of those matched still."""
+    def ids(self, entity: Any, handles: list[int] | None = None) -> list[tuple[bytes, str | None]]:
+        """(GID, id or None where it announces none) of `handles`, by default of all that `entity` is matched with."""
+        handles = clayer.matched(entity) if handles is None else handles
         for handle in handles:
             if handle not in self._known:
-                found = look_up(handle)
+                found = clayer.matched_data(entity, handle)
                 if found is not None:
                     _, user_data = from_dds(found.qos)
                     self._known[handle] = found.key.bytes, keys(user_data).get(self._key)

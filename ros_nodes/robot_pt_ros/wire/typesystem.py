@@ -13,6 +13,8 @@ from robot_pt_ros.wire.definitions import JAZZY_SERVICES, MESSAGES, SERVICES
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
+__all__ = ["PADDING", "FieldDesc", "Nodetype", "distro", "fields", "services", "store", "type_hash"]
+
 try:
     from rosbags.interfaces import Nodetype
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -98,8 +100,9 @@ def _char_as_uint8(desc: FieldDesc) -> FieldDesc:
 def _add_service_description(service: str) -> str:
     """rosidl describes a service as a struct of its request, response and event messages."""
     request, response, event = (f"{service}_{part}" for part in ("Request", "Response", "Event"))
-    name, sequence = Nodetype.NAME, Nodetype.SEQUENCE
-    parts = [("info", (name, "service_msgs/msg/ServiceEventInfo"))]
+    name: Any = Nodetype.NAME
+    sequence: Any = Nodetype.SEQUENCE
+    parts: list[Any] = [("info", (name, "service_msgs/msg/ServiceEventInfo"))]
     parts += [("request", (sequence, ((name, request), 1))), ("response", (sequence, ((name, response), 1)))]
     whole = [("request_message", request), ("response_message", response), ("event_message", event)]
     _hash_store().fielddefs[event] = ([], parts)
