@@ -1,0 +1,3 @@
+"""Conversion factors that rclpy exports."""
+
+S_TO_NS = 1000 * 1000 * 1000

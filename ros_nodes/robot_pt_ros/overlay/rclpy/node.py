@@ -1,0 +1,465 @@
+"""Nodes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import Log, ParameterDescriptor, ParameterEvent
+
+from rclpy import _arguments, _logging_state
+from rclpy._names import (
+    expand_topic_name,
+    validate_full_topic_name,
+    validate_namespace,
+    validate_node_name,
+    validate_topic_name,
+)
+from rclpy._node_graph import NodeGraph
+from rclpy._node_parameters import NodeParameters
+from rclpy._rclpy_pybind11 import NodeNameNonExistentError as NodeNameNonExistentError
+from rclpy._transport import wire_qos
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.client import Client
+from rclpy.clock import Clock, ROSClock
+from rclpy.constants import S_TO_NS
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import NotInitializedException
+from rclpy.guard_condition import GuardCondition
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+from rclpy.parameter_service import ParameterService
+from rclpy.publisher import Publisher
+from rclpy.qos import (
+    QoSProfile,
+    _qos_profile_rosout_default,
+    qos_profile_parameter_events,
+    qos_profile_services_default,
+)
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.time import Time
+from rclpy.time_source import TimeSource
+from rclpy.timer import Rate, Timer
+from rclpy.type_support import check_is_valid_msg_type, check_is_valid_srv_type
+from rclpy.utilities import _context_or_default
+from robot_pt_ros.wire import services as wire_services
+
+HIDDEN_NODE_PREFIX = "_"
+_P = TypeVar("_P", bound=Publisher)
+
+
+class Node(NodeParameters, NodeGraph):
+    """A node of the graph: the maker and owner of its endpoints, timers and parameters."""
+
+    def __init__(
+        self,
+        node_name: str,
+        *,
+        context: Any = None,
+        cli_args: list[str] | None = None,
+        namespace: str | None = None,
+        use_global_arguments: bool = True,
+        enable_rosout: bool = True,
+        start_parameter_services: bool = True,
+        parameter_overrides: list[Parameter] | None = None,
+        allow_undeclared_parameters: bool = False,
+        automatically_declare_parameters_from_overrides: bool = False,
+        enable_logger_service: bool = False,
+    ) -> None:
+        """As rclpy.node.Node. Raises NotInitializedException, InvalidNodeNameException, InvalidNamespaceException."""
+        self._context = _context_or_default(context)
+        self._publishers: list[Publisher] = []
+        self._subscriptions: list[Subscription] = []
+        self._clients: list[Client] = []
+        self._services: list[Service] = []
+        self._timers: list[Timer] = []
+        self._guards: list[GuardCondition] = []
+        self._default_callback_group = MutuallyExclusiveCallbackGroup()
+        self._rate_group = ReentrantCallbackGroup()
+        self._executor_ref: weakref.ReferenceType[Any] | None = None
+        self._destroyed = False
+        if not self._context.ok():
+            raise NotInitializedException("cannot create node")
+        self._name_node(node_name, namespace, cli_args, use_global_arguments)
+        self._session = self._context.handle
+        self._graph = self._session.participant.graph
+        self._key = self._graph.add_node(self._name, self._namespace)
+        self._context._node_made(+1)
+        self._logger = get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
+        self._clock = ROSClock()
+        self._rosout: Publisher | None = None
+        if enable_rosout and self._arguments.rosout:
+            self._start_rosout()
+        overrides = {
+            name: Parameter(name, value=value)
+            for name, value in self._arguments.overrides(self.get_fully_qualified_name()).items()
+        }
+        overrides.update({parameter.name: parameter for parameter in parameter_overrides or []})
+        self._init_parameters(overrides, allow_undeclared_parameters)
+        self._parameter_event_publisher = self.create_publisher(
+            ParameterEvent, "/parameter_events", qos_profile_parameter_events
+        )
+        if automatically_declare_parameters_from_overrides:
+            self.declare_parameters(
+                "", [(p.name, p.value, ParameterDescriptor()) for p in overrides.values()], ignore_override=True
+            )
+        self._time_source = TimeSource(node=self)
+        self._time_source.attach_clock(self._clock)
+        if start_parameter_services:
+            self._parameter_service = ParameterService(self)
+        if enable_logger_service:
+            from rclpy.logging_service import LoggingService
+
+            self._logger_service = LoggingService(self)
+
+    def _name_node(
+        self, node_name: str, namespace: str | None, cli_args: list[str] | None, use_global_arguments: bool
+    ) -> None:
+        own = None if cli_args is None else _arguments.parse(w for w in cli_args if w not in ("--ros-args", "--"))
+        process = self._context._arguments if use_global_arguments else None
+        self._arguments = _arguments.chain(own, process)
+        validate_node_name(node_name)
+        full_namespace = "/" + (namespace or "").removeprefix("/")
+        validate_namespace(full_namespace)
+        self._name = self._arguments.node_name(node_name) or node_name
+        self._namespace = self._arguments.namespace(self._name) or full_namespace
+
+    def _start_rosout(self) -> None:
+        self._rosout = self.create_publisher(Log, "/rosout", _qos_profile_rosout_default)
+        _logging_state.add_sink(self._logger.name, self._send_log)
+
+    def _send_log(
+        self, stamp_ns: int, severity: int, name: str, message: str, function: str, file: str, line: int
+    ) -> None:
+        rosout = self._rosout
+        if rosout is None or not self._context._is_up or rosout._destroyed:
+            return
+        stamp = Time(nanoseconds=stamp_ns).to_msg()
+        log = Log(stamp=stamp, level=int(severity), name=name, msg=message, file=file, function=function, line=line)
+        rosout._wire.write(log)
+
+    @property
+    def publishers(self) -> Iterator[Publisher]:
+        yield from self._publishers
+
+    @property
+    def subscriptions(self) -> Iterator[Subscription]:
+        yield from self._subscriptions
+
+    @property
+    def clients(self) -> Iterator[Client]:
+        yield from self._clients
+
+    @property
+    def services(self) -> Iterator[Service]:
+        yield from self._services
+
+    @property
+    def timers(self) -> Iterator[Timer]:
+        yield from self._timers
+
+    @property
+    def guards(self) -> Iterator[GuardCondition]:
+        yield from self._guards
+
+    @property
+    def executor(self) -> Any:
+        """The executor this node was added to last, or None."""
+        return self._executor_ref() if self._executor_ref is not None else None
+
+    @executor.setter
+    def executor(self, new_executor: Any) -> None:
+        current = self.executor
+        if current is new_executor:
+            return
+        if current is not None:
+            current.remove_node(self)
+        if new_executor is None:
+            self._executor_ref = None
+        else:
+            self._executor_ref = weakref.ref(new_executor)
+            new_executor.add_node(self)
+
+    def _wake_executor(self) -> None:
+        executor = self.executor
+        if executor is not None:
+            executor.wake()
+
+    def _executable_entities(self) -> list[Any]:
+        """In the order in which a turn serves them: timers before what arrived, whoever publishes fast."""
+        endpoints = [*self._publishers, *self._subscriptions]
+        events = [handler for endpoint in endpoints for handler in endpoint.event_handlers]
+        return [*self._timers, *self._subscriptions, *self._guards, *events, *self._clients, *self._services]
+
+    @property
+    def context(self) -> Any:
+        return self._context
+
+    @property
+    def default_callback_group(self) -> CallbackGroup:
+        return self._default_callback_group
+
+    @property
+    def handle(self) -> Any:
+        """What the graph calls this node."""
+        return self._key
+
+    def get_name(self) -> str:
+        return self._name
+
+    def get_namespace(self) -> str:
+        return self._namespace
+
+    def get_fully_qualified_name(self) -> str:
+        return f"{self._namespace.rstrip('/')}/{self._name}"
+
+    def get_clock(self) -> Clock:
+        return self._clock
+
+    def get_logger(self) -> RcutilsLogger:
+        return self._logger
+
+    def _remapped(self, full_name: str, *, is_service: bool) -> str:
+        found = self._arguments.remap(full_name, self._name, self._namespace, is_service=is_service)
+        return full_name if found is None else found
+
+    def _resolved(self, name: str, *, is_service: bool, only_expand: bool = False) -> str:
+        validate_topic_name(name, is_service=is_service)
+        full = expand_topic_name(name, self._name, self._namespace)
+        if not only_expand:
+            full = self._remapped(full, is_service=is_service)
+        validate_full_topic_name(full, is_service=is_service)
+        return full
+
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        """Fully qualified, and remapped unless `only_expand`. Raises InvalidTopicNameException."""
+        return self._resolved(topic, is_service=False, only_expand=only_expand)
+
+    def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
+        """As `resolve_topic_name`. Raises InvalidServiceNameException."""
+        return self._resolved(service, is_service=True, only_expand=only_expand)
+
+    def _join(self, endpoint: Any, made: list[Any], group: CallbackGroup | None = None) -> None:
+        """Make an endpoint part of this node: announced, in its group, and able to wake the executor."""
+        endpoint._wake = self._wake_executor
+        for handler in endpoint.event_handlers:
+            handler._wake = self._wake_executor
+        if group is not None:
+            group.add_entity(endpoint)
+        made.append(endpoint)
+        self._graph.attach(self._key, endpoint._wire)
+
+    def create_publisher(
+        self,
+        msg_type: Any,
+        topic: str,
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: PublisherEventCallbacks | None = None,
+        qos_overriding_options: Any = None,
+        publisher_class: type[_P] = Publisher,  # type: ignore[assignment]
+    ) -> _P:
+        """Raises InvalidTopicNameException, RuntimeError on no message type, TypeError and ValueError on a bad depth."""
+        _refuse_overriding(qos_overriding_options)
+        check_is_valid_msg_type(msg_type)
+        profile = _profile(qos_profile)
+        full_name = self.resolve_topic_name(topic)
+        qos = wire_qos(profile, lambda: self._graph.subscriptions(full_name))
+        wire = self._session.participant.writer(full_name, msg_type, qos)
+        publisher = publisher_class(
+            (wire, self._session, self._context, self._logger.name),
+            msg_type,
+            topic,
+            profile,
+            event_callbacks=event_callbacks or PublisherEventCallbacks(),
+            callback_group=callback_group or self._default_callback_group,
+        )
+        self._join(publisher, self._publishers)
+        return publisher
+
+    def create_subscription(
+        self,
+        msg_type: Any,
+        topic: str,
+        callback: Callable[..., Any],
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: SubscriptionEventCallbacks | None = None,
+        qos_overriding_options: Any = None,
+        raw: bool = False,
+    ) -> Subscription:
+        """Raises as `create_publisher`; with `raw` the callback gets bytes."""
+        _refuse_overriding(qos_overriding_options)
+        check_is_valid_msg_type(msg_type)
+        profile = _profile(qos_profile)
+        full_name = self.resolve_topic_name(topic)
+        qos = wire_qos(profile, lambda: self._graph.publishers(full_name))
+        group = callback_group or self._default_callback_group
+        wire = self._session.participant.reader(full_name, msg_type, qos)
+        subscription = Subscription(
+            (wire, self._session, self._logger.name),
+            msg_type,
+            topic,
+            callback,
+            group,
+            profile,
+            raw,
+            event_callbacks=event_callbacks or SubscriptionEventCallbacks(),
+        )
+        self._join(subscription, self._subscriptions, group)
+        subscription._watch()
+        return subscription
+
+    def create_client(
+        self,
+        srv_type: Any,
+        srv_name: str,
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Client:
+        """Raises InvalidServiceNameException, RuntimeError on no service type."""
+        check_is_valid_srv_type(srv_type)
+        full_name = self.resolve_service_name(srv_name)
+        group = callback_group or self._default_callback_group
+        wire = wire_services.Client(self._session.participant, full_name, srv_type, wire_qos(qos_profile))
+        client = Client(self._context, (wire, self._session, full_name), srv_type, srv_name, qos_profile, group)
+        client._executor_of_node = lambda: self.executor
+        self._join(client, self._clients, group)
+        client._watch()
+        return client
+
+    def create_service(
+        self,
+        srv_type: Any,
+        srv_name: str,
+        callback: Callable[[Any, Any], Any],
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Service:
+        """Raises as `create_client`."""
+        check_is_valid_srv_type(srv_type)
+        full_name = self.resolve_service_name(srv_name)
+        group = callback_group or self._default_callback_group
+        wire = wire_services.Server(self._session.participant, full_name, srv_type, wire_qos(qos_profile))
+        service = Service((wire, self._session, full_name), srv_type, srv_name, callback, group, qos_profile)
+        self._join(service, self._services, group)
+        service._watch()
+        return service
+
+    def create_timer(
+        self,
+        timer_period_sec: float,
+        callback: Callable[[], Any] | None,
+        callback_group: CallbackGroup | None = None,
+        clock: Clock | None = None,
+        autostart: bool = True,
+    ) -> Timer:
+        """On the node's clock, which is simulated under ``use_sim_time``, unless another is given."""
+        group = callback_group or self._default_callback_group
+        timer = Timer(
+            callback,
+            group,
+            int(float(timer_period_sec) * S_TO_NS),
+            clock or self._clock,
+            context=self._context,
+            autostart=autostart,
+        )
+        timer._wake = self._wake_executor
+        group.add_entity(timer)
+        self._timers.append(timer)
+        self._wake_executor()
+        return timer
+
+    def create_guard_condition(
+        self, callback: Callable[[], Any], callback_group: CallbackGroup | None = None
+    ) -> GuardCondition:
+        group = callback_group or self._default_callback_group
+        guard = GuardCondition(callback, group, context=self._context)
+        guard._wake = self._wake_executor
+        group.add_entity(guard)
+        self._guards.append(guard)
+        return guard
+
+    def create_rate(self, frequency: float, clock: Clock | None = None) -> Rate:
+        """[Hz]; raises ValueError on a frequency <= 0."""
+        if frequency <= 0:
+            raise ValueError("frequency must be > 0")
+        return Rate(self.create_timer(1.0 / frequency, None, self._rate_group, clock), context=self._context)
+
+    def _leave(self, endpoint: Any, made: list[Any]) -> bool:
+        if endpoint not in made:
+            return False
+        made.remove(endpoint)
+        if hasattr(endpoint, "_wire"):
+            self._graph.detach(self._key, endpoint._wire)
+        endpoint.destroy()
+        self._wake_executor()
+        return True
+
+    def destroy_publisher(self, publisher: Publisher) -> bool:
+        """False where it is not this node's; so do the next ones."""
+        return self._leave(publisher, self._publishers)
+
+    def destroy_subscription(self, subscription: Subscription) -> bool:
+        return self._leave(subscription, self._subscriptions)
+
+    def destroy_client(self, client: Client) -> bool:
+        return self._leave(client, self._clients)
+
+    def destroy_service(self, service: Service) -> bool:
+        return self._leave(service, self._services)
+
+    def destroy_timer(self, timer: Timer) -> bool:
+        return self._leave(timer, self._timers)
+
+    def destroy_guard_condition(self, guard: GuardCondition) -> bool:
+        return self._leave(guard, self._guards)
+
+    def destroy_rate(self, rate: Rate) -> bool:
+        success = self.destroy_timer(rate._timer)
+        rate.destroy()
+        return success
+
+    def destroy_node(self) -> None:
+        """Destroy everything this node made and leave the graph; idempotent."""
+        if self._destroyed:
+            return
+        self._destroyed = True
+        _logging_state.remove_sink(self._logger.name, self._send_log)
+        for made in (
+            self._publishers,
+            self._subscriptions,
+            self._clients,
+            self._services,
+            self._timers,
+            self._guards,
+        ):
+            while made:
+                self._leave(made[0], made)
+        self._graph.remove_node(self._key)
+        self._wake_executor()
+        self._context._node_made(-1)
+
+
+def _profile(qos_or_depth: Any) -> QoSProfile:
+    if isinstance(qos_or_depth, QoSProfile):
+        return qos_or_depth
+    if isinstance(qos_or_depth, int):
+        if qos_or_depth < 0:
+            raise ValueError("history depth must be greater than or equal to zero")
+        return QoSProfile(depth=qos_or_depth)
+    raise TypeError(f"Expected QoSProfile or int, but received {type(qos_or_depth)!r}")
+
+
+def _refuse_overriding(options: Any) -> None:
+    if options is not None:
+        raise NotImplementedError(
+            "qos_overriding_options is not part of robot-pt's overlay; give the QoSProfile itself."
+        )

@@ -1,0 +1,3 @@
+"""`validate_namespace`, at rclpy's place."""
+
+from rclpy._names import validate_namespace as validate_namespace

@@ -1,0 +1,51 @@
+"""ROS 2 for this process: the real rclpy where there is one, else robot-pt's overlay over the `cyclonedds` wheel.
+
+Call `use_ros()` before the first ``import rclpy``; nodes themselves import plain rclpy and message packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from robot_pt.errors import UserError
+
+OVERLAY = Path(__file__).with_name("overlay")
+
+
+def use_ros() -> None:
+    """Make ``import rclpy`` and ``from sensor_msgs.msg import Image`` work; a second call does nothing.
+
+    Raises MissingExtraError where there is neither a real rclpy nor the [ros] extra, and UserError where a real rclpy is
+    on the path but does not load (another Python version, an environment that was not sourced).
+    """
+    if is_overlay():
+        return
+    if _find_real() is not None:
+        try:
+            import rclpy  # noqa: F401
+            import rclpy.node  # noqa: F401  # brings the extension module in, which is what fails
+        except ImportError as error:
+            raise UserError(
+                f"rclpy is on the path but does not load ({error}); source the ROS 2 setup file with ROS's own Python "
+                f"(this is {sys.version_info.major}.{sys.version_info.minor}), or start without ROS on PYTHONPATH."
+            ) from error
+        return
+    from robot_pt_ros.wire.messages import install_message_packages
+
+    install_message_packages()
+    sys.path.append(str(OVERLAY))
+    importlib.invalidate_caches()
+
+
+def is_overlay() -> bool:
+    """Whether this process's rclpy is the overlay (False too where `use_ros` was not called yet)."""
+    return str(OVERLAY) in sys.path
+
+
+def _find_real() -> object | None:
+    try:
+        return importlib.util.find_spec("rclpy")
+    except ValueError:  # a module put into sys.modules by hand
+        return sys.modules.get("rclpy")
