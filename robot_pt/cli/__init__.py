@@ -14,6 +14,7 @@ from typing import Any
 
 from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
 from robot_pt.cli.learning import Finetune, Pretrain
+from robot_pt.cli.robot import Launch
 from robot_pt.cli.simulation import Collect, Evaluate
 from robot_pt.cli.tour import Bench, Demo
 from robot_pt.cli.verb import Verb
@@ -25,6 +26,7 @@ VERBS: dict[str, type | dict[str, type]] = {
     "pretrain": Pretrain,
     "finetune": Finetune,
     "evaluate": Evaluate,
+    "launch": Launch,
     "bench": Bench,
     "demo": Demo,
 }
@@ -49,13 +51,14 @@ def parse(arguments: Sequence[str]) -> Verb:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
+    """Run one verb; returns the exit code (0 done, 1 what was launched failed, 2 the user's mistake, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     as_json = "--json" in arguments
     try:
         result = _run(parse(arguments))
         _show(result, as_json)
+        return int(result.get("exit_code", 0))
     except TrainingInterrupted as stopped:
         return _fail(str(stopped), 130, as_json)
     except UserError as error:
@@ -82,8 +85,11 @@ def _run(verb: Verb) -> dict[str, Any]:
 def _show(result: dict[str, Any], as_json: bool) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process speaks for all
+    text = result.pop("text", None)  # a verb that has its own words for people
     if as_json:
         print(json.dumps(result, default=str), flush=True)
+    elif text is not None:
+        print(text, flush=True)
     else:
         from robot_pt.recipes import show
 
