@@ -84,9 +84,7 @@ class Client:
 
     def _reachable(self) -> set[str]:
         """Ids of servers matched by both our endpoints."""
-        asked = self._servers.ids(
-            self.writer.dds.get_matched_subscriptions(), self.writer.dds.get_matched_subscription_data
-        )
+        asked = self._servers.ids(self.writer.dds)
         foreign = [gid for gid, identity in asked if identity is None]
         if foreign:
             vendor = VENDORS.get(foreign[0][:2], f"DDS vendor {foreign[0][:2].hex()}")
