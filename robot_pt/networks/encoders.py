@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from robot_pt.errors import DataError, MissingExtraError, UserError
+from robot_pt.errors import DataError, UserError
 from robot_pt.networks.resnet import STAGES, conv, resnet
+from robot_pt.networks.timm_models import timm_map
 
 ENCODER_NAMES = ("small", *STAGES)
 
@@ -26,7 +26,7 @@ class EncoderConfig:
     name: str = "resnet34"
     """small, resnet18, resnet34, resnet50, or timm:NAME."""
     norm: Literal["group", "batch"] = "group"
-    """group = GroupNorm with 4 groups, as published; batch = BatchNorm, an ablation that ties samples of a batch."""
+    """group = GroupNorm with 4 groups, as published; batch = BatchNorm, an ablation that ties samples of a batch. timm has its own."""
     pooling: Literal["spatial_embeddings", "spatial_softmax", "average"] = "spatial_embeddings"
     embeddings: int | None = None
     """Learned spatial embeddings per channel; None = 8, or 4 for resnet50, as published."""
@@ -43,6 +43,13 @@ class EncoderConfig:
         if self.pooling not in ("spatial_embeddings", "spatial_softmax", "average"):
             raise UserError(
                 f"encoder pooling is {self.pooling!r}; choose spatial_embeddings, spatial_softmax or average."
+            )
+        for name, value in (("latent", self.latent), ("embeddings", 1 if self.embeddings is None else self.embeddings)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"encoder {name} is {value!r}; give a whole number of at least 1.")
+        if self.weights and not self.name.startswith("timm:"):
+            raise UserError(
+                f"encoder {self.name} takes no weights file ({self.weights}); start from a RUN, or choose timm:NAME."
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,11 +69,11 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, image_size: tuple[int, int]):
         super().__init__()
-        self.backbone, channels, span = _backbone(config)
-        height, width = (math.ceil(n / span) for n in image_size)
+        self.backbone, channels, (height, width) = _backbone(config, image_size)
         if height < 2 or width < 2:
+            least = 2 * math.ceil(max(image_size) / max(height, width))
             raise UserError(
-                f"encoder {config.name} shrinks a {image_size[0]}x{image_size[1]} image to {height}x{width}; use images of at least {2 * span} pixels."
+                f"encoder {config.name} shrinks a {image_size[0]}x{image_size[1]} image to {height}x{width}; use images of at least {least} pixels."
             )
         count = config.embeddings or (4 if config.name == "resnet50" else 8)
         self.pool, pooled = _pooling(config.pooling, height, width, channels, count)
@@ -130,17 +137,17 @@ class SpatialSoftmax(nn.Module):
         return where_BC2.transpose(1, 2).flatten(1)
 
 
-def _backbone(config: EncoderConfig) -> tuple[nn.Module, int, int]:
-    """(network, channels of its map, pixels per cell of its map)."""
+def _backbone(config: EncoderConfig, image_size: tuple[int, int]) -> tuple[nn.Module, int, tuple[int, int]]:
+    """(network, channels of its map, (height, width) of its map)."""
     if config.name.startswith("timm:"):
-        return _timm(config)
-    if config.name == "small":
-        return _small(config)
-    return resnet(config.name, lambda channels: _norm(config, channels))
+        return timm_map(config.name.removeprefix("timm:"), config.weights, image_size)
+    made = _small(config) if config.name == "small" else resnet(config.name, lambda channels: _norm(config, channels))
+    network, channels, span = made
+    return network, channels, (math.ceil(image_size[0] / span), math.ceil(image_size[1] / span))
 
 
 def _small(config: EncoderConfig) -> tuple[nn.Module, int, int]:
-    """Four GroupNorm convolutions for two CPU cores at 64x64: most of the work happens on an 8x8 map."""
+    """(network, channels, pixels per cell of its map). Four GroupNorm convolutions for two CPU cores at 64x64: most of the work happens on an 8x8 map."""
     layers: list[nn.Module] = []
     inputs = 3
     for filters, kernel, stride in ((32, 5, 2), (48, 3, 2), (64, 3, 2), (64, 3, 1)):
@@ -159,36 +166,3 @@ def _pooling(kind: str, height: int, width: int, channels: int, count: int) -> t
     if kind == "spatial_softmax":
         return SpatialSoftmax(height, width), 2 * channels
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
-
-
-def _timm(config: EncoderConfig) -> tuple[nn.Module, int, int]:
-    """The feature map of a timm model, weights from a local file."""
-    try:
-        import timm
-    except ImportError as error:
-        raise MissingExtraError("timm", "timm", f"encoder {config.name}") from error
-    name = config.name.removeprefix("timm:")
-    if name not in timm.list_models():
-        raise UserError(
-            f"timm knows no model {name!r}; list them with: python -c 'import timm; print(timm.list_models())'."
-        )
-    model = timm.create_model(name, pretrained=False, features_only=True)
-    if config.weights:
-        from safetensors.torch import load_file
-
-        path = Path(config.weights)
-        if path.suffix != ".safetensors" or not path.is_file():
-            raise DataError(f"encoder weights are {path}; give an existing .safetensors file.")
-        model.load_state_dict(load_file(path), strict=False)
-    info = model.feature_info
-    return _LastMap(model), int(info.channels()[-1]), int(info.reduction()[-1])
-
-
-class _LastMap(nn.Module):
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        last: Tensor = self.model(x)[-1]
-        return last

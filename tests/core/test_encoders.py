@@ -156,6 +156,21 @@ def test_unknown_choices_are_refused_with_the_allowed_ones(values: dict, word: s
         EncoderConfig(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"latent": 0}, "encoder latent is 0; give a whole number of at least 1"),
+        ({"latent": 2.5}, "encoder latent is 2.5"),
+        ({"embeddings": -1}, "encoder embeddings is -1"),
+        ({"embeddings": 0}, "encoder embeddings is 0"),
+        ({"name": "small", "weights": "w.safetensors"}, "encoder small takes no weights file"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(values: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        EncoderConfig(**values)
+
+
 def test_config_round_trip_and_unknown_fields() -> None:
     config = EncoderConfig(name="resnet18", embeddings=3)
     assert EncoderConfig.from_json(config.to_json()) == config
