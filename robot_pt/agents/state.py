@@ -60,8 +60,11 @@ def _load_optimizer(optimizer: Optimizer, entries: Mapping[str, Tensor]) -> None
 
 @torch.no_grad()
 def move_towards(target: nn.Module, source: nn.Module, share: float) -> None:
-    """target += share * (source - target), for every parameter, in float32."""
+    """target += share * (source - target), for every parameter, in float32; buffers (BatchNorm's statistics) are copied."""
     torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), share)
+    ours, theirs = list(target.buffers()), list(source.buffers())
+    if ours:
+        torch._foreach_copy_(ours, theirs)
 
 
 Network = TypeVar("Network", bound=nn.Module)
