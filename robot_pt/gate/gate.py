@@ -20,7 +20,7 @@ import numpy as np
 
 from robot_pt.commands import ArmState, Float64, JointCommand, PoseTarget, Source
 from robot_pt.gate.clocks import ClockEvent, Clocks
-from robot_pt.gate.inbox import TargetInbox, faults_of
+from robot_pt.gate.inbox import Arrived, TargetInbox, faults_of
 from robot_pt.gate.kinematics import Manipulator
 from robot_pt.gate.limits import GateLimits
 from robot_pt.gate.modes import Conditions, Mode, Modes, Reply
@@ -214,38 +214,38 @@ class Gate:
     def _decide(self, now_ns: int, events: list[Reason]) -> Decision | None:
         """Hear the source in control; an operator who moves with the deadman held takes control."""
         taken = {source: inbox.take() for source, inbox in self._inboxes.items()}
-        modes, held = self._modes, self._senses.deadman.held(now_ns)
-        if taken["teleop"] is not None and modes.armed and held and not self._faults_of("teleop", taken["teleop"]):
-            modes.human = True
+        modes, teleop = self._modes, taken["teleop"]
+        if teleop is not None and modes.armed and self._senses.deadman.held(now_ns):
+            modes.human = modes.human or not self._faults_of("teleop", teleop.target)
         source: Source | None = "teleop" if modes.human else "policy" if modes.policy else None
         self.counts["not_in_control"] += sum(t is not None and s != source for s, t in taken.items())
-        target = None if source is None else taken[source]
-        if source is None or target is None or not modes.armed:
+        arrived = None if source is None else taken[source]
+        if source is None or arrived is None or not modes.armed:
             return None
-        faults = self._faults_of(source, target)
+        faults = self._faults_of(source, arrived.target)
         if faults or self._hold_reasons(now_ns):
             events += faults
-            return Decision(target, False)
-        self._accept(now_ns, source, target, events)
-        return Decision(target, True)
+            return Decision(arrived.target, False)
+        self._accept(now_ns, source, arrived, events)
+        return Decision(arrived.target, True)
 
     def _faults_of(self, source: Source, target: PoseTarget) -> list[Reason]:
         return faults_of(target, source, self._clocks.stamp_ns, self._accepted_stamp.get(source, -1), self.limits)
 
-    def _accept(self, now_ns: int, source: Source, target: PoseTarget, events: list[Reason]) -> None:
+    def _accept(self, now_ns: int, source: Source, arrived: Arrived, events: list[Reason]) -> None:
         state = self._senses.arm_state
         assert state is not None
         period_ns, tick_ns = round(self.limits.period_s * NS), round(NS / self.limits.tick_hz)
         if self._started != source:
-            self._motion.start(state)
+            self._motion.start(state, self._senses.at_rest())
             self._started, self._moving_since_ns, gap_ns = source, now_ns, period_ns
         else:
             gap_ns = min(max(now_ns - self._accepted_ns, tick_ns), period_ns)
-        events += self._motion.accept(target)
-        self._accepted_ns, self._arrive_ns = now_ns, now_ns + gap_ns
-        self._accepted_stamp[source] = target.stamp_ns
+        events += self._motion.accept(arrived.target)
+        self._accepted_ns, self._arrive_ns = now_ns, now_ns + gap_ns - tick_ns  # the first part goes out now
+        self._accepted_stamp[source] = arrived.target.stamp_ns
         if source == "policy":
-            self._policy_alive.feed(now_ns)
+            self._policy_alive.feed(arrived.arrived_ns)
 
     def _hold_reasons(self, now_ns: int) -> list[Reason]:
         """What keeps the source in control from moving, silence apart."""

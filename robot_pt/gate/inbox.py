@@ -31,6 +31,13 @@ class _Opening(NamedTuple):
     gripper: float
 
 
+class Arrived(NamedTuple):
+    """A whole target and when its second half came, on the watchdogs' clock."""
+
+    target: PoseTarget
+    arrived_ns: int
+
+
 class TargetInbox:
     """One source's messages, checked one by one. The newest whole target waits until `take`; it replaces an older one."""
 
@@ -42,7 +49,7 @@ class TargetInbox:
         self._openings: dict[int, _Opening] = {}
         self._halves: tuple[dict[int, Any], dict[int, Any]] = (self._poses, self._openings)
         self._bad_stamp: object = None
-        self._waiting: PoseTarget | None = None
+        self._waiting: Arrived | None = None
 
     def pose(self, now_ns: int, stamp_ns: int, T_base_tool: object, observation_ns: int = 0) -> None:
         T = as_array(T_base_tool)
@@ -81,9 +88,9 @@ class TargetInbox:
         self.malformed_in_a_row = 0
         if self._waiting is not None:
             self._counts["superseded"] += 1
-            if self._waiting.stamp_ns >= target.stamp_ns:  # arrived out of order
+            if self._waiting.target.stamp_ns >= target.stamp_ns:  # arrived out of order
                 return
-        self._waiting = target
+        self._waiting = Arrived(target, max(pose.arrived_ns, opening.arrived_ns))
 
     def sweep(self, now_ns: int) -> bool:
         """Drop halves that waited too long; True where there were any."""
@@ -95,10 +102,10 @@ class TargetInbox:
         self._counts["half_pair"] += dropped
         return dropped > 0
 
-    def take(self) -> PoseTarget | None:
+    def take(self) -> Arrived | None:
         """The newest whole target, once."""
-        target, self._waiting = self._waiting, None
-        return target
+        arrived, self._waiting = self._waiting, None
+        return arrived
 
     def clear(self) -> None:
         """Forget what waits; malformed messages stay counted."""

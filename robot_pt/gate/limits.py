@@ -86,7 +86,7 @@ class GateLimits:
     max_tracking_error_rad: float = 0.35
     """Largest distance of a measured joint from its command [rad]; beyond it only motion that lessens it. inf = off."""
     start_tolerance_rad: float = 0.05
-    """On a start, commands go on from the last one while no joint is farther from it [rad] (sag), else from the measured."""
+    """On a start, commands go on from the last one while no joint is farther from it [rad] (sag), else from the resting arm."""
     effort_limit: tuple[float, ...] | None = None
     """Largest |effort| per joint, in the unit of the measured one [N m]; None = not checked."""
     watch: Mapping[str, Box] = field(default_factory=dict)

@@ -67,18 +67,18 @@ class Motion:
         self.sent = Sent(state.q.copy(), self._arm.fk(state.q), min(1.0, max(0.0, state.gripper)))
         self.goal = None
 
-    def start(self, state: ArmState) -> None:
-        """Before the first target after a pause: go on from the last command, or from the measured pose if the arm is elsewhere.
+    def start(self, state: ArmState, at_rest: bool) -> None:
+        """Before the first target after a pause: go on from the last command, or from the measured arm where it rests elsewhere.
 
-        A position-controlled arm sags a little below its command; going on from there at every start would let it sink.
+        A position-controlled arm sags a little below its command; going on from there at every start would let it sink. An
+        arm that still moves is on its way to the last command.
         """
         assert self.sent is not None
-        if self._limits.lockstep:
-            self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
         self.goal = None
         self._follow(state)
-        if np.abs(self.sent.q - state.q).max() > self._limits.start_tolerance_rad:
-            self.goal = self._arm.fk(state.q)
+        apart = np.abs(self.sent.q - state.q).max() > self._limits.start_tolerance_rad
+        if self._limits.lockstep or (apart and at_rest):
+            self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
 
     def release(self) -> None:
         """Forget the last command: nobody holds the arm there any more."""

@@ -1,0 +1,216 @@
+"""Two arms with exact kinematics, a rig that plays gate, arm and clock together, and a referee that knows the rules by itself."""
+
+from __future__ import annotations
+
+from math import acos, atan2, cos, hypot, pi, sin
+from typing import NamedTuple
+
+import numpy as np
+
+from robot_pt.commands import ArmState, PoseTarget
+from robot_pt.gate import Gate, GateLimits, GateOutput, Mode
+from robot_pt.rotations import angle_between, matrix_to_rpy, rpy_to_matrix
+
+NS = 1_000_000_000
+TICK_NS = NS // 50
+
+
+class Solved(NamedTuple):
+    q: np.ndarray
+    position_error_m: float
+    rotation_error_rad: float
+
+
+def pose(x, y, z, rpy=(0.0, 0.0, 0.0)):
+    T = np.eye(4)
+    T[:3, 3], T[:3, :3] = (x, y, z), rpy_to_matrix(rpy)
+    return T
+
+
+class Gantry:
+    """Three slides and a roll-pitch-yaw wrist: joints are x, y, z, roll, pitch, yaw of the tool."""
+
+    name = "gantry"
+    joint_names = ("x", "y", "z", "roll", "pitch", "yaw")
+    lower_rad = np.array([-1.0, -1.0, -1.0, -3.1, -1.5, -3.1])
+    upper_rad = -lower_rad
+    max_velocity_rad_s = np.full(6, 3.0)
+    effort_limit = np.full(6, 10.0)
+
+    def fk(self, q):
+        return pose(*q[:3], q[3:6])
+
+    def points(self, q, gripper=1.0):
+        T = self.fk(q)
+        return {
+            "tool": T[:3, 3],
+            "elbow": T[:3, 3] + (0, 0, 0.3),
+            "left_finger": (T @ (0, 0.05 * gripper, -0.02, 1))[:3],
+        }
+
+    def ik(self, T, q_start):
+        q = np.concatenate([T[:3, 3], matrix_to_rpy(T[:3, :3])])
+        q = np.clip(q, self.lower_rad, self.upper_rad)
+        reached = self.fk(q)
+        return Solved(q, float(np.linalg.norm(T[:3, 3] - reached[:3, 3])), angle_between(T[:3, :3], reached[:3, :3]))
+
+
+class Planar:
+    """Three hinges about z, links of 0.3, 0.25 and 0.1 m in the plane z = 0."""
+
+    name = "planar"
+    joint_names = ("a", "b", "c")
+    links = (0.3, 0.25, 0.1)
+    lower_rad, upper_rad = np.array([-3.0, 0.05, -2.5]), np.array([3.0, 2.9, 2.5])
+    max_velocity_rad_s = np.full(3, 2.0)
+    effort_limit = np.full(3, 10.0)
+
+    def _corners(self, q):
+        angles = np.cumsum(q)
+        steps = np.array([[length * cos(a), length * sin(a), 0.0] for length, a in zip(self.links, angles, strict=True)])
+        return np.cumsum(steps, axis=0)
+
+    def fk(self, q):
+        return pose(*self._corners(q)[2], (0, 0, float(np.sum(q))))
+
+    def points(self, q, gripper=1.0):
+        elbow, wrist, tool = self._corners(q)
+        return {"elbow": elbow, "wrist": wrist, "tool": tool}
+
+    def ik(self, T, q_start):
+        l1, l2, l3 = self.links
+        yaw = atan2(T[1, 0], T[0, 0])
+        x, y = T[0, 3] - l3 * cos(yaw), T[1, 3] - l3 * sin(yaw)
+        b = acos(min(1.0, max(-1.0, (x * x + y * y - l1 * l1 - l2 * l2) / (2 * l1 * l2))))
+        a = atan2(y, x) - atan2(l2 * sin(b), l1 + l2 * cos(b))
+        c = (yaw - a - b + pi) % (2 * pi) - pi
+        a = (a + pi) % (2 * pi) - pi
+        q = np.clip([a, b, c], self.lower_rad, self.upper_rad)
+        reached = self.fk(q)
+        return Solved(q, float(np.linalg.norm(T[:3, 3] - reached[:3, 3])), angle_between(T[:3, :3], reached[:3, :3]))
+
+
+class Referee:
+    """Checks every output against rules written down a second time, without looking inside the gate."""
+
+    def __init__(self, arm, limits: GateLimits):
+        self.arm, self.limits = arm, limits
+        self.last = None
+        self.last_ns = None
+        self.moved = 0  # commands that differ from the one before
+
+    def see(self, now_ns: int, output: GateOutput) -> None:
+        limits, command = self.limits, output.command
+        assert np.isfinite(output.clipped).all()
+        assert output.clipped.shape == (7,)
+        if output.mode is Mode.DISARMED:
+            assert command is None
+            self.last = None
+        if command is None:
+            self.last_ns = now_ns
+            return
+        assert np.isfinite(command.q).all()
+        assert np.isfinite(command.T_base_tool).all()
+        assert 0 <= command.gripper <= 1
+        margin = limits.joint_margin_rad
+        assert (command.q >= self.arm.lower_rad + margin - 1e-5).all()
+        assert (command.q <= self.arm.upper_rad - margin + 1e-5).all()
+        self._see_pose(command)
+        if self.last is not None:
+            self._see_step(now_ns, command, output.mode)
+        self.last, self.last_ns = command, now_ns
+
+    def _see_pose(self, command) -> None:
+        limits, position = self.limits, command.T_base_tool[:3, 3]
+        reached = self.arm.fk(command.q)
+        assert np.linalg.norm(reached[:3, 3] - position) <= limits.ik_position_tolerance_m
+        assert angle_between(reached[:3, :3], command.T_base_tool[:3, :3]) <= limits.ik_rotation_tolerance_rad + 1e-7
+        assert (position >= np.array(limits.workspace.low) - 1e-9).all()
+        assert (position <= np.array(limits.workspace.high) + 1e-9).all()
+        points = self.arm.points(command.q, command.gripper)
+        for name, box in limits.watch.items():
+            assert (points[name] >= np.array(box.low) - 1e-5).all(), name
+            assert (points[name] <= np.array(box.high) + 1e-5).all(), name
+
+    def _see_step(self, now_ns, command, mode) -> None:
+        limits = self.limits
+        if limits.lockstep:
+            dt_s, steps = limits.period_s, 1.0
+        else:
+            assert now_ns is not None
+            assert self.last_ns is not None
+            dt_s = min(max(now_ns - self.last_ns, 0) / NS, 2 / limits.tick_hz)
+            steps = dt_s * limits.control_hz
+        change = np.abs(command.q - self.last.q)
+        if mode not in (Mode.POLICY, Mode.TELEOP):
+            assert (change == 0).all(), (mode, change)
+            assert (command.T_base_tool == self.last.T_base_tool).all()
+            return
+        self.moved += bool(change.any())
+        fastest = np.minimum(limits.max_joint_velocity_rad_s, self.arm.max_velocity_rad_s)
+        assert (change <= fastest * dt_s * (1 + 1e-5) + 1e-12).all(), (change, dt_s)
+        step = np.linalg.norm(command.T_base_tool[:3, 3] - self.last.T_base_tool[:3, 3])
+        assert step <= limits.max_step_m * steps * (1 + 1e-5) + 1e-9
+        turn = angle_between(command.T_base_tool[:3, :3], self.last.T_base_tool[:3, :3])
+        assert turn <= limits.max_step_rad * steps * 1.02 + 1e-7
+
+
+class Rig:
+    """A gate, an arm that does what it is told (unless `stuck`), and one clock."""
+
+    def __init__(self, arm, limits: GateLimits, q, *, latches: str = ""):
+        self.arm, self.limits, self.q = arm, limits, np.array(q, float)
+        self.gate = Gate(arm, limits, latches=latches)
+        self.referee = Referee(arm, limits)
+        self.now = 100 * NS
+        self.stuck = self.mute = False
+        self.effort = None
+        self.held: bool | None = None
+        self.output: GateOutput = self.gate.tick(self.now)
+
+    def state(self):
+        if not self.mute:
+            self.gate.on_state(self.now, ArmState(self.now, self.q.copy(), 1.0, self.effort))
+
+    def tick(self, count=1, *, step_ns=TICK_NS):
+        for _ in range(count):
+            self.now += step_ns
+            self.state()
+            if self.held is not None:
+                self.gate.on_deadman(self.now, self.held)
+            self.output = self.gate.tick(self.now)
+            self.referee.see(self.now, self.output)
+            if self.output.command is not None and not self.stuck:
+                self.q = self.output.command.q.copy()
+        return self.output
+
+    def request(self, name):
+        reply = self.gate.request(self.now, name)
+        assert reply.ok, reply.message
+        return reply
+
+    def ready(self, *requests):
+        """Armed after half a second of rest, then these requests."""
+        self.tick(25)
+        for name in ("arm", *requests):
+            self.request(name)
+        return self
+
+    def target(self, T, gripper=1.0, source="policy", *, age_ns=0, observed_ns=None):
+        stamp = self.now - age_ns
+        seen = (stamp if observed_ns is None else observed_ns) if source == "policy" else 0
+        self.gate.on_target(self.now, source, PoseTarget(stamp, np.asarray(T), gripper, seen))
+
+    def go(self, T, gripper=1.0, source="policy", ticks=10, **more):
+        """One target and one control period; the output of the tick that decided."""
+        self.now += TICK_NS
+        self.state()
+        if self.held is not None:
+            self.gate.on_deadman(self.now, self.held)
+        self.target(T, gripper, source, **more)
+        decided = self.output = self.gate.tick(self.now)
+        self.referee.see(self.now, decided)
+        if decided.command is not None and not self.stuck:
+            self.q = decided.command.q.copy()
+        self.tick(ticks - 1)
+        return decided
