@@ -248,6 +248,11 @@ class Aligner:
         self.counts["without request"]["steps"] += request is None
         version = tracks["version"].before(following)
         action = action_between(start, executed)
+        requested, told = action, None
+        if request is not None:
+            requested = action_between(start, request.target)
+            if operator == "policy" and tracks["step"].has(request.stamp_ns):
+                told = tracks["step"].nearest(request.stamp_ns)[1]
         self.steps.append(
             Step(
                 anchor,
@@ -256,10 +261,11 @@ class Aligner:
                 proprio_of(measured, gripper.opening),
                 None if joints is None else joints.q,
                 action,
-                action if request is None else action_between(start, request.target),
+                requested if told is None or told.action is None else told.action,
                 float(sum(r.value for r in tracks["reward"].within(anchor, following))),
                 operator,
                 version.version if version else "",
+                None if told is None else (told.inference_ms, told.tick_interval_ms),
             )
         )
         self._target, self._anchor = executed, following

@@ -34,6 +34,8 @@ class Step(NamedTuple):
     reward: float
     operator: str
     version: str
+    timing_ms: tuple[float, float] | None = None
+    """(inference, interval between two ticks) as the policy told."""
 
 
 class Alignment(NamedTuple):
@@ -56,11 +58,12 @@ class Alignment(NamedTuple):
         outcome: Outcome = "unknown",
         dataset: str = "",
         metadata: Mapping[str, Any] | None = None,
+        with_images: bool = True,
     ) -> Episode:
         """The episode; a success ends the task, everything else stops a recording whose future is unseen.
 
-        Where no reward was given, the last step of a success has 1. `metadata` gets the entries ``counts``, ``age_us`` and, of
-        an episode with several, ``policy_versions``.
+        Where no reward was given, the last step of a success has 1. `metadata` gets the entries ``counts``, ``age_us``,
+        ``inference_ms`` and ``tick_interval_ms`` of a policy that tells them, and ``policy_versions`` where there were several.
         """
         steps, last = self.steps, np.arange(len(self.steps)) == len(self.steps) - 1
         success = outcome == "success"
@@ -70,11 +73,17 @@ class Alignment(NamedTuple):
         joints = [step.joints for step in steps if step.joints is not None]
         versions = list(dict.fromkeys(step.version for step in steps if step.version))
         extra: dict[str, Any] = {"counts": self.counts, "age_us": self.ages_us()}
+        if any(step.timing_ms for step in steps):
+            timing = np.round([step.timing_ms or (0.0, 0.0) for step in steps], 3)
+            extra |= {"inference_ms": timing[:, 0].tolist(), "tick_interval_ms": timing[:, 1].tolist()}
         if len(versions) > 1:
             extra["policy_versions"] = versions
         return Episode(
             spec=self.spec,
-            images={camera: [encoded(step.images[camera]) for step in steps] for camera in self.spec.cameras},
+            images={
+                camera: [encoded(step.images[camera]) for step in steps] if with_images else []
+                for camera in self.spec.cameras
+            },
             proprio=np.stack([step.proprio for step in steps]).astype(np.float32),
             actions=np.stack([step.action for step in steps]).astype(np.float32),
             requested_actions=np.stack([step.requested for step in steps]).astype(np.float32),

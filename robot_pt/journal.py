@@ -37,6 +37,7 @@ class JournalWriter:
     Raises:
         DataError: a journal of that name exists.
         MissingExtraError: mcap or rosbags is not installed.
+        TypeError, ValueError: the header is no JSON.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], namespace: str = "/"):
@@ -47,6 +48,7 @@ class JournalWriter:
         self._schemas: dict[str, int] = {}
         self.written: Counter[str] = Counter()
         """Relative topic -> messages in the file."""
+        begin = json.dumps(header, allow_nan=False)
         if path.exists():
             raise DataError(f"{path} exists; give the episode another id.")
         try:
@@ -57,7 +59,7 @@ class JournalWriter:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says to `recover` that it is being written
             self._mcap = writer(self._file, chunk_size=CHUNK_BYTES, compression=_no_compression())
             self._mcap.start(profile="ros2", library="robot-pt")
-            self._mcap.add_metadata(BEGIN, {"json": json.dumps(header, allow_nan=False)})
+            self._mcap.add_metadata(BEGIN, {"json": begin})
             self.flush()
             sync(path.parent)
         except OSError:
@@ -127,7 +129,7 @@ def definition(type: str) -> bytes:
 def recover(folder: Path) -> dict[Path, str]:
     """Make whole what crashes left in `folder`: each ``<id>.mcap.part`` -> ``<id>.mcap`` up to its last whole chunk.
 
-    The new file's end record says ``truncated`` and outcome "unknown". Files that another process is writing are left alone.
+    Where the end record is missing the new file's says ``truncated`` and outcome "unknown". Files that another process is writing are left alone.
     Returns what became of each: the new path -> "recovered", or the part -> why it could not be. Raises OSError when the disk
     does not take the new file; the part is then kept.
     """
@@ -179,7 +181,7 @@ def _copy(journal: Journal, file: Any) -> None:
             schema = mcap.register_schema(type, "ros2msg", text)
             channels[entry.channel] = mcap.register_channel(topic, "cdr", schema, {"offered_qos_profiles": "[]"})
         mcap.add_message(channels[entry.channel], entry.log_ns, bytes(entry.cdr), entry.log_ns, entry.sequence)
-    end = {**journal.records.get(END, {}), "outcome": "unknown", "truncated": True, "reason": "cut off"}
+    end = journal.records.get(END, {"outcome": "unknown", "truncated": True, "reason": "cut off"})
     mcap.add_metadata(END, {"json": json.dumps(end)})
     mcap.finish()
 

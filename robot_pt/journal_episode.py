@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from robot_pt.align import Aligner
 from robot_pt.alignment import Alignment, Outcome
 from robot_pt.commands import Float64
 from robot_pt.errors import DataError
-from robot_pt.journal_reading import BEGIN, END, Journal
+from robot_pt.journal_reading import BEGIN, END, Journal, read
 from robot_pt.messages import Decoder, Message
 from robot_pt.schema import Episode, Spec
 
 KEPT = ("success", "failure", "unknown")
 """Outcomes of episodes; whatever else a journal says (aborted) makes none."""
+
+
+NO_STEPS = "no steps"
+"""Reason in the end record of an episode that could not be aligned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +137,8 @@ def align(messages: Iterable[tuple[Message, int]], header: Header, ending: Endin
     return assembly.finish(ending.end_ns or None)
 
 
-def episode(alignment: Alignment, header: Header, ending: Ending) -> Episode:
-    """The episode with everything that its record says."""
+def episode(alignment: Alignment, header: Header, ending: Ending, *, with_images: bool = True) -> Episode:
+    """The episode with everything that its record says; `with_images` False leaves the frames where they are."""
     said = cast(Outcome, ending.outcome if ending.outcome in KEPT else "unknown")
     metadata = {
         **header.metadata,
@@ -144,8 +150,20 @@ def episode(alignment: Alignment, header: Header, ending: Ending) -> Episode:
         **({"cut_off": True} if ending.truncated else {}),
     }
     return alignment.episode(
-        task=header.task, instruction=header.instruction, outcome=said, dataset=header.dataset, metadata=metadata
+        task=header.task,
+        instruction=header.instruction,
+        outcome=said,
+        dataset=header.dataset,
+        metadata=metadata,
+        with_images=with_images,
     )
+
+
+def counts(path: Path, namespace: str) -> dict[str, int]:
+    """Relative topic -> messages that are in a journal; raises DataError where it is none."""
+    found, by_channel = read(path), Counter[int]()
+    by_channel.update(entry.channel for entry in found.messages())
+    return {without(found.channels[channel][0], namespace): n for channel, n in by_channel.items()}
 
 
 def without(topic: str, namespace: str) -> str:

@@ -38,7 +38,7 @@ class Journal:
     """A journal of which the whole records are known.
 
     `channels`: id -> (topic, type, definition). `records`: name -> JSON values of the metadata records. `torn`: the file ends
-    before its footer. `compressed`: some chunk is, and cannot be read here.
+    before its end. `compressed`: some chunk is, and cannot be read here.
     """
 
     def __init__(self, path: Path, content: memoryview):
@@ -75,7 +75,7 @@ class Journal:
             except (struct.error, UnicodeDecodeError):
                 return
             if opcode == _FOOTER:
-                self.torn = False
+                self.torn = self._suspect
                 return
 
     def _take_chunk(self, first: int, last: int) -> bool:

@@ -61,6 +61,10 @@ _PAIRS = {
     "command/pose": "command",
 }
 _HALVES = {half: pose for pose, half in _PAIRS.items()} | {pose: pose for pose in _PAIRS}
+_TOPIC_OF: Mapping[type, str] = {
+    Joints: "joint_states", Gripper: "gripper/state", ToolPose: "ee_pose", JointCommand: "command", Mode: "safety/state",
+    Version: "policy/version", PolicyStep: "policy/step_info", Reward: "episode/reward",
+}  # fmt: skip
 _WAITING = 64  # halves kept per pair until the other comes
 
 
@@ -129,7 +133,17 @@ class Decoder:
             if camera is not None:
                 return _frame(content, message.type, self._roles[camera])
             return self._sample(message.topic, content, received_ns)
-        except (ValueError, KeyError, IndexError, TypeError, AssertionError, struct.error, OverflowError) as error:
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AssertionError,
+            struct.error,
+            OverflowError,
+            AttributeError,
+            StopIteration,
+        ) as error:
             return self._refuse(message.topic, str(error)[:80] or type(error).__name__)
         except _serde_errors() as error:
             return self._refuse(message.topic, str(error)[:80])
@@ -156,11 +170,9 @@ class Decoder:
                 values = {pair.key: pair.value for pair in content.values}
                 return Mode(int(values.get("stamp_ns", received_ns)), (values.get("mode") or content.message).lower())
             case "policy/version":
-                return Version(received_ns, str(_json(content.data)["sha256"]))
+                return Version(received_ns, _version(content.data))
             case "policy/step_info":
-                info = _json(content.data)
-                stamps = int(info["stamp_ns"]), int(info.get("observation_ns", 0))
-                return PolicyStep(*stamps, float(info.get("inference_ms", 0.0)))
+                return _policy_step(_json(content.data))
         return Reward(received_ns, float(content.data))
 
     def _joints(self, content: Any) -> Joints | None:
@@ -212,7 +224,9 @@ def encode(sample: Sample, joint_names: Sequence[str] = (), cameras: Mapping[str
             names = [*_names(joint_names, q), "gripper"]
             return [_trajectory("command", stamp, names, [*q, gripper]), _pose_message("command/pose", stamp, pose)]
         case PolicyStep():
-            return [_text("policy/step_info", sample._asdict())]
+            values = sample._asdict()
+            action = None if sample.action is None else [float(v) for v in sample.action]
+            return [_text("policy/step_info", {**values, "action": action})]
         case Version(_, version):
             return [_text("policy/version", {"sha256": version})]
         case Mode(stamp, name):
@@ -220,6 +234,15 @@ def encode(sample: Sample, joint_names: Sequence[str] = (), cameras: Mapping[str
             return [_message("safety/state", 0, "safety", name, "", pairs, type=STATUS)]
         case Reward(_, value):
             return [_message("episode/reward", value, type=FLOAT)]
+
+
+def topic_of(sample: Sample, cameras: Mapping[str, str] | None = None) -> str:
+    """Relative topic of a sample's (first) message."""
+    if isinstance(sample, Frame):
+        return camera_topic((cameras or {}).get(sample.camera, sample.camera))
+    if isinstance(sample, Request):
+        return f"{sample.source}/command_raw"
+    return _TOPIC_OF[type(sample)]
 
 
 def header_stamp(cdr: bytes | memoryview) -> int:
@@ -239,6 +262,25 @@ def _json(text: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError("the JSON is no object")
     return values
+
+
+def _version(text: str) -> str:
+    """The hash in {"sha256": ..}, or the text itself where it is no JSON."""
+    if not text.lstrip().startswith("{"):
+        return text.strip()
+    values = _json(text)
+    return str(next(values[key] for key in ("sha256", "policy_version", "version") if key in values))
+
+
+def _policy_step(info: Mapping[str, Any]) -> PolicyStep:
+    action = info.get("action")
+    return PolicyStep(
+        int(info["stamp_ns"]),
+        int(info.get("observation_ns", 0)),
+        float(info.get("inference_ms", 0.0)),
+        float(info.get("tick_interval_ms", 0.0)),
+        None if action is None else np.array(action, np.float64),
+    )
 
 
 def _stamp(content: Any) -> int:

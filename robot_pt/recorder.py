@@ -11,26 +11,25 @@ import os
 import re
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from robot_pt import journal, journal_episode, journal_reading, store_episode
+from robot_pt import journal, journal_episode
 from robot_pt.alignment import Outcome
 from robot_pt.commands import JointCommand
 from robot_pt.disk import free_bytes, require_room
 from robot_pt.errors import DataError, UserError
-from robot_pt.journal_episode import KEPT, Ending, Header
+from robot_pt.journal_episode import KEPT, NO_STEPS, Ending, Header
 from robot_pt.messages import LATCHED, Message, encode
 from robot_pt.recording import Item, Limits, Recording
+from robot_pt.recovery import recover
 from robot_pt.samples import Mode, Sample, Version
 from robot_pt.schema import Spec
 from robot_pt.store import DemoStore
 
-JOURNALS, DISCARDED, RECOVERED = "journals", "discarded", "recovered"
+JOURNALS, DISCARDED = "journals", "discarded"
 
 
 class Report(NamedTuple):
@@ -115,17 +114,21 @@ class Recorder:
         self._last: tuple[Header, Report] | None = None
         self._latched: defaultdict[str, deque[tuple[Message, int]]] = defaultdict(lambda: deque(maxlen=4))
         self._faults: list[str] = []
+        self._only = -1
+        """Handle of the lock that makes this the only recorder of the store."""
         try:
             self.folder.mkdir(exist_ok=True)
             self._only = os.open(self.folder / ".recorder", os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(self._only, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.recovered = self._recover()
+            self.recovered = recover(self.store, self.folder)
             """Episode id -> id in the store of what an earlier recorder left unfinished, or why it is not in there."""
         except BlockingIOError:
+            self.close()
             raise UserError(
                 f"another recorder records to {self.store.path}; stop it, or record to another store."
             ) from None
         except OSError as error:
+            self.close()
             raise DataError(f"{self.folder} cannot be written ({error.strerror}); free space or fix access.") from None
 
     def start(
@@ -207,7 +210,7 @@ class Recorder:
                 aligned = current.finish(end_ns)
             except DataError as error:
                 self._faults.append(str(error))
-                return self._close(current, outcome, "no steps", end_ns or 0)
+                return self._close(current, outcome, NO_STEPS, end_ns or 0)
             report = self._close(current, outcome, "", end_ns or 0)
             ending = Ending(outcome, end_ns or 0, report.written, report.dropped, False)
             try:
@@ -253,7 +256,7 @@ class Recorder:
             if self._current is not None or (self._last is not None and self._last[1].outcome != "discarded"):
                 self.discard()
             if self._last is None:
-                raise UserError("there is no episode to do again; start one.")
+                raise UserError("there is no episode to do again; record one first.")
             header = self._last[0]
             return self.start(task=header.task, instruction=header.instruction, metadata=header.metadata, now_ns=now_ns)
 
@@ -313,7 +316,7 @@ class Recorder:
             if current.torn:
                 raise OSError(0, current.failed)
             writer.close(end)
-            found = _count(writer.path, current.header.namespace)
+            found = journal_episode.counts(writer.path, current.header.namespace)
             if found != written:
                 self._fault(f"journal {name} holds {found}, {written} were written: the disk lost some.")
             written = found
@@ -340,45 +343,6 @@ class Recorder:
         while any(self.folder.rglob(f"{stamp}-{i:02d}.mcap*")):
             i += 1
         return f"{stamp}-{i:02d}"
-
-    def _stored_ids(self) -> set[str]:
-        """Of the episodes that came from recordings; damaged ones are passed over, `DemoStore.recover` tells of them."""
-        found = set()
-        for name in self.store.episodes:
-            with suppress(DataError):
-                attributes, _ = store_episode.header(self.store.path / name)
-                found.add(str((attributes.get("metadata") or {}).get("episode_id", "")))
-        return found
-
-    def _recover(self) -> dict[str, str]:
-        """Episode id -> what became of what earlier recorders left: id in the store, or why there is none."""
-        report = {path.name.split(".mcap")[0]: said for path, said in journal.recover(self.folder).items()}
-        self.store.recover()
-        have = self._stored_ids()
-        for path in sorted(self.folder.glob("*.mcap")):
-            if path.stem in have:
-                continue
-            try:
-                found = journal_reading.read(path)
-                header, ending = journal_episode.header_of(found), Ending.of(found)
-                if ending.outcome not in KEPT or ending.reason == "no steps":
-                    continue
-                messages = journal_episode.messages_of(found, header.namespace)
-                episode = journal_episode.episode(journal_episode.align(messages, header, ending), header, ending)
-                split = RECOVERED if ending.truncated else "train"
-                report[path.stem] = self.store.append(episode, split=split)
-            except UserError as error:
-                report[path.stem] = str(error)
-        return report
-
-
-def _count(path: Path, namespace: str) -> dict[str, int]:
-    """Relative topic -> messages that are in a journal."""
-    found = journal_reading.read(path)
-    counts: Counter[str] = Counter()
-    for entry in found.messages():
-        counts[found.channels[entry.channel][0]] += 1
-    return {journal_episode.without(topic, namespace): n for topic, n in counts.items()}
 
 
 def _own_version() -> str:

@@ -16,7 +16,7 @@ from robot_pt.errors import DataError
 from robot_pt.images import encode_jpeg
 from robot_pt.journal import JournalWriter
 from robot_pt.journal_episode import Assembly, Header
-from robot_pt.messages import RAW, Message, camera_of, encode
+from robot_pt.messages import RAW, Message, camera_of, encode, topic_of
 from robot_pt.samples import Frame, Sample
 
 Item = Message | Sample
@@ -71,7 +71,7 @@ class Recording:
                 self._bytes += size
                 self._changed.notify()
                 return
-            self.dropped[_topic(item)] += 1
+            self.dropped[self._topic(item)] += 1
         if full:
             self._tell(
                 "full", "the recorder cannot keep up: messages were dropped; use a faster disk or fewer cameras."
@@ -121,10 +121,10 @@ class Recording:
                 self.journal.write(message, received_ns)
                 self._assembly.add(message, received_ns)
         except DataError as error:
-            self.dropped[_topic(item)] += 1
-            self._tell(_topic(item), str(error))
+            self.dropped[self._topic(item)] += 1
+            self._tell(self._topic(item), str(error))
         except OSError:
-            self.dropped[_topic(item)] += 1
+            self.dropped[self._topic(item)] += 1
             raise
 
     def _messages(self, item: Item) -> list[Message]:
@@ -155,9 +155,12 @@ class Recording:
     def _fail(self, reason: str) -> None:
         self.failed = reason
         with self._changed:
-            self.dropped.update(_topic(item) for item, _ in self._queue)
+            self.dropped.update(self._topic(item) for item, _ in self._queue)
             self._queue.clear()
         self._tell("failed", f"the recording of {self.header.episode_id} ended: {reason}.")
+
+    def _topic(self, item: Item) -> str:
+        return item.topic if isinstance(item, Message) else topic_of(item, self.header.cameras)
 
     def _tell(self, kind: str, sentence: str) -> None:
         if kind not in self._told:
@@ -170,7 +173,3 @@ def _size(item: Item) -> int:
         return len(item.cdr) + 64
     image = item.image if isinstance(item, Frame) else None
     return 512 + (image.nbytes if isinstance(image, np.ndarray) else len(image or b""))
-
-
-def _topic(item: Item) -> str:
-    return item.topic if isinstance(item, Message) else type(item).__name__

@@ -60,6 +60,8 @@ class PolicyStep(NamedTuple):
     observation_ns: int
     """Oldest observation behind it."""
     inference_ms: float = 0.0
+    tick_interval_ms: float = 0.0
+    action: Float64 | None = None  # (7,) as the policy gave it
 
 
 class Mode(NamedTuple):
@@ -101,6 +103,11 @@ def fault(sample: Sample) -> str | None:
             if not (np.isfinite(sample.q).all() and np.isfinite(sample.gripper)):
                 return "the command is not finite"
             return _pose_fault(sample.T_base_tool)
+        case PolicyStep(_, _, inference_ms, interval_ms, action):
+            fine = action is None or (np.shape(action) == (7,) and np.isfinite(action).all())
+            return (
+                None if fine and np.isfinite([inference_ms, interval_ms]).all() else "the policy's step is not finite"
+            )
         case Reward(_, value):
             return None if np.isfinite(value) else "the reward is not finite"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ def pose(t_s: float) -> np.ndarray:
     return out
 
 
+@lru_cache(1000)
 def jpeg(number: int) -> bytes:
     """A frame that can be told from every other."""
     return encode_jpeg(np.random.default_rng(number).integers(0, 256, (*SIZE, 3), np.uint8))
