@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from robot_pt.commands import Float64
 from robot_pt.errors import MismatchError, UserError
 from robot_pt.robots.kinematics import IKResult, Kinematics
-from robot_pt.robots.model import ArmModel
+from robot_pt.robots.model import ArmModel, is_rotation
 
 
 @final
@@ -62,21 +62,25 @@ class Arm:
         it is missed. `q_start` beyond a limit is first moved to it.
 
         Args:
-            max_step_rad: no joint moves farther than this [rad] from `q_start`; a number, or (J,).
+            max_step_rad: no joint moves farther than this [rad] from `q_start`; a number, or (J,). For control loops: the time
+                it takes is bounded more tightly too, and a slow approach goes on in the next call.
             restarts: tries from other configurations when the solver gets stuck, at most. The arm may then have to swing
                 through a large motion: for planning, never for following a moving target.
         Raises:
-            UserError: a wrong shape, NaN, Inf, a matrix that is no pose, or a negative step.
+            UserError: a wrong shape, NaN, Inf, a matrix that is no pose, a negative step, or both options at once.
         """
         start = np.clip(self._joints(q_start), self.lower_rad, self.upper_rad)
         target = _pose(T_base_tool)
         if max_step_rad is None:
-            return self._kinematics.solve(target, start, self.lower_rad, self.upper_rad, restarts)
+            return self._kinematics.solve(target, start, restarts)
+        if restarts:
+            raise UserError(
+                "ik was given max_step_rad and restarts; a limited step starts where the arm is: give one of them."
+            )
         step = np.asarray(max_step_rad, np.float64)
         if step.shape not in ((), start.shape) or not (np.isfinite(step).all() and (step >= 0).all()):
             raise UserError(f"max_step_rad is {max_step_rad}; give a number [rad] of at least 0, or one per joint.")
-        lower, upper = np.maximum(start - step, self.lower_rad), np.minimum(start + step, self.upper_rad)
-        return self._kinematics.solve(target, start, lower, upper, 0)
+        return self._kinematics.follow(target, start, step)
 
     def check_q(self, q: ArrayLike, margin_rad: float = 0.0) -> tuple[str, ...]:
         """Names of the joints of (J,) that are not at least `margin_rad` inside their limits; NaN never is."""
@@ -136,13 +140,12 @@ class Arm:
 
 
 def _pose(T_base_tool: ArrayLike) -> Float64:
-    """The pose as (4, 4) float64, its rotation orthonormal to 1e-4 (it may have travelled as float32)."""
+    """The pose as (4, 4) float64."""
     pose = np.asarray(T_base_tool, np.float64)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise UserError(f"a tool pose is a finite (4, 4) matrix; it was given {pose.tolist()}.")
-    rotation = pose[:3, :3]
-    orthonormal = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-4 and np.linalg.det(rotation) > 0
-    if not orthonormal or (pose[3] != (0.0, 0.0, 0.0, 1.0)).any() or np.abs(pose[:3, 3]).max() > 1e3:
+    rigid = is_rotation(pose[:3, :3]) and (pose[3] == (0.0, 0.0, 0.0, 1.0)).all()
+    if not rigid or np.abs(pose[:3, 3]).max() > 1e3:
         raise UserError(
             f"a tool pose is a rotation and a position [m] over the row 0 0 0 1; it was given {pose.tolist()}."
         )

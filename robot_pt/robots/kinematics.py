@@ -27,8 +27,10 @@ HOMING = 0.02
 without it the elbow drifts along closed paths of the tool."""
 LONGEST_STEP_RAD = 0.5
 """Of one joint in one iteration: beyond it the linear model of the arm says nothing."""
-MOST_ITERATIONS, STALLED, PROGRESS = 40, 3, 0.999
-"""Ends at the latest; or after so many iterations in a row that left more than this share of the smallest error."""
+STALLED, PROGRESS = 3, 0.999
+"""Ends after so many iterations in a row that left more than this share of the smallest error."""
+MOST_ITERATIONS, MOST_ITERATIONS_OF_A_TICK = 40, 8
+"""Ends at the latest: in a control loop, where the step is limited, the next tick goes on from there."""
 
 
 class IKResult(NamedTuple):
@@ -95,18 +97,21 @@ class Kinematics:
         points = {name: position.copy() for name, position in self._positions.items()}
         return points | dict(zip(FINGER_SITES, fingers, strict=True))
 
-    def solve(self, target: Float64, start: Float64, lower: Float64, upper: Float64, restarts: int) -> IKResult:
-        """The best of a descent from `start`, and of `restarts` more while none has converged, towards `target` (4, 4).
+    def follow(self, target: Float64, start: Float64, max_step_rad: Float64) -> IKResult:
+        """Towards `target` (4, 4), no joint farther than `max_step_rad` (J,) from `start`."""
+        lower = np.maximum(start - max_step_rad, self._arm.lower_rad)
+        upper = np.minimum(start + max_step_rad, self._arm.upper_rad)
+        return self._descend(target, start, lower, upper, MOST_ITERATIONS_OF_A_TICK)
 
-        All of it stays in the box `lower` .. `upper` (J,), which `start` lies in.
-        """
-        self._tool_task.set_target(self._mink.SE3.from_matrix(target))
-        best = self._descend(target, start, lower, upper)
+    def solve(self, target: Float64, start: Float64, restarts: int) -> IKResult:
+        """The best of a descent from `start`, and of `restarts` more while none has converged, towards `target` (4, 4)."""
+        lower, upper = self._arm.lower_rad, self._arm.upper_rad
+        best = self._descend(target, start, lower, upper, MOST_ITERATIONS)
         for other in self._other_starts(restarts):
             if best.converged:
                 break
-            best = min(best, self._descend(target, other, lower, upper), key=lambda result: result.weighted_error_m)
-        assert ((best.q >= lower) & (best.q <= upper)).all()  # which NaN is not
+            result = self._descend(target, other, lower, upper, MOST_ITERATIONS)
+            best = min(best, result, key=lambda one: one.weighted_error_m)
         return best
 
     def _other_starts(self, count: int) -> Iterator[Float64]:
@@ -115,12 +120,16 @@ class Kinematics:
             home = number == 0
             yield self._arm.home_rad if home else random.uniform(self._arm.lower_rad, self._arm.upper_rad)
 
-    def _descend(self, target: Float64, start: Float64, lower: Float64, upper: Float64) -> IKResult:
-        """The configuration nearest to the target on the way of mink's steps; `start` where all the others are worse."""
+    def _descend(self, target: Float64, start: Float64, lower: Float64, upper: Float64, most: int) -> IKResult:
+        """The configuration nearest to the target on the way of mink's steps; `start` where all the others are worse.
+
+        All of it stays in the box `lower` .. `upper` (J,), which `start` lies in.
+        """
+        self._tool_task.set_target(self._mink.SE3.from_matrix(target))
         self._configuration.update(start)
         best = self._reached(target)
         tasks, stalled = self._first_tasks, 0
-        for _ in range(MOST_ITERATIONS):
+        for _ in range(most):
             if best.converged or stalled == STALLED or not self._step(tasks, lower, upper):
                 break
             tasks = [self._tool_task]
@@ -128,6 +137,7 @@ class Kinematics:
             stalled = 0 if result.weighted_error_m < PROGRESS * best.weighted_error_m else stalled + 1
             if result.weighted_error_m < best.weighted_error_m:
                 best = result
+        assert ((best.q >= lower) & (best.q <= upper)).all()  # which NaN is not
         return best
 
     def _step(self, tasks: list[object], lower: Float64, upper: Float64) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -49,10 +50,21 @@ def import_mujoco() -> Any:
     return mujoco
 
 
-def read_model(path: Path) -> ArmModel:
-    """Raises MissingExtraError without mujoco. Mistakes in the file are ours: asserts."""
+def is_rotation(matrix: Float64) -> bool:
+    """(3, 3) -> whether it is finite and orthonormal to 1e-4 (it may have travelled as float32), and no mirror image."""
+    rounding = np.abs(matrix @ matrix.T - np.eye(3)).max()
+    return bool(rounding < 1e-4 and np.linalg.det(matrix) > 0)
+
+
+def read_model(path: Path, action_frame_rotation: Float64) -> ArmModel:
+    """The arm of an MJCF file; `action_frame_rotation` (3, 3) as in `robot_pt.robots.load`.
+
+    Raises MissingExtraError without mujoco. Mistakes in the file are ours: asserts.
+    """
     mujoco = import_mujoco()
-    full = mujoco.MjModel.from_xml_path(str(path))
+    root = ElementTree.parse(path).getroot()
+    _turn_tool(mujoco, root, action_frame_rotation)
+    full = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
     hinges = np.flatnonzero(full.jnt_type == mujoco.mjtJoint.mjJNT_HINGE)
     fingers = np.flatnonzero(full.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE)
     assert full.jnt_limited.all(), f"{path.name}: every joint needs a range"
@@ -72,7 +84,7 @@ def read_model(path: Path) -> ArmModel:
         finger_range_m=(float(low), float(high)),
         closed_tool=_fingertips(mujoco, full, fingers, 0),
         open_tool=_fingertips(mujoco, full, fingers, 1),
-        kinematics=mujoco.MjModel.from_xml_string(_without_dynamics(path)),
+        kinematics=mujoco.MjModel.from_xml_string(_without_dynamics(root)),
     )
 
 
@@ -94,9 +106,20 @@ def _fingertips(mujoco: Any, model: Any, fingers: Any, end: int) -> Float64:
     return _constant(offsets @ tool.xmat.reshape(3, 3))
 
 
-def _without_dynamics(path: Path) -> str:
+def _turn_tool(mujoco: Any, root: Element, action_frame_rotation: Float64) -> None:
+    site = next(element for element in root.iter("site") if element.get("name") == TOOL_SITE)
+    own, turn, turned = (
+        np.array([float(part) for part in site.get("quat", "1 0 0 0").split()]),
+        np.zeros(4),
+        np.zeros(4),
+    )
+    mujoco.mju_mat2Quat(turn, action_frame_rotation.T.ravel())
+    mujoco.mju_mulQuat(turned, own, turn)
+    site.set("quat", " ".join(repr(float(part)) for part in turned))
+
+
+def _without_dynamics(root: Element) -> str:
     """The MJCF with its arm joints only: fewer degrees of freedom and no constraints make each solve faster."""
-    root = ElementTree.parse(path).getroot()
     for section in ("equality", "actuator", "keyframe", "contact"):
         for element in root.findall(section):
             root.remove(element)

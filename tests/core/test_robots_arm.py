@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from robot_pt import robots
 from robot_pt.errors import MismatchError, MissingExtraError, UserError
+from robot_pt.rotations import matrix_to_rpy
 
 ARMS = {name: robots.load(name) for name in robots.names()}
 WX250S, PANDA = ARMS["wx250s"], ARMS["panda"]
@@ -171,3 +172,29 @@ def test_an_opening_that_is_none_is_refused(arm, value):
 def test_a_travel_that_is_no_number_is_refused(arm, value):
     with pytest.raises(UserError, match="travel is"):
         arm.opening(value)
+
+
+def test_bridges_action_frame_calls_pointing_down_zero():
+    bridge = robots.load("wx250s", robots.BRIDGE_ACTION_FRAME)
+    down = [0.3, -0.2, 0.6, 0, np.pi / 2 - 0.4, 0]  # waist 0.3, and the pitches add up to a quarter turn
+    pose = bridge.fk(down)
+    np.testing.assert_allclose(matrix_to_rpy(pose[:3, :3]), [0, 0, 0.3], atol=1e-9)
+    q = WX250S.home_rad + 0.2
+    own, turned = WX250S.fk(q), bridge.fk(q)
+    np.testing.assert_allclose(turned[:3, :3], own[:3, :3] @ np.array(robots.BRIDGE_ACTION_FRAME).T, atol=1e-12)
+    np.testing.assert_allclose(turned[:3, 3], own[:3, 3], atol=1e-12)
+    for name, point in WX250S.points(q, 0.3).items():
+        np.testing.assert_allclose(bridge.points(q, 0.3)[name], point, atol=1e-12)
+    assert np.abs(bridge.ik(turned, WX250S.home_rad).q - q).max() < 1e-4
+
+
+def test_an_action_frame_composes_with_the_pandas_own():
+    quarter = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+    turned = robots.load("panda", quarter).fk(PANDA.home_rad)
+    np.testing.assert_allclose(turned[:3, :3], PANDA.fk(PANDA.home_rad)[:3, :3] @ np.array(quarter).T, atol=1e-9)
+
+
+@pytest.mark.parametrize("rotation", [np.eye(4), np.zeros((3, 3)), -np.eye(3), np.full((3, 3), np.nan), [1, 0, 0]])
+def test_an_action_frame_that_is_no_rotation_is_refused(rotation):
+    with pytest.raises(UserError, match="action_frame_rotation is"):
+        robots.load("wx250s", rotation)

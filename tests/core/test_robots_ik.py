@@ -47,10 +47,11 @@ def pose(position, rpy=(0, 0, 0)):
 
 
 @EACH
-@given(shares=SHARES)
+@given(seed=SEEDS)
 @settings(deadline=None)
-def test_any_pose_that_the_arm_can_take_is_found(arm, shares):
-    target = arm.fk(between(arm, shares, margin=0.05))
+def test_any_pose_that_the_arm_can_take_is_found(arm, seed):
+    random = np.random.default_rng(seed)
+    target = arm.fk(random.uniform(arm.lower_rad + 0.05, arm.upper_rad - 0.05))
     result = arm.ik(target, arm.home_rad, restarts=60)
     check(arm, result, target)
     assert result.position_error_m < 1e-4
@@ -202,6 +203,12 @@ def test_what_is_no_pose_is_refused(arm, target):
 def test_a_step_that_is_none_is_refused(arm, step):
     with pytest.raises(UserError, match="max_step_rad"):
         arm.ik(arm.fk(arm.home_rad), arm.home_rad, max_step_rad=step)
+
+
+@EACH
+def test_restarts_and_a_limited_step_exclude_each_other(arm):
+    with pytest.raises(UserError, match="give one of them"):
+        arm.ik(arm.fk(arm.home_rad), arm.home_rad, max_step_rad=0.1, restarts=1)
 
 
 @pytest.mark.parametrize("fault", ["no solution", "nan"])
