@@ -20,11 +20,9 @@ def use_ros() -> None:
     Raises MissingExtraError where there is neither a real rclpy nor the [ros] extra, and UserError where a real rclpy is
     on the path but does not load (another Python version, an environment that was not sourced).
     """
-    if is_overlay():
-        return
-    if _find_real() is not None:
+    if not is_overlay() and _find_real() is not None:
         try:
-            import rclpy  # noqa: F401
+            import rclpy
             import rclpy.node  # noqa: F401  # brings the extension module in, which is what fails
         except ImportError as error:
             raise UserError(
@@ -35,8 +33,9 @@ def use_ros() -> None:
     from robot_pt_ros.wire.messages import install_message_packages
 
     install_message_packages()
-    sys.path.append(str(OVERLAY))
-    importlib.invalidate_caches()
+    if not is_overlay():
+        sys.path.append(str(OVERLAY))
+        importlib.invalidate_caches()
 
 
 def is_overlay() -> bool:

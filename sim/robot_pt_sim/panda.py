@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robot_pt.commands import PoseTarget
 from robot_pt.errors import UserError
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
@@ -161,6 +162,12 @@ class PandaSimulator:
             joints=self._scene.joints(data),
             contacts=self._scene.contacts(data),
         )
+
+    def commanded(self) -> PoseTarget:
+        """The commanded target as it stands, in the base frame; stamped with simulated time."""
+        target = np.eye(4)
+        target[:3, :3], target[:3, 3] = self._integrator.rotation, self._integrator.position
+        return PoseTarget(round(self._data.time * 1e9), target, self._integrator.gripper)
 
     def initial_conditions(self) -> dict[str, Any]:
         """Seed, and the poses of objects (position [m], roll pitch yaw [rad], base frame) at the first observation."""

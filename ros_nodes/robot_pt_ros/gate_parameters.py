@@ -1,0 +1,78 @@
+"""The supervisor's parameters -> `GateLimits`. Names as robot people know them; NaN or an empty list means "the usual for this arm"."""
+
+from __future__ import annotations
+
+from math import isnan, nan
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+
+from robot_pt.errors import UserError
+from robot_pt.gate.limits import Box, GateLimits
+from robot_pt.robots import Arm
+from robot_pt_ros.node import flag, number, numbers, text, texts
+
+_NUMBERS = {
+    "control_rate_hz": ("control_hz", "Targets per second that step limits belong to [Hz]."),
+    "tick_rate_hz": ("tick_hz", "How often the gate decides [Hz]."),
+    "max_step_translation_m": ("max_step_m", "Longest translation of one control step [m]."),
+    "max_step_rotation_rad": ("max_step_rad", "Largest rotation of one control step [rad]."),
+    "joint_margin_rad": ("joint_margin_rad", "How far inside its limits every joint stays [rad]."),
+    "max_joint_velocity": ("max_joint_velocity_rad_s", "Fastest any joint is commanded [rad/s]."),
+    "max_tracking_error_rad": (
+        "max_tracking_error_rad",
+        "Largest distance of a measured joint from its command [rad].",
+    ),
+    "max_command_age_s": ("max_command_age_s", "Oldest target that is followed [s]."),
+    "max_obs_age_s": ("max_observation_age_s", "Oldest observation a policy may decide on [s]."),
+    "command_timeout_periods": ("timeout_periods", "Silence that ends in hold [control periods]."),
+    "deadman_timeout_s": ("deadman_timeout_s", "A deadman heartbeat older than this is a release [s]."),
+    "ramp_in_s": ("ramp_in_s", "Time from a start to full speed [s]."),
+}
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter of the supervisor, read-only after the start."""
+    fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
+    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
+    node.declare_parameter("hardware", False, fixed("A real arm: nothing that protects it may be left out."))
+    node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
+    node.declare_parameter("require_deadman", False, fixed("A policy moves only while a hold-to-run device is held."))
+    node.declare_parameter("workspace_min", [nan] * 3, fixed("Lowest x y z of the tool [m]; required on hardware."))
+    node.declare_parameter("workspace_max", [nan] * 3, fixed("Highest x y z of the tool [m]; required on hardware."))
+    node.declare_parameter(
+        "effort_limit", [nan], fixed("Largest effort per joint, in the driver's unit; NaN = unchecked.")
+    )
+    node.declare_parameter("floor_m", nan, fixed("Elbow, wrist and fingers stay above this height [m]."))
+    node.declare_parameter("cameras", [""], fixed("Cameras whose silence or frozen picture holds the policy."))
+    node.declare_parameter("latch_file", "", fixed("Where e-stop and fault survive a restart; required on hardware."))
+    for name, (_, words) in _NUMBERS.items():
+        node.declare_parameter(name, nan, fixed(words))
+
+
+def gate_limits(node: Node, arm: Arm) -> GateLimits:
+    """Limits from parameters; what was not given is the usual for this arm.
+
+    Raises UserError for a value that cannot be meant, and on hardware for a missing workspace, latch file or hold-to-run.
+    """
+    hardware, lockstep = flag(node, "hardware"), flag(node, "lockstep")
+    if hardware and not text(node, "latch_file"):
+        raise UserError("latch_file is empty; on a real arm give a path where an e-stop survives a restart.")
+    given: dict[str, Any] = {
+        field: number(node, name) for name, (field, _) in _NUMBERS.items() if not isnan(number(node, name))
+    }
+    low, high = numbers(node, "workspace_min"), numbers(node, "workspace_max")
+    if not any(isnan(v) for v in (*low, *high)):
+        given["workspace"] = Box(tuple(low), tuple(high))  # type: ignore[arg-type]
+    effort = numbers(node, "effort_limit")
+    if not any(isnan(v) for v in effort):
+        given["effort_limit"] = tuple(effort)
+    if not isnan(number(node, "floor_m")):
+        above = Box((-4.0, -4.0, number(node, "floor_m")), (4.0, 4.0, 4.0))
+        given["watch"] = dict.fromkeys(("elbow", "wrist", "left_finger", "right_finger"), above)
+    return GateLimits.for_robot(
+        arm, hardware=hardware, lockstep=lockstep, require_deadman=flag(node, "require_deadman") or hardware,
+        cameras=tuple(texts(node, "cameras")), **given,
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""manager: brings the lifecycle nodes up in order and down in reverse, and takes the rest down when one dies.
+
+YAML launch has no lifecycle actions; this is nav2's pattern. A node that cannot be configured ends the launch with its own sentence in
+the log: never a half-started graph. A bond is a heartbeat, five times a second on `manager/heartbeat`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from robot_pt_ros import topics
+from robot_pt_ros.bringup import Bringup, Step
+from robot_pt_ros.node import number, texts
+from robot_pt_ros.processes import run
+
+
+class ManagerNode(Node):
+    """One change of state after the other; `Bringup` says which is next."""
+
+    def __init__(self) -> None:
+        super().__init__("manager")
+        fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
+        self.declare_parameter("nodes", [""], fixed("Lifecycle nodes, in the order they come up."))
+        self.declare_parameter(
+            "start_timeout_s", 60.0, fixed("How long each node may take to appear, configure and activate [s].")
+        )
+        self.declare_parameter("bond_timeout_s", 2.0, fixed("Silence after which a node counts as dead [s]."))
+        self.declare_parameter(
+            "trigger", [""], fixed("Trigger services called once everything is active, in order, e.g. safety/arm.")
+        )
+        names = texts(self, "nodes")
+        self._changers = {name: self.create_client(ChangeState, f"{name}/change_state") for name in names}
+        self._triggers = [(name, self.create_client(Trigger, name)) for name in texts(self, "trigger")]
+        self._bringup = Bringup(
+            names, number(self, "start_timeout_s"), number(self, "bond_timeout_s"), time.monotonic()
+        )
+        self._call: Any = None
+        self.finished, self.exit_code = False, 0
+        self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
+        self._ready = self.create_publisher(String, "manager/state", topics.latched())
+        self.create_timer(0.05, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _on_heartbeat(self, message: Any) -> None:
+        name = message.data.removeprefix(self.get_namespace().rstrip("/")).lstrip("/")
+        self._bringup.heard(name, time.monotonic())
+
+    def _advance(self) -> None:
+        """One look: is a call answered, is something late, what is next?"""
+        now = time.monotonic()
+        self._bringup.watch(now)
+        if self._call is not None and not self._answered(now):
+            return
+        step = self._bringup.next()
+        if step is not None:
+            self._ask(step)
+        elif self._bringup.is_up:
+            self._pull_triggers()
+        elif self._bringup.is_down:
+            self._end()
+
+    def _answered(self, now: float) -> bool:
+        step, future, until = self._call
+        if not future.done() and now < until and self._bringup.next() == step:
+            return False
+        ok = future.done() and future.exception() is None and bool(future.result().success)
+        self._call = None
+        if self._bringup.next() == step:
+            self._bringup.done(ok, now)
+            self.get_logger().info(f"{step.node}: {step.action} {'done' if ok else 'failed'}")
+        return True
+
+    def _ask(self, step: Step) -> None:
+        client = self._changers[step.node]
+        limit_s = number(self, "start_timeout_s") if not self._bringup.going_down else 2.0
+        if not client.service_is_ready():
+            if self._bringup.going_down:
+                self._bringup.done(False, time.monotonic())
+            return
+        transition = Transition(id=_TRANSITIONS[step.action])
+        future = client.call_async(ChangeState.Request(transition=transition))
+        self._call = (step, future, time.monotonic() + limit_s)
+
+    def _pull_triggers(self) -> None:
+        self._publish("active")
+        while self._triggers and self._triggers[0][1].service_is_ready():
+            name, client = self._triggers.pop(0)
+            client.call_async(Trigger.Request()).add_done_callback(
+                lambda future, name=name: self.get_logger().info(f"{name}: {future.result().message}")
+            )
+
+    def _publish(self, state: str) -> None:
+        if getattr(self, "_said", None) != state:
+            self._said = state
+            self._ready.publish(String(data=state))
+            self.get_logger().info(f"the graph is {state}.")
+
+    def _end(self) -> None:
+        self._publish("down")
+        if self._bringup.problem:
+            self.get_logger().error(self._bringup.problem)
+        self.finished, self.exit_code = True, int(bool(self._bringup.problem))
+
+    def leave(self) -> None:
+        """Signals reach every process at once: nothing is left to order, the nodes know how to leave."""
+
+    def has_left(self) -> bool:
+        return True
+
+
+_TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+}
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(ManagerNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""What every lifecycle node does alike: one readable sentence where it cannot start, a heartbeat, a step by itself on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import String
+
+from robot_pt.errors import UserError
+from robot_pt_ros import topics
+
+N = TypeVar("N", bound=LifecycleNode)
+Callback = Callable[[N, LifecycleState], TransitionCallbackReturn]
+
+HEARTBEAT_S = 0.2
+
+
+def configuring(callback: Callback[N]) -> Callback[N]:
+    """Turn a user's mistake into FAILURE and one sentence in the log; nothing is left half started."""
+
+    @wraps(callback)
+    def configure(node: N, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return callback(node, state)
+        except UserError as error:
+            node.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+
+    return configure
+
+
+class Heartbeat:
+    """Says five times a second that the process lives and its executor runs, on `manager/heartbeat`."""
+
+    def __init__(self, node: LifecycleNode):
+        self._name = node.get_fully_qualified_name()
+        self._publisher = node.create_publisher(String, topics.HEARTBEAT, topics.recorded(10))
+        self._timer = node.create_timer(HEARTBEAT_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _beat(self) -> None:
+        self._publisher.publish(String(data=self._name))
+
+
+def text(node: Any, name: str) -> str:
+    """A string parameter."""
+    return str(node.get_parameter(name).value)
+
+
+def number(node: Any, name: str) -> float:
+    """A number parameter."""
+    return float(node.get_parameter(name).value)
+
+
+def flag(node: Any, name: str) -> bool:
+    """A yes/no parameter."""
+    return bool(node.get_parameter(name).value)
+
+
+def texts(node: Any, name: str) -> list[str]:
+    """A list of strings; empty entries, which YAML needs to type an empty list, are left out."""
+    return [str(v) for v in (node.get_parameter(name).value or []) if str(v)]
+
+
+def numbers(node: Any, name: str) -> list[float]:
+    """A list of numbers."""
+    return [float(v) for v in (node.get_parameter(name).value or [])]

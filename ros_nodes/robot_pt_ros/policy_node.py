@@ -1,0 +1,252 @@
+"""policy: camera frames and joints in, `robot_pt.session.Session`, absolute pose targets out.
+
+Services policy/start, policy/stop, policy/warmup, policy/reload (std_srvs/Trigger). It asks for motion; the supervisor decides.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from robot_pt.commands import Answer, ArmState, JointCommand
+from robot_pt.errors import UserError
+from robot_pt.robots import load
+from robot_pt.session import Session
+from robot_pt_ros import topics
+from robot_pt_ros.conversions import (
+    command_joints,
+    image_of,
+    joints_of,
+    nanoseconds,
+    pose_of,
+    stamp,
+    status_message,
+    target_messages,
+)  # fmt: skip
+from robot_pt_ros.node import Heartbeat, configuring, flag, number, text
+from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
+from robot_pt_ros.processes import run
+
+
+class PolicyNode(LifecycleNode):
+    """Parameters, subscriptions, a timer; the rest is `Session`."""
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        declare(self)
+        self._heartbeat = Heartbeat(self)
+        self._driving: Session | None = None
+        self._opening: float | None = None
+        self._pending_pose: tuple[int, Any] | None = None
+        self._active = False
+
+    @configuring
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
+        self._lockstep = flag(self, "lockstep")
+        self._driving = self._load()
+        self._pose = self.create_lifecycle_publisher(PoseStamped, topics.POLICY_POSE, self._command_qos())
+        self._gripper = self.create_lifecycle_publisher(JointTrajectory, topics.POLICY_GRIPPER, self._command_qos())
+        self._info = self.create_lifecycle_publisher(String, topics.STEP_INFO, topics.recorded())
+        self._version = self.create_publisher(String, topics.POLICY_VERSION, topics.latched())
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.recorded(10))
+        listen = self.create_subscription
+        for role, name in self._cameras.items():
+            listen(Image, topics.camera_image(name), partial(self._on_image, role), topics.sampled())
+        listen(JointState, topics.JOINT_STATES, self._on_joints, topics.sampled())
+        listen(JointState, topics.GRIPPER_STATE, self._on_opening, topics.sampled())
+        listen(PoseStamped, topics.COMMAND_POSE, self._on_command_pose, topics.newest())
+        listen(JointTrajectory, topics.COMMAND, self._on_command, topics.newest())
+        for name in ("start", "stop", "warmup", "reload"):
+            self.create_service(Trigger, f"policy/{name}", partial(self._serve, name))
+        timing = self.session.warm_up(int(number(self, "warmup_iters")))
+        self.get_logger().info(
+            f"policy {self.session.policy.version[:12]}: first inference {timing.first_ms:.0f} ms, then p50 {timing.p50_ms:.1f} ms, "
+            f"p99 {timing.p99_ms:.1f} ms of {1e-6 * self.session.period_ns:.0f} ms."
+        )
+        self._publish_version()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _load(self) -> Session:
+        policy = load_policy(self)
+        spec, self._cameras = robot_spec(self, policy.spec)
+        session = Session(
+            policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,
+            settings=session_settings(self),
+        )  # fmt: skip
+        for note in session.notes:
+            self.get_logger().warning(note)
+        return session
+
+    def _command_qos(self) -> Any:
+        return topics.newest(lifespan_s=None if self._lockstep else 2e-9 * self.session.period_ns)
+
+    @property
+    def session(self) -> Session:
+        assert self._driving is not None, "configured before it is used"
+        return self._driving
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        self._active = True
+        self._tick_timers = [self.create_timer(1.0, self._publish_diagnostics)]
+        if not self._lockstep:
+            self._tick_timers.append(self.create_timer(1e-9 * self.session.period_ns, self._tick))
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._active = False
+        self.session.stop("the node was deactivated")
+        for timer in self._tick_timers:
+            self.destroy_timer(timer)
+        return super().on_deactivate(state)
+
+    # inputs
+
+    def _on_image(self, role: str, message: Any) -> None:
+        try:
+            frame = image_of(message)
+        except ValueError as error:
+            self.get_logger().error(f"camera {role}: {error}", throttle_duration_sec=5.0)
+            return
+        self.session.observe_image(role, nanoseconds(message.header.stamp), frame, self._now())
+        self._tick_in_lockstep()
+
+    def _on_opening(self, message: Any) -> None:
+        if list(message.name) == ["gripper"] and len(message.position) == 1:
+            self._opening = float(message.position[0])
+
+    def _on_joints(self, message: Any) -> None:
+        try:
+            q, effort = joints_of(message, self._arm.joint_names)
+        except ValueError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+            return
+        if self._lockstep and "gripper" in message.name:
+            self._opening = float(message.position[list(message.name).index("gripper")])
+        if self._opening is None:
+            return
+        self.session.observe_arm(ArmState(nanoseconds(message.header.stamp), q, self._opening, effort), self._now())
+        self._tick_in_lockstep()
+
+    def _on_command_pose(self, message: Any) -> None:
+        try:
+            self._pending_pose = (nanoseconds(message.header.stamp), pose_of(message))
+        except ValueError:
+            return
+
+    def _on_command(self, message: Any) -> None:
+        stamp_ns = nanoseconds(message.header.stamp)
+        if self._pending_pose is None or self._pending_pose[0] != stamp_ns:
+            return
+        try:
+            q, opening = command_joints(message, self._arm.joint_names)
+        except ValueError:
+            return
+        self.session.executed(JointCommand(stamp_ns, q, opening, self._pending_pose[1]))
+
+    # requests
+
+    def _serve(self, name: str, request: Any, response: Any) -> Any:
+        answer = getattr(self, f"_{name}")()
+        response.success, response.message = answer.ok, answer.sentence
+        self.get_logger().info(f"{name}: {answer.sentence}")
+        self._publish_diagnostics()
+        return response
+
+    def _start(self) -> Answer:
+        if not self._active:
+            return Answer(False, "the policy node is not active; activate it first.")
+        answer = self.session.start(self._now())
+        self._tick_in_lockstep()
+        return answer
+
+    def _stop(self) -> Answer:
+        return self.session.stop()
+
+    def _warmup(self) -> Answer:
+        try:
+            timing = self.session.warm_up(int(number(self, "warmup_iters")))
+        except UserError as error:
+            return Answer(False, str(error))
+        return Answer(True, f"p50 {timing.p50_ms:.1f} ms, p99 {timing.p99_ms:.1f} ms.")
+
+    def _reload(self) -> Answer:
+        """Take the checkpoint again, between episodes only; what is there stays when the new one cannot be taken."""
+        if self.session.phase in ("running", "stale"):
+            return Answer(False, "an episode is running; stop the policy, then reload.")
+        try:
+            session = self._load()
+            session.warm_up(int(number(self, "warmup_iters")))
+        except UserError as error:
+            return Answer(False, f"kept {self.session.policy.version[:12]}: {error}")
+        self._driving = session
+        self._publish_version()
+        return Answer(True, f"policy {session.policy.version[:12]} is loaded.")
+
+    # outputs
+
+    def _now(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _tick_in_lockstep(self) -> None:
+        """In lock-step the newest complete observation is the tick."""
+        if self._lockstep and self._active and not self.session.complaint(self._now()):
+            self._tick()
+
+    def _tick(self) -> None:
+        target = self.session.tick(self._now())
+        step = self.session.last_step
+        if target is None or step is None:
+            return
+        self._info.publish(String(data=json.dumps(step.to_json())))
+        pose, gripper = target_messages(target, self._frame, 1e-9 * self.session.period_ns)
+        self._pose.publish(pose)
+        self._gripper.publish(gripper)
+
+    def _publish_version(self) -> None:
+        policy = self.session.policy
+        values = {
+            "sha256": policy.version,
+            "step": getattr(policy, "step", None),
+            "checkpoint": text(self, "checkpoint"),
+        }
+        self._version.publish(String(data=json.dumps(values)))
+
+    def _publish_diagnostics(self) -> None:
+        values = self.session.diagnostics()
+        bad = self.session.phase in ("failed", "stale")
+        level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK
+        message = DiagnosticArray()
+        message.header.stamp = stamp(self._now())
+        message.status = [
+            status_message(level, "policy", f"{self.session.phase} {self.session.reason}".strip(), values)
+        ]
+        self._diagnostics.publish(message)
+
+    def leave(self) -> None:
+        """The policy stops first; the supervisor holds."""
+        if self._driving is not None:
+            self.session.stop("the node is leaving")
+        self._active = False
+
+    def has_left(self) -> bool:
+        return True
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(PolicyNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

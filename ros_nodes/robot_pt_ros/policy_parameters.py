@@ -1,0 +1,88 @@
+"""The policy node's parameters -> policy, robot description and session settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+
+from robot_pt.errors import MissingExtraError, UserError
+from robot_pt.schema import Spec
+from robot_pt.session import SessionSettings
+from robot_pt_ros.node import flag, number, numbers, text, texts
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter of the policy node, read-only but for those that `policy/reload` and `policy/start` read."""
+    fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
+    free = lambda words: ParameterDescriptor(description=words)  # noqa: E731
+    node.declare_parameter("checkpoint", "", free("A RUN or one of its checkpoints; read again by policy/reload."))
+    node.declare_parameter("task", "", free("Task name; empty takes the policy's only one."))
+    node.declare_parameter("prompt", "", free("Instruction for a policy with language; empty takes the task's name."))
+    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
+    node.declare_parameter("device", "cpu", fixed("torch device."))
+    node.declare_parameter(
+        "cameras", [""], fixed("role=camera pairs, e.g. primary=front; empty: cameras named as roles.")
+    )
+    node.declare_parameter("image_size", [0, 0], fixed("Height and width the cameras deliver [px]; 0 0: as trained."))
+    node.declare_parameter("control_rate_hz", 0.0, fixed("Targets per second [Hz]; 0: as trained."))
+    node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
+    node.declare_parameter("inference_mode", "sync", fixed("sync or async."))
+    node.declare_parameter("chunk_execute_steps", 0, fixed("Actions of each chunk that are played; 0: all."))
+    node.declare_parameter(
+        "sync_policy", "approx", fixed("approx: samples nearest one time; latest: the newest of each.")
+    )
+    node.declare_parameter("max_image_age_s", 0.15, fixed("Oldest camera frame to decide on [s]."))
+    node.declare_parameter("max_joint_age_s", 0.05, fixed("Oldest joint reading to decide on [s]."))
+    node.declare_parameter("warmup_iters", 10, fixed("Inferences before activation."))
+
+
+def load_policy(node: Node) -> Any:
+    """The policy of `checkpoint`. Raises UserError and its kinds in one sentence."""
+    checkpoint = text(node, "checkpoint")
+    if not checkpoint:
+        raise UserError("checkpoint is empty; give a RUN, e.g. checkpoint:=runs/demo/ptr-finetune.")
+    try:
+        from robot_pt.policy import Policy
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError(
+            "torch", "", "the policy node (launch takes python:= for an interpreter that has it)"
+        ) from error
+    return Policy.load(Path(checkpoint), device=text(node, "device"))
+
+
+def robot_spec(node: Node, trained: Spec) -> tuple[Spec, dict[str, str]]:
+    """(what the robot offers, role -> camera name); sizes and rate as trained unless given."""
+    pairs = dict(pair.partition("=")[::2] for pair in texts(node, "cameras")) or {
+        role: role for role in trained.cameras
+    }
+    missing = sorted(set(trained.cameras) - set(pairs))
+    if missing:
+        raise UserError(
+            f"the policy looks at camera {missing[0]!r}, and cameras names {sorted(pairs)}; add e.g. {missing[0]}=CAMERA."
+        )
+    height, width = (int(v) for v in numbers(node, "image_size"))
+    sizes = {role: (height, width) if height and width else trained.cameras[role] for role in trained.cameras}
+    hz = number(node, "control_rate_hz") or trained.control_hz
+    spec = Spec(cameras=sizes, embodiment=EMBODIMENTS.get(text(node, "robot"), text(node, "robot")), control_hz=hz)
+    return spec, {role: pairs[role] for role in trained.cameras}
+
+
+EMBODIMENTS = {"wx250s": "widowx250s"}
+"""Arm model -> name of the embodiment in data, where they differ."""
+
+
+def session_settings(node: Node) -> SessionSettings:
+    """Raises UserError on a value that cannot be meant."""
+    return SessionSettings(
+        inference_mode=text(node, "inference_mode"),  # type: ignore[arg-type]
+        chunk_execute_steps=int(number(node, "chunk_execute_steps")) or None,
+        sync_policy=text(node, "sync_policy"),  # type: ignore[arg-type]
+        max_obs_age_s={"image": number(node, "max_image_age_s"), "joint": number(node, "max_joint_age_s")},
+        lockstep=flag(node, "lockstep"),
+    )

@@ -1,0 +1,168 @@
+"""sim: a simulator behind the very topics of a robot. Lock-step: it waits for the command to every observation.
+
+Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result; services sim/reset, arm/home.
+Faults on request, as parameters that may be set at any time: see `robot_pt_ros.sim_faults`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float32, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from robot_pt.images import encode_jpeg
+from robot_pt.robots import load
+from robot_pt_ros import topics
+from robot_pt_ros.conversions import (
+    GRIPPER,
+    compressed_message,
+    image_message,
+    joint_state_message,
+    pose_message,
+    stamp,
+)  # fmt: skip
+from robot_pt_ros.node import Heartbeat, configuring, flag, text
+from robot_pt_ros.processes import run
+from robot_pt_ros.sim_commands import CommandPairs
+from robot_pt_ros.sim_faults import Faults
+from robot_pt_ros.sim_world import World, declare
+
+
+class SimNode(LifecycleNode):
+    """Commands in, one control step of the world, observations out."""
+
+    def __init__(self) -> None:
+        super().__init__("sim")
+        declare(self)
+        self._heartbeat = Heartbeat(self)
+        self._faults = Faults(self)
+        self._world: World | None = None
+
+    @configuring
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._frame, self._lockstep = text(self, "frame_id"), flag(self, "lockstep")
+        self._world = World.of(self)  # before anything else that brings MuJoCo: it chooses the renderer
+        self._arm = load(text(self, "robot"))
+        self._pairs = CommandPairs(self._arm.joint_names)
+        make = self.create_lifecycle_publisher
+        self._joints = make(JointState, topics.JOINT_STATES, topics.newest())
+        self._opening = make(JointState, topics.GRIPPER_STATE, topics.newest())
+        self._pose = make(PoseStamped, topics.EE_POSE, topics.newest())
+        self._time_topic = make(Clock, "/clock", topics.newest())
+        self._reward = make(Float32, topics.REWARD, topics.recorded())
+        self._result = self.create_publisher(String, "sim/result", topics.latched())
+        self._images = {c: make(Image, topics.camera_image(c), topics.newest()) for c in self.world.cameras}
+        self._jpegs = {
+            c: make(CompressedImage, topics.camera_compressed(c), topics.recorded(5)) for c in self.world.cameras
+        }
+        self.create_subscription(JointTrajectory, topics.COMMAND, self._on_joints, topics.newest())
+        self.create_subscription(PoseStamped, topics.COMMAND_POSE, self._on_pose, topics.newest())
+        self.create_service(Trigger, "sim/reset", self._reset)
+        return TransitionCallbackReturn.SUCCESS
+
+    @property
+    def world(self) -> World:
+        assert self._world is not None, "configured before it is used"
+        return self._world
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        self._tick_timers = [
+            self.create_timer(0.1 if self._lockstep else self.world.period_s, self._on_timer, clock=self.world.wall)
+        ]
+        self.world.reset()
+        self._publish()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        for timer in self._tick_timers:
+            self.destroy_timer(timer)
+        return super().on_deactivate(state)
+
+    def _on_joints(self, message: Any) -> None:
+        self._pairs.joints(message)
+        self._step_in_lockstep()
+
+    def _on_pose(self, message: Any) -> None:
+        self._pairs.pose(message)
+        self._step_in_lockstep()
+
+    def _step_in_lockstep(self) -> None:
+        command = self._pairs.newest()
+        if self._lockstep and command is not None and self.world.answers(command):
+            self.world.step(command)
+            self._publish()
+
+    def _on_timer(self) -> None:
+        """Real time: one step with the newest command. Lock-step: say the observation again, go on with a hold if nobody answers."""
+        if not self._lockstep:
+            self.world.step(self._pairs.newest())
+            self._publish()
+        elif self.world.waited_too_long():
+            self.get_logger().warning("no command for the last observation; the simulated arm holds for one step.")
+            self.world.step(None)
+            self._publish()
+        else:
+            self._publish_clock()
+
+    def _reset(self, request: Any, response: Any) -> Any:
+        self.world.reset()
+        self._pairs.clear()
+        self._publish()
+        response.success, response.message = True, json.dumps(self.world.start())
+        return response
+
+    def _publish(self) -> None:
+        """What the world looks like now, as the faults let it through."""
+        seen, now = self.world.observation, self.world.now_ns
+        self._publish_clock()
+        names = [*self._arm.joint_names, GRIPPER]
+        q = self._faults.joints(self.world.joints(seen))
+        if q is not None:
+            self._joints.publish(joint_state_message(now, names, q, self._frame))
+            self._opening.publish(joint_state_message(now, [GRIPPER], q[-1:], self._frame))
+            self._pose.publish(pose_message(now, self._frame, self._arm.fk(q[:-1])))
+        for camera, frame in seen.images.items():
+            shown = self._faults.image(camera, frame)
+            if shown is not None:
+                self._later(self._faults.delay_s, camera, now, shown)
+        self._reward.publish(Float32(data=float(self.world.reward)))
+        if self.world.ended:
+            self._result.publish(String(data=json.dumps(self.world.result())))
+
+    def _publish_image(self, camera: str, stamp_ns: int, frame: Any) -> None:
+        link = f"camera_{camera}_optical_frame"
+        self._images[camera].publish(image_message(stamp_ns, link, frame))
+        if self._jpegs[camera].get_subscription_count():
+            self._jpegs[camera].publish(compressed_message(stamp_ns, link, encode_jpeg(frame)))
+
+    def _later(self, delay_s: float, camera: str, stamp_ns: int, frame: Any) -> None:
+        if delay_s <= 0:
+            self._publish_image(camera, stamp_ns, frame)
+            return
+
+        def publish() -> None:
+            self.destroy_timer(timer)
+            self._publish_image(camera, stamp_ns, frame)
+
+        timer = self.create_timer(delay_s, publish, clock=self.world.wall)
+
+    def _publish_clock(self) -> None:
+        if self._lockstep:
+            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns)))
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(SimNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,123 @@
+"""A simulator under the clock of the graph: episodes one after the other on one time that never goes back."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from robot_pt.commands import Float64, JointCommand
+from robot_pt.errors import UserError
+from robot_pt.schema import Observation
+from robot_pt.simulator import Simulator
+from robot_pt.targets import action_between
+from robot_pt_ros.node import flag, number, numbers, text, texts
+
+BETWEEN_EPISODES_NS = 1_000_000_000
+"""Simulated time between the last observation of an episode and the first of the next."""
+
+
+def declare(node: Node) -> None:
+    """Parameters of the simulated world, read-only but for the seed."""
+    fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
+    node.declare_parameter(
+        "simulator", "robot_pt_sim", fixed("Package with make(task, camera=, image_size=) -> Simulator.")
+    )
+    node.declare_parameter("task", "", fixed("Task, e.g. lift-red; robot-pt collect --list names them."))
+    node.declare_parameter("robot", "panda", fixed("Arm model of the simulated robot."))
+    node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
+    node.declare_parameter("cameras", ["primary"], fixed("Camera roles."))
+    node.declare_parameter("image_size", [64, 64], fixed("Height and width of every frame [px]."))
+    node.declare_parameter("lockstep", True, fixed("Wait for the command to every observation; else real time."))
+    node.declare_parameter(
+        "answer_timeout_s", 10.0, fixed("Lock-step: wait so long for a command [s, wall], then hold.")
+    )
+    node.declare_parameter(
+        "seed", 1_000_000, ParameterDescriptor(description="Of the next episode; each reset adds one.")
+    )
+
+
+class World:
+    """Steps with commands, knows the time, remembers how the episode stands."""
+
+    def __init__(self, simulator: Simulator, node: Node):
+        self._simulator, self._node = simulator, node
+        self._lockstep, self._timeout_s = flag(node, "lockstep"), number(node, "answer_timeout_s")
+        self.wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self.cameras = tuple(simulator.spec.cameras)
+        self.period_s = 1 / simulator.spec.control_hz
+        self._offset_ns, self.now_ns, self._answered_ns, self._asked_at = 0, 0, 0, 0.0
+        self.reward, self.ended, self._steps, self._success = 0.0, False, 0, False
+        self._seed: int | None = None
+
+    @classmethod
+    def of(cls, node: Node) -> World:
+        """Raises UserError for an unknown simulator, task or camera, or where it is not installed."""
+        name = text(node, "simulator")
+        try:
+            make = import_module(name).make
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"simulator {name!r} has no make() ({error}); install robot-pt[sim] or name another package."
+            ) from None
+        height, width = (int(v) for v in numbers(node, "image_size"))
+        return cls(
+            cast(Simulator, make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width))), node
+        )
+
+    def reset(self) -> None:
+        """The next episode, from the seed in the parameter, which then counts up."""
+        seed = int(number(self._node, "seed"))
+        self._node.set_parameters([Parameter("seed", value=seed + 1)])
+        begun = self.now_ns + BETWEEN_EPISODES_NS
+        self.observation = self._simulator.reset(seed)
+        self._offset_ns = begun - self.observation.time_ns
+        self.reward, self.ended, self._steps, self._success, self._seed = 0.0, False, 0, False, seed
+        self._observed()
+
+    def step(self, command: JointCommand | None) -> None:
+        """One control period towards a command; None holds the last target."""
+        if self.ended:
+            return
+        previous = self._simulator.commanded()
+        target = previous if command is None else command
+        if command is not None:
+            self._answered_ns = command.stamp_ns
+        result = self._simulator.step(np.asarray(action_between(previous, target), np.float32))
+        self.observation, self.reward, self._steps = result.observation, result.reward, self._steps + 1
+        self.ended, self._success = result.terminated or result.truncated, result.success
+        self._observed()
+
+    def answers(self, command: JointCommand) -> bool:
+        """Lock-step: the command answers the last observation, once."""
+        return not self.ended and command.stamp_ns >= self.now_ns and command.stamp_ns > self._answered_ns
+
+    def waited_too_long(self) -> bool:
+        """Lock-step: nobody answered within answer_timeout_s of real time."""
+        return not self.ended and time.monotonic() - self._asked_at > self._timeout_s
+
+    def joints(self, seen: Observation) -> Float64:
+        """(J + 1,) [rad], then the opening."""
+        assert seen.joint_positions is not None, "simulators of arms report their joints"
+        return np.append(np.asarray(seen.joint_positions, np.float64), float(seen.proprio[-1]))
+
+    def start(self) -> dict[str, Any]:
+        """Seed and initial conditions of this episode, JSON values."""
+        return {"seed": self._seed, "initial_conditions": self._simulator.initial_conditions()}
+
+    def result(self) -> dict[str, Any]:
+        """How the episode ended, JSON values."""
+        return {**self.start(), "success": self._success, "steps": self._steps, "task": self._simulator.task}
+
+    def _observed(self) -> None:
+        self.now_ns = self.observation.time_ns + self._offset_ns if self._lockstep else self._clock_ns()
+        self._asked_at = time.monotonic()
+
+    def _clock_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
