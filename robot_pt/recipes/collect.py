@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robot_pt.errors import UserError
 from robot_pt.evaluate import FIRST_SEED
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar
+
+if TYPE_CHECKING:
+    from robot_pt.store import DemoStore
 
 QUALITY = {"clean": "none", "mixed": "mixed"}
 
@@ -28,7 +31,7 @@ def collect(
 
     `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
 
-    Raises UserError for an unknown task, MismatchError when the store holds another robot or image size.
+    Raises UserError for an unknown task or starts that the store has already, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
     from robot_pt.store import DemoStore, is_demo_store
@@ -46,6 +49,7 @@ def collect(
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = panda_spec(("primary",), (image_size, image_size))
     store = DemoStore(out) if is_demo_store(out) else DemoStore.create(out, spec)
+    _require_new_starts(store, task, seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
         report = robot_pt_sim.collect(
@@ -57,3 +61,21 @@ def collect(
         "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
         "store_episodes": len(store.source().episodes),
     }  # fmt: skip
+
+
+def _require_new_starts(store: DemoStore, task: str, seed: int, episodes: int) -> None:
+    """Refuse seeds of which the store holds an episode: twice the same demonstration would train and judge a policy."""
+    from robot_pt import store_episode
+
+    taken = set()
+    for name in store.episodes:
+        attributes, _ = store_episode.header(store.path / name)
+        if attributes["task"] == task:
+            taken.add(attributes.get("metadata", {}).get("seed"))
+    again = taken & set(range(seed, seed + episodes))
+    if again:
+        after = max(s for s in taken if isinstance(s, int)) + 1
+        raise UserError(
+            f"{store.path} holds {task} from seed {min(again)} already, which would be recorded again; go on with --seed {after}, or "
+            "name another --out."
+        )
