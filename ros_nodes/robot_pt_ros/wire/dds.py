@@ -139,12 +139,17 @@ class Writer:
         return self.write_raw(cdr.serialize(message), stamp_ns)
 
     def write_raw(self, raw: cdr.Buffer, stamp_ns: int | None = None) -> bool:
-        """Publish header and CDR as they are; False: no room within qos.max_blocking_ns. UserError: closed."""
+        """Publish header and CDR as they are; False: no room within qos.max_blocking_ns. UserError: closed, or no message of the type."""
         if self._closed:
             raise UserError(f"the publisher of {self.topic} is closed; make a new one.")
         if len(raw) % 4:
             raw = bytes(raw) + bytes(-len(raw) % 4)
-        return clayer.write(self.dds, raw, stamp_ns)
+        try:
+            return clayer.write(self.dds, raw, stamp_ns)
+        except DDSException as error:
+            raise UserError(
+                f"cannot publish {len(raw)} bytes on {self.topic} ({error}); are they a whole {type_name(self.cls)}?"
+            ) from error
 
     def matched(self) -> int:
         """Readers that hear this writer now."""

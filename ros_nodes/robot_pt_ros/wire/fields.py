@@ -30,7 +30,7 @@ NUMBERS: dict[str, tuple[str, str, str]] = {
     "float32": ("f", "float32", "float"),
     "float64": ("d", "float64", "double"),
 }
-FLOAT32_MAX = 3.402823466e38  # rosidl's own bound
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 MessageClass = Callable[[str], type]
 
 
@@ -205,7 +205,9 @@ def _number_sequence(name: str, base: str, bound: _Bound) -> Field:
             held = np.frombuffer(value, np.uint8)  # bytes cannot change below us
         elif isinstance(value, (bytearray, memoryview)) and code == "B":
             held = np.frombuffer(bytes(value), np.uint8)
-        elif isinstance(value, array.array) and value.typecode == code:
+        elif isinstance(value, array.array):
+            if value.typecode != code:
+                raise _refuse(bound.where, f"an array of typecode {code!r}", value)
             held = Primitives(code, value.tobytes())
         else:
             held = Primitives(code, [check(item) for item in _values(bound.where, value)])

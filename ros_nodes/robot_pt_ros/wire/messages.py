@@ -30,19 +30,19 @@ class Message:
 
     __slots__ = ()
     __msgtype__: ClassVar[str]
-    _fields: ClassVar[tuple[Field, ...]]  # declared ones; the padding byte of an empty message is none
+    __fields__: ClassVar[tuple[Field, ...]]  # declared ones; the padding byte of an empty message is none
 
     def __init__(self, **values: Any):
         """Fields not given are zero, empty or nested defaults; AssertionError: no such field, or a value that does not fit."""
         values.pop("check_fields", None)  # rosidl's switch: checks are always on here
-        unknown = values.keys() - {field.name for field in self._fields}
+        unknown = values.keys() - {field.name for field in self.__fields__}
         if unknown:
             raise AssertionError(
-                f"{self.__msgtype__} has no field {', '.join(sorted(unknown))}; it has: {', '.join(f.name for f in self._fields)}."
+                f"{self.__msgtype__} has no field {', '.join(sorted(unknown))}; it has: {', '.join(f.name for f in self.__fields__)}."
             )
-        if not self._fields:
+        if not self.__fields__:
             setattr(self, "_" + PADDING, 0)
-        for field in self._fields:
+        for field in self.__fields__:
             if field.name in values:
                 setattr(self, field.name, values[field.name])
             else:
@@ -51,7 +51,7 @@ class Message:
     @classmethod
     def get_fields_and_field_types(cls) -> dict[str, str]:
         """Field name -> rosidl's type text, "sequence<uint8>", "std_msgs/Header"."""
-        return {field.name: field.type_text for field in cls._fields}
+        return {field.name: field.type_text for field in cls.__fields__}
 
     @classmethod
     def from_wire(cls, *held: Any) -> Message:
@@ -65,15 +65,13 @@ class Message:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, self.__class__):
             return False
-        return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in self._fields)
+        return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in self.__fields__)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         module = type(self).__module__
-        return (
-            f"{module}.{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in self._fields)})"
-        )
+        return f"{module}.{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in self.__fields__)})"
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -97,7 +95,7 @@ def message_class(type_name: str) -> type[Message]:
         "__module__": f"{package}.{folder}",
         "__doc__": f"ROS 2 message {type_name}.",
         "__msgtype__": type_name,
-        "_fields": tuple(declared),
+        "__fields__": tuple(declared),
     }
     return type(short, (Message,), space)
 

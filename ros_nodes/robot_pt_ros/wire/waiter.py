@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cyclonedds.core import GuardCondition, WaitSet
+from cyclonedds.core import DDSException, GuardCondition, WaitSet
 
 from robot_pt_ros.wire import clayer
 
@@ -44,15 +45,18 @@ class Waiter:
                 for trigger in source.triggers():
                     self._waitset.attach(trigger)
                 self._sources.append(source)
-        self.wake()
 
     def remove(self, source: Source) -> None:
-        """No longer wake for `source`; call it before closing the source."""
+        """No longer wake for `source`."""
         with self._lock:
             if source in self._sources:
                 self._sources.remove(source)
-                for trigger in source.triggers():
-                    self._waitset.detach(trigger)
+                self._detach(source)
+
+    def _detach(self, source: Source) -> None:
+        for trigger in source.triggers():
+            with suppress(DDSException):  # its source was closed already, which detached it
+                self._waitset.detach(trigger)
 
     def wake(self) -> None:
         """End the wait under way, or the next one."""
@@ -79,8 +83,7 @@ class Waiter:
             self._closed = True
             with self._lock:
                 for source in self._sources:
-                    for trigger in source.triggers():
-                        self._waitset.detach(trigger)
+                    self._detach(source)
                 self._sources.clear()
             clayer.delete(self._waitset)
             clayer.delete(self._guard)

@@ -1,0 +1,148 @@
+"""One thread that waits: data, events, wake-ups, closing. ROS domain 23."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from robot_pt_ros.wire.dds import Participant, Reader, Waiter, Writer
+from robot_pt_ros.wire.messages import message_class
+from robot_pt_ros.wire.qos import QoS
+
+String: Any = message_class("std_msgs/msg/String")
+
+
+@pytest.fixture(scope="module")
+def participant() -> Iterator[Participant]:
+    made = Participant(23)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def waiter(participant: Participant) -> Iterator[Waiter]:
+    made = Waiter(participant)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair(participant: Participant, request: pytest.FixtureRequest) -> Iterator[tuple[Writer, Reader[Any]]]:
+    topic = f"/{request.node.name.split('[')[0]}"
+    writer, reader = participant.writer(topic, String), participant.reader(topic, String)
+    writer.take_events()
+    reader.take_events()
+    yield writer, reader
+    writer.close()
+    reader.close()
+
+
+def test_data_wakes_until_it_is_taken(waiter: Waiter, pair: tuple[Writer, Reader[Any]]) -> None:
+    writer, reader = pair
+    waiter.add(reader)
+    assert waiter.wait(0.05) == []
+    writer.write(String(data="a"))
+    writer.write(String(data="b"))
+    assert waiter.wait(5) == waiter.wait(5) == [reader]
+    assert [s.message.data for s in reader.take(1)] == ["a"]
+    assert waiter.wait(5) == [reader]
+    assert [s.message.data for s in reader.take(9)] == ["b"]
+    assert waiter.wait(0.05) == []
+
+
+def test_data_that_was_there_before_counts(waiter: Waiter, pair: tuple[Writer, Reader[Any]]) -> None:
+    writer, reader = pair
+    writer.write(String(data="a"))
+    waiter.add(reader)
+    waiter.add(reader)
+    assert waiter.wait(5) == [reader]
+    waiter.remove(reader)
+    waiter.remove(reader)
+    assert waiter.wait(0.05) == []
+
+
+def test_an_event_wakes_once_and_stays_until_taken(
+    waiter: Waiter, pair: tuple[Writer, Reader[Any]], participant: Participant
+) -> None:
+    writer, _ = pair
+    waiter.add(writer)
+    other = participant.reader(writer.topic, String)
+    assert waiter.wait(5) == [writer]
+    assert waiter.wait(0.05) == []
+    other.close()
+    assert waiter.wait(5) == [writer]
+    found = [(event.kind, event.total, event.change) for event in writer.take_events()]
+    assert found == [("matched", 2, 1), ("matched", 1, -1)]
+    assert writer.take_events() == []
+
+
+def test_the_graph_wakes_when_it_changes(waiter: Waiter, participant: Participant) -> None:
+    participant.graph.poll()
+    waiter.add(participant.graph)
+    assert waiter.wait(0.05) == []
+    writer = participant.writer("/new", String)
+    assert waiter.wait(5) == [participant.graph]
+    writer.close()
+    assert waiter.wait(5) == [participant.graph]
+    waiter.remove(participant.graph)
+
+
+def test_a_wake_from_another_thread_ends_the_wait_and_one_before_it_ends_the_next(waiter: Waiter) -> None:
+    timer = threading.Timer(0.1, waiter.wake)
+    start = time.monotonic()
+    timer.start()
+    assert waiter.wait(30) == []
+    assert time.monotonic() - start < 10
+    waiter.wake()
+    assert waiter.wait(None) == []
+
+
+def test_waiting_leaves_other_threads_running(waiter: Waiter) -> None:
+    counted = 0
+    done = threading.Thread(target=waiter.wait, args=(0.5,))
+    done.start()
+    while done.is_alive():
+        counted += 1
+        time.sleep(0)
+    assert counted > 50
+
+
+def test_writing_from_one_thread_while_another_waits(waiter: Waiter, participant: Participant) -> None:
+    qos = QoS(depth=500)
+    writer, reader = participant.writer("/threads", String, qos), participant.reader("/threads", String, qos)
+    waiter.add(reader)
+
+    def write() -> None:
+        for number in range(200):
+            writer.write(String(data=str(number)))
+            if number % 20 == 0:
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    taken: list[str] = []
+    end = time.monotonic() + 20
+    while len(taken) < 200 and time.monotonic() < end:
+        waiter.wait(1)
+        taken += [sample.message.data for sample in reader.take(50)]
+    thread.join()
+    assert taken == [str(number) for number in range(200)]
+
+
+def test_a_closed_waiter_waits_no_more(participant: Participant) -> None:
+    made = Waiter(participant)
+    reader = participant.reader("/closed", String)
+    made.add(reader)
+    thread = threading.Thread(target=made.wait)
+    thread.start()
+    time.sleep(0.05)
+    made.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    made.close()
+    made.wake()
+    made.add(reader)
+    assert made.wait(1) == []
+    reader.close()
