@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from robot_pt.errors import DataError
+from robot_pt_data.bags import SUFFIXES as JOURNAL_SUFFIXES
+from robot_pt_data.bags import is_journals
 from robot_pt_data.files import Files, LocalFiles
 from robot_pt_data.index_files import cache_root
 from robot_pt_data.mapping import Mapping, load_mapping
@@ -26,7 +28,7 @@ MappingLike = Mapping | Dict[str, Any] | str | Path
 class Layout(NamedTuple):
     """What was recognised."""
 
-    kind: Literal["rlds", "demo_store", "decoded"]
+    kind: Literal["rlds", "demo_store", "decoded", "journals"]
     folder: Path
     url: str = ""  # of an RLDS data set that is not on a disk; `folder` then means nothing
 
@@ -44,9 +46,13 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
     if url is not None:
         return Layout("rlds", Path(), url)
     folder = Path(path)
+    if folder.is_file() and folder.suffix in JOURNAL_SUFFIXES:
+        return Layout("journals", folder)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>) or of a demo store.")
+        raise DataError(
+            f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>) or of a demo store, or an .mcap file."
+        )
     try:
         there = sorted(os.listdir(folder))[:5]
     except OSError as error:
@@ -61,6 +67,8 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
 
     if is_demo_store(folder):
         return Layout("demo_store", folder)
+    if is_journals(folder):
+        return Layout("journals", folder)
     versions = sorted(p.parent for p in folder.glob("*/dataset_info.json") if (p.parent / "features.json").is_file())
     if len(versions) == 1:
         return Layout("rlds", versions[0])
@@ -71,7 +79,8 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
             f"{folder} is a LeRobot data set, which cannot be opened yet; give an RLDS data set or a demo store."
         )
     raise DataError(
-        f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store; it holds {there or 'nothing'}."
+        f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store nor holds .mcap files; "
+        f"it holds {there or 'nothing'}."
     )
 
 

@@ -170,21 +170,7 @@ def load_mapping(given: Mapping | Dict[str, Any] | str | Path) -> Mapping:
     """A Mapping from itself, a dict, or a TOML or JSON file. Raises DataError naming the field that does not fit."""
     if isinstance(given, Mapping):
         return given
-    if isinstance(given, (str, Path)):
-        path = Path(given)
-        try:
-            text = path.read_text()
-            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except OSError as error:
-            raise DataError(
-                f"the mapping {path} cannot be read ({error.strerror}); give a TOML or JSON file."
-            ) from None
-        except ValueError as error:
-            raise DataError(f"the mapping {path} is not valid {path.suffix or 'TOML'}: {error}.") from None
-    else:
-        values = dict(given)
-    if not isinstance(values, dict):
-        raise DataError(f"a mapping is a table of fields, not a {type(values).__name__}.")
+    values = read_table(given)
     known = {f.name for f in fields(Mapping)}
     required = {"embodiment", "control_hz", "cameras"}
     if set(values) - known or required - set(values):
@@ -210,3 +196,23 @@ def _check_values(values: dict[str, Any]) -> None:
         raise DataError('cameras in the mapping is a table of role = "column".')
     if not values["control_hz"] > 0:
         raise DataError(f"control_hz = {values['control_hz']} in the mapping; give a rate in Hz above 0.")
+
+
+def read_table(given: Dict[str, Any] | str | Path) -> dict[str, Any]:
+    """The fields of a mapping from a dict, or a TOML or JSON file. Raises DataError where it is no table."""
+    if isinstance(given, (str, Path)):
+        path = Path(given)
+        try:
+            text = path.read_text()
+            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except OSError as error:
+            raise DataError(
+                f"the mapping {path} cannot be read ({error.strerror}); give a TOML or JSON file."
+            ) from None
+        except ValueError as error:
+            raise DataError(f"the mapping {path} is not valid {path.suffix or 'TOML'}: {error}.") from None
+    else:
+        values = dict(given)
+    if not isinstance(values, dict):
+        raise DataError(f"a mapping is a table of fields, not a {type(values).__name__}.")
+    return values

@@ -12,6 +12,7 @@ from robot_pt.errors import DataError
 from robot_pt.schema import ActionSource
 from robot_pt.sources import EpisodeSource
 from robot_pt_data import index_files
+from robot_pt_data.bags import mapping_table
 from robot_pt_data.files import Files
 from robot_pt_data.layout import Layout, MappingLike, mapping_for, recognise
 from robot_pt_data.mapping import Mapping
@@ -19,7 +20,7 @@ from robot_pt_data.report import IndexReport
 from robot_pt_data.rlds import RldsSource
 from robot_pt_data.step_index import Progress, StepIndex, build, refusal
 
-_KINDS = {"demo_store": "demo store", "decoded": "decoded cache"}
+_KINDS = {"demo_store": "demo store", "decoded": "decoded cache", "journals": "recording"}
 
 
 def open_source(
@@ -33,6 +34,10 @@ def open_source(
 ) -> EpisodeSource:
     """See `robot_pt_data.open`."""
     layout = recognise(path)
+    if layout.kind == "journals" and action_source != "achieved":
+        from robot_pt_data.journals import JournalSource
+
+        return JournalSource(layout.folder, None if split == "all" else split, mapping_table(mapping), skip_corrupt)
     if layout.kind != "rlds" and (mapping is not None or action_source == "achieved"):
         raise DataError(f"{path} is a {_KINDS[layout.kind]} in canonical form; it takes no mapping or action source.")
     if layout.kind == "demo_store":
