@@ -5,11 +5,12 @@ Call `use_ros()` before the first ``import rclpy``; nodes themselves import plai
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
 
-from robot_pt.errors import UserError
+from robot_pt.errors import MissingExtraError, UserError
 
 OVERLAY = Path(__file__).with_name("overlay")
 
@@ -30,6 +31,11 @@ def use_ros() -> None:
                 f"(this is {sys.version_info.major}.{sys.version_info.minor}), or start without ROS on PYTHONPATH."
             ) from error
         return
+    for package in ("cyclonedds", "rosbags"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "ros", "A ROS 2 node on a machine without ROS 2") from error
     from robot_pt_ros.wire.messages import install_message_packages
 
     install_message_packages()

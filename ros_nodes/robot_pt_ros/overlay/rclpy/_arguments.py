@@ -139,7 +139,7 @@ def _remap(text: str) -> Remap:
         return RCLInvalidROSArgsError(f"Couldn't parse remap rule: '-r {text}'. {why}.")
 
     parts = re.fullmatch(
-        r"(?:(?P<node>\w+):)?(?:(?P<scheme>rostopic|rosservice)://)?(?P<match>[^:]+):=(?P<to>.*)", text
+        r"(?:(?P<node>\w+):(?!//))?(?:(?P<scheme>rostopic|rosservice)://)?(?P<match>[^:]+):=(?P<to>.*)", text
     )
     if parts is None:
         raise bad("A rule is [node:]from:=to")

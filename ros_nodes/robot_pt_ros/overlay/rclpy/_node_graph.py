@@ -25,6 +25,7 @@ class NodeGraph:
     _graph: Any
     _name: str
     _namespace: str
+    _remapped: Callable[..., str]
 
     def get_topic_names_and_types(self, no_demangle: bool = False) -> NamesAndTypes:
         return _listed(self._graph.topics())
@@ -107,9 +108,6 @@ class NodeGraph:
             )
             for found in ask(full)
         ]
-
-    def _remapped(self, full_name: str, *, is_service: bool) -> str:
-        raise NotImplementedError
 
 
 def _hash(text: str | None) -> TypeHash:

@@ -317,7 +317,9 @@ def _declaration(namespace: str, index: int, given: tuple[Any, ...]) -> tuple[st
             f"Invalid parameter tuple length at index {index} in parameters list: {given}; "
             "expecting length between 1 and 3"
         )
-    name, value, descriptor = (*given, *(None, ParameterDescriptor())[len(given) - 1 :])
+    name = given[0]
+    value = given[1] if len(given) > 1 else None
+    descriptor = given[2] if len(given) > 2 else ParameterDescriptor()
     if not isinstance(name, str):
         raise TypeError(f"First element {name} at index {index} in parameters list is not a str.")
     if not isinstance(descriptor, ParameterDescriptor):

@@ -6,19 +6,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from rcl_interfaces.msg import Log, ParameterDescriptor, ParameterEvent
+from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent
 
-from rclpy import _arguments, _logging_state
-from rclpy._names import (
-    expand_topic_name,
-    validate_full_topic_name,
-    validate_namespace,
-    validate_node_name,
-    validate_topic_name,
-)
 from rclpy._node_graph import NodeGraph
+from rclpy._node_identity import NodeIdentity
 from rclpy._node_parameters import NodeParameters
 from rclpy._rclpy_pybind11 import NodeNameNonExistentError as NodeNameNonExistentError
+from rclpy._rosout import Rosout
 from rclpy._transport import wire_qos
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.client import Client
@@ -34,13 +28,11 @@ from rclpy.parameter_service import ParameterService
 from rclpy.publisher import Publisher
 from rclpy.qos import (
     QoSProfile,
-    _qos_profile_rosout_default,
     qos_profile_parameter_events,
     qos_profile_services_default,
 )
 from rclpy.service import Service
 from rclpy.subscription import Subscription
-from rclpy.time import Time
 from rclpy.time_source import TimeSource
 from rclpy.timer import Rate, Timer
 from rclpy.type_support import check_is_valid_msg_type, check_is_valid_srv_type
@@ -51,7 +43,7 @@ HIDDEN_NODE_PREFIX = "_"
 _P = TypeVar("_P", bound=Publisher)
 
 
-class Node(NodeParameters, NodeGraph):
+class Node(NodeIdentity, NodeParameters, NodeGraph):
     """A node of the graph: the maker and owner of its endpoints, timers and parameters."""
 
     def __init__(
@@ -84,22 +76,21 @@ class Node(NodeParameters, NodeGraph):
         if not self._context.ok():
             raise NotInitializedException("cannot create node")
         self._name_node(node_name, namespace, cli_args, use_global_arguments)
+        assert self._context.handle is not None
         self._session = self._context.handle
         self._graph = self._session.participant.graph
         self._key = self._graph.add_node(self._name, self._namespace)
         self._context._node_made(+1)
         self._logger = get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
         self._clock = ROSClock()
-        self._rosout: Publisher | None = None
-        if enable_rosout and self._arguments.rosout:
-            self._start_rosout()
+        self._rosout = Rosout(self) if enable_rosout and self._arguments.rosout else None
         overrides = {
             name: Parameter(name, value=value)
             for name, value in self._arguments.overrides(self.get_fully_qualified_name()).items()
         }
         overrides.update({parameter.name: parameter for parameter in parameter_overrides or []})
         self._init_parameters(overrides, allow_undeclared_parameters)
-        self._parameter_event_publisher = self.create_publisher(
+        self._parameter_event_publisher: Publisher = self.create_publisher(
             ParameterEvent, "/parameter_events", qos_profile_parameter_events
         )
         if automatically_declare_parameters_from_overrides:
@@ -114,32 +105,6 @@ class Node(NodeParameters, NodeGraph):
             from rclpy.logging_service import LoggingService
 
             self._logger_service = LoggingService(self)
-
-    def _name_node(
-        self, node_name: str, namespace: str | None, cli_args: list[str] | None, use_global_arguments: bool
-    ) -> None:
-        own = None if cli_args is None else _arguments.parse(w for w in cli_args if w not in ("--ros-args", "--"))
-        process = self._context._arguments if use_global_arguments else None
-        self._arguments = _arguments.chain(own, process)
-        validate_node_name(node_name)
-        full_namespace = "/" + (namespace or "").removeprefix("/")
-        validate_namespace(full_namespace)
-        self._name = self._arguments.node_name(node_name) or node_name
-        self._namespace = self._arguments.namespace(self._name) or full_namespace
-
-    def _start_rosout(self) -> None:
-        self._rosout = self.create_publisher(Log, "/rosout", _qos_profile_rosout_default)
-        _logging_state.add_sink(self._logger.name, self._send_log)
-
-    def _send_log(
-        self, stamp_ns: int, severity: int, name: str, message: str, function: str, file: str, line: int
-    ) -> None:
-        rosout = self._rosout
-        if rosout is None or not self._context._is_up or rosout._destroyed:
-            return
-        stamp = Time(nanoseconds=stamp_ns).to_msg()
-        log = Log(stamp=stamp, level=int(severity), name=name, msg=message, file=file, function=function, line=line)
-        rosout._wire.write(log)
 
     @property
     def publishers(self) -> Iterator[Publisher]:
@@ -207,40 +172,11 @@ class Node(NodeParameters, NodeGraph):
         """What the graph calls this node."""
         return self._key
 
-    def get_name(self) -> str:
-        return self._name
-
-    def get_namespace(self) -> str:
-        return self._namespace
-
-    def get_fully_qualified_name(self) -> str:
-        return f"{self._namespace.rstrip('/')}/{self._name}"
-
     def get_clock(self) -> Clock:
         return self._clock
 
     def get_logger(self) -> RcutilsLogger:
         return self._logger
-
-    def _remapped(self, full_name: str, *, is_service: bool) -> str:
-        found = self._arguments.remap(full_name, self._name, self._namespace, is_service=is_service)
-        return full_name if found is None else found
-
-    def _resolved(self, name: str, *, is_service: bool, only_expand: bool = False) -> str:
-        validate_topic_name(name, is_service=is_service)
-        full = expand_topic_name(name, self._name, self._namespace)
-        if not only_expand:
-            full = self._remapped(full, is_service=is_service)
-        validate_full_topic_name(full, is_service=is_service)
-        return full
-
-    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
-        """Fully qualified, and remapped unless `only_expand`. Raises InvalidTopicNameException."""
-        return self._resolved(topic, is_service=False, only_expand=only_expand)
-
-    def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
-        """As `resolve_topic_name`. Raises InvalidServiceNameException."""
-        return self._resolved(service, is_service=True, only_expand=only_expand)
 
     def _join(self, endpoint: Any, made: list[Any], group: CallbackGroup | None = None) -> None:
         """Make an endpoint part of this node: announced, in its group, and able to wake the executor."""
@@ -432,7 +368,8 @@ class Node(NodeParameters, NodeGraph):
         if self._destroyed:
             return
         self._destroyed = True
-        _logging_state.remove_sink(self._logger.name, self._send_log)
+        if self._rosout is not None:
+            self._rosout.close()
         for made in (
             self._publishers,
             self._subscriptions,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from cyclonedds.core import DDSException
+
 from rclpy._endpoint import Endpoint
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.duration import Duration
@@ -50,12 +52,12 @@ class Publisher(Endpoint):
         wire = self._check()
         if not self._context._is_up:
             raise RCLError("Failed to publish: publisher's context is invalid")
-        if isinstance(msg, self.msg_type):
-            sent = wire.write(msg)
-        elif isinstance(msg, bytes):
-            sent = wire.write_raw(msg)
-        else:
+        if not isinstance(msg, (self.msg_type, bytes)):
             raise TypeError(f"Expected {self.msg_type}, got {type(msg)}")
+        try:
+            sent = wire.write_raw(msg) if isinstance(msg, bytes) else wire.write(msg)
+        except DDSException as error:
+            raise RCLError(f"Failed to publish on {wire.topic!r}: {error}") from error
         if not sent:
             get_logger(self._logger_name).warning(
                 f"A message on {wire.topic!r} was not taken in time by a reliable subscription and is lost.",

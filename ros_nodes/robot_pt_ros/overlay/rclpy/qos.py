@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import Any
 
-from rclpy.duration import Duration, Infinite
+from rclpy.duration import Duration
 
 
 class QoSPolicyKind(IntEnum):
