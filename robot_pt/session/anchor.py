@@ -19,7 +19,8 @@ class CommandedTarget:
     `anchor` gives the pose that the next action adds to:
 
     1. The gate has commanded something before, but nothing for `max_age_ns`: the measured pose, for nobody drives the arm.
-    2. At a start or restart: the newest command of the gate, or without one the measured pose.
+    2. At a start or restart: the newest command of the gate, or without one the measured pose. In lock-step always the measured
+       pose, for a reset of the simulator moves the arm without a command.
     3. The gate answered the previous target, by an applied target or (in lock-step) a command of the same stamp: that answer,
        exactly. Where nothing was clipped it is the previous target itself.
     4. There is no gate in the loop, nothing was ever fed back: the previous target.
@@ -45,11 +46,11 @@ class CommandedTarget:
 
     def restart(self) -> None:
         """Forget the previous target: the next anchor is where the arm is held or stands."""
-        self._target = None
+        self._target = self._answer = None
 
     def forget_executed(self) -> None:
-        """Forget what was executed too, as after a jump of the clock."""
-        self._executed = self._answer = None
+        """Forget what was executed too, as after a step back of the clock."""
+        self._executed = None
         self.restart()
 
     def executed(self, command: JointCommand) -> bool:
@@ -78,19 +79,23 @@ class CommandedTarget:
 
     def anchor(self, measured: Float64, now_ns: int) -> tuple[Float64, Origin]:
         """(T_base_tool (4, 4), which of them it is) by the rule above; `measured` is the tool's pose as read (4, 4)."""
+        self._drop_future(now_ns)
         executed, target, answer = self._executed, self._target, self._answer
-        if executed is not None and executed.stamp_ns > now_ns + FUTURE_NS:
-            executed = self._executed = None
-            self.refused += 1
         if executed is not None and now_ns - executed.stamp_ns > self._max_age:
             return measured, "measured"
         if target is None:
-            return (measured, "measured") if executed is None else (executed.T_base_tool, "executed")
+            held = None if self._lockstep else executed
+            return (measured, "measured") if held is None else (held.T_base_tool, "executed")
         if answer is not None and answer.stamp_ns == target.stamp_ns:
             return answer.T_base_tool, "applied"
         if executed is None:
             return target.T_base_tool, "target"
         return self._corrected(target.T_base_tool, executed.T_base_tool)
+
+    def _drop_future(self, now_ns: int) -> None:
+        if self._executed is not None and self._executed.stamp_ns > now_ns + FUTURE_NS:
+            self._executed = None
+            self.refused += 1
 
     def _note_answer(self, answer: PoseTarget | JointCommand) -> bool:
         if self._target is None or answer.stamp_ns != self._target.stamp_ns:

@@ -24,6 +24,7 @@ from robot_pt.session.anchor import CommandedTarget
 from robot_pt.session.chunks import ChunkPlayer, checked_chunk
 from robot_pt.session.monitor import StepInfo, TickMonitor
 from robot_pt.session.readiness import StepLimits, WarmUp
+from robot_pt.session.rings import FUTURE_NS
 from robot_pt.session.sensing import Sensed, Senses
 from robot_pt.session.settings import SessionSettings
 from robot_pt.targets import moved
@@ -128,8 +129,8 @@ class Session:
     def observe_image(self, camera: str, stamp_ns: int, frame: Image, now_ns: int | None = None) -> bool:
         """Take one RGB frame (H, W, 3) uint8 with its capture time; False where it is refused, counted in `diagnostics`.
 
-        Zero, repeated, backward and future stamps are refused, as are frames of another size than announced; without `now_ns`
-        the future is told from the present at the next tick.
+        Zero, repeated, backward and future stamps are refused, as are frames of another size than announced. Without `now_ns`
+        the future is told from the present, and a clock that was set back noticed, at the next tick only.
         """
         return self._senses.image(camera, stamp_ns, frame, now_ns)
 
@@ -183,6 +184,8 @@ class Session:
         if self.phase not in ("ready", "stopped"):
             first = {"idle": "warm it up first", "failed": f"recover first ({self.reason})"}
             return Answer(False, f"the policy is {self.phase}; {first.get(self.phase, 'stop it first')}.")
+        if now_ns + FUTURE_NS < self._stamp:
+            self._clock_back()
         complaint = self._senses.complaint(now_ns)
         if complaint:
             return Answer(False, f"{complaint}; the policy starts when every source is fresh.")
@@ -287,14 +290,18 @@ class Session:
         if last is None:
             return 0.0
         if now_ns < last:
-            self.monitor.counts["clock_back"] += 1
             self._senses.clear()
-            self._commanded.forget_executed()
-            self._stamp = 0
+            self._clock_back()
             self._go_stale(f"the clock went back by {(last - now_ns) / 1e9:.3f} s", now_ns)
             return None
         self.monitor.interval((now_ns - last) / 1e6)
         return (now_ns - last) / 1e6
+
+    def _clock_back(self) -> None:
+        """What was stamped by the clock before is in the future now."""
+        self.monitor.counts["clock_back"] += 1
+        self._commanded.forget_executed()
+        self._stamp = 0
 
     def _go_stale(self, reason: str, now_ns: int) -> None:
         if self.phase == "running" or now_ns < self._stale_since:

@@ -26,8 +26,13 @@ class SampleRing(Generic[T]):
         self._lock = Lock()
 
     def add(self, stamp_ns: int, value: T, now_ns: int | None = None) -> bool:
-        """Keep a sample; False and a count where its stamp is zero, not newer than the last, or (given `now_ns`) in the future."""
+        """Keep a sample; False and a count where its stamp is zero, not newer than the last, or (given `now_ns`) in the future.
+
+        Given `now_ns`, samples from before a step back of the clock do not stand in the way of those after it.
+        """
         with self._lock:
+            if now_ns is not None:
+                self._drop_future(now_ns)
             newest = self._samples[-1][0] if self._samples else 0
             if stamp_ns <= 0:
                 return self._no("zero stamp")
@@ -51,10 +56,13 @@ class SampleRing(Generic[T]):
     def newest(self, now_ns: int) -> int | None:
         """Stamp of the newest sample; those in the future are dropped and counted first."""
         with self._lock:
-            while self._samples and self._samples[-1][0] > now_ns + FUTURE_NS:
-                self._samples = self._samples[:-1]
-                self._no("stamp in the future")
+            self._drop_future(now_ns)
             return self._samples[-1][0] if self._samples else None
+
+    def _drop_future(self, now_ns: int) -> None:
+        while self._samples and self._samples[-1][0] > now_ns + FUTURE_NS:
+            self._samples = self._samples[:-1]
+            self._no("stamp in the future")
 
     def nearest(self, stamp_ns: int) -> tuple[int, T]:
         """(stamp, value) closest to `stamp_ns`, the earlier of two equally close; the ring must not be empty."""

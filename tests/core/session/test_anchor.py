@@ -198,3 +198,9 @@ def test_a_restart_forgets_the_target_but_not_where_the_arm_is_held():
     assert made.anchor(MEASURED, NOW)[0][0, 3] == 1
     made.forget_executed()
     assert made.anchor(MEASURED, NOW)[1] == "measured"
+
+
+def test_in_lock_step_a_reset_may_have_moved_the_arm_so_a_start_is_measured():
+    made = tracker(lockstep=True)
+    made.executed(command(NOW - TICK, pose(1)))
+    assert made.anchor(MEASURED, NOW)[1] == "measured"

@@ -346,6 +346,22 @@ def test_a_clock_set_back_forgets_everything_and_goes_on_from_the_arm(rig):
     np.testing.assert_allclose(target.T_base_tool[0, 3], 0.31, atol=1e-8)
 
 
+def test_a_simulator_whose_clock_starts_anew_with_every_episode_can_start_again(rig):
+    made = rig(lockstep=True)
+    made.start()
+    made.step(), made.step()
+    made.session.executed(command(made.now, pose([9, 9, 9, 0, 0, 0])))
+    made.session.stop()
+    made.now = PERIOD
+    frame = np.zeros((8, 12, 3), np.uint8)
+    assert made.session.observe_arm(ArmState(made.now, np.array(made.q), 1.0), made.now)
+    assert made.session.observe_image("primary", made.now, frame, made.now)
+    assert made.session.start(made.now).ok
+    target = made.session.tick(made.now)
+    assert target.stamp_ns == PERIOD
+    np.testing.assert_allclose(target.T_base_tool[0, 3], 0.31, atol=1e-8)
+
+
 def test_a_clock_jump_forward_is_a_gap(rig):
     made = rig()
     made.start()

@@ -86,3 +86,11 @@ def test_it_may_be_filled_while_it_is_read():
         last = made.nearest(newest)[0]
     writer.join()
     assert made.newest(10**9) == 19_999
+
+
+def test_a_clock_set_back_is_noticed_by_whoever_says_what_time_it_is():
+    made = ring(NOW - 1, NOW)
+    assert not made.add(5, "after")
+    assert made.add(5, "after", now_ns=10)
+    assert made.nearest(NOW) == (5, "after")
+    assert made.refused == {"backward stamp": 1, "stamp in the future": 2}
