@@ -69,7 +69,7 @@ class JournalWriter:
     def write(self, message: Message, received_ns: int) -> None:
         """Append one message. A crash may take what came after the last `flush`."""
         channel = self._channel(message.topic, message.type)
-        stamp = max(received_ns, 0)
+        stamp = min(max(received_ns, 0), (1 << 63) - 1)
         data = message.cdr if isinstance(message.cdr, bytes) else bytes(message.cdr)
         self._mcap.add_message(channel, stamp, data, stamp, self.written[message.topic])
         self.written[message.topic] += 1

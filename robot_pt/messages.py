@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from robot_pt.commands import Float64, JointCommand, PoseTarget, Source
-from robot_pt.errors import MissingExtraError
+from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.rotations import matrix_to_quaternion, quaternion_to_matrix
 from robot_pt.samples import (
     Frame,
@@ -145,7 +145,7 @@ class Decoder:
             StopIteration,
         ) as error:
             return self._refuse(message.topic, str(error)[:80] or type(error).__name__)
-        except _serde_errors() as error:
+        except serde_error() as error:
             return self._refuse(message.topic, str(error)[:80])
 
     def unpaired(self) -> int:
@@ -202,7 +202,17 @@ class Decoder:
 
 
 def encode(sample: Sample, joint_names: Sequence[str] = (), cameras: Mapping[str, str] | None = None) -> list[Message]:
-    """The messages of a sample; joints are called joint_1.. where no names are given."""
+    """The messages of a sample; joints are called joint_1.. where no names are given.
+
+    Raises DataError for values that no message can carry.
+    """
+    try:
+        return _encoded(sample, joint_names, cameras)
+    except (struct.error, ValueError, TypeError, AttributeError, OverflowError, serde_error()) as error:
+        raise DataError(f"a sample of {topic_of(sample, cameras)} fits no message: {str(error)[:80]}.") from None
+
+
+def _encoded(sample: Sample, joint_names: Sequence[str], cameras: Mapping[str, str] | None) -> list[Message]:
     match sample:
         case Frame(stamp, role, image):
             topic = camera_topic((cameras or {}).get(role, role))
@@ -236,6 +246,13 @@ def encode(sample: Sample, joint_names: Sequence[str] = (), cameras: Mapping[str
             return [_message("episode/reward", value, type=FLOAT)]
 
 
+def serde_error() -> type[Exception]:
+    """What rosbags raises on values or bytes that are not of a type."""
+    from rosbags.serde import SerdeError
+
+    return SerdeError
+
+
 def topic_of(sample: Sample, cameras: Mapping[str, str] | None = None) -> str:
     """Relative topic of a sample's (first) message."""
     if isinstance(sample, Frame):
@@ -249,12 +266,6 @@ def header_stamp(cdr: bytes | memoryview) -> int:
     """Stamp [ns] of a little-endian message that starts with a Header."""
     seconds, nanoseconds = struct.unpack_from("<iI", cdr, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
-
-
-def _serde_errors() -> type[Exception]:
-    from rosbags.serde import SerdeError
-
-    return SerdeError
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -71,7 +72,8 @@ class Recorder:
         namespace: of the robot, put before the topics in the journal.
         teleop: what an operator's steps are called, "teleop" or "scripted".
         patience_s: how much later than others a message may arrive, in stamps.
-        on_fault: called with one sentence when an episode ends by itself or messages are dropped, from another thread.
+        on_fault: called with one sentence when an episode ends by itself or messages are dropped, from another thread;
+            must return soon and not call this recorder.
     Raises:
         DataError, MismatchError: `store_path` is something else, or a store of another spec.
         MissingExtraError: mcap or rosbags is not installed.
@@ -192,7 +194,10 @@ class Recorder:
         self._put(sample, sample.stamp_ns if received_ns is None else received_ns)
 
     def feed_message(self, message: Message, received_ns: int) -> None:
-        """One message as it came off the wire, with its relative topic; kept as it is, raw frames as JPEG."""
+        """One message as it came off the wire, with its relative topic; kept as it is, raw frames as JPEG.
+
+        Its bytes must not change afterwards.
+        """
         self._put(message, received_ns)
 
     def stop(self, outcome: Outcome, *, end_ns: int | None = None) -> Report:
@@ -287,8 +292,10 @@ class Recorder:
             current.put(item, received_ns)
 
     def _as_latched(self, sample: Sample) -> list[Message]:
-        kept = isinstance(sample, JointCommand | Mode | Version)
-        return encode(sample, self._template.joint_names) if kept else []
+        if isinstance(sample, JointCommand | Mode | Version):
+            with suppress(DataError):  # the recording counts it
+                return encode(sample, self._template.joint_names)
+        return []
 
     def _fault(self, sentence: str) -> None:
         self._faults.append(sentence)

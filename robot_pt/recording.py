@@ -35,7 +35,8 @@ class Recording:
 
     Args:
         journal: closed or deleted by `close` and `delete`.
-        on_fault: called once per kind of fault with one sentence, from the thread that found it; must return soon.
+        on_fault: called once per kind of fault with one sentence, from the thread that found it; must return soon, and not
+            end the recording itself.
     """
 
     def __init__(self, header: Header, journal: JournalWriter, limits: Limits, on_fault: Callable[[str], None]):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
-from robot_pt import disk, journal, journal_episode, recording
+from robot_pt import disk, journal, journal_episode, messages, recording
 from robot_pt.disk import DiskLimits
-from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.errors import DataError, MismatchError, MissingExtraError, UserError
 from robot_pt.images import encode_jpeg
 from robot_pt.journal_episode import Header
 from robot_pt.journal_reading import read
@@ -474,6 +475,65 @@ def test_kill_9_loses_at_most_the_last_second_of_an_episode_and_nothing_before(t
     same(episode, expected)
     with recorder(tmp_path / "s") as to:
         assert to.recovered == {}
+
+
+def test_what_fits_no_message_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
+    told: list[str] = []
+    with recorder(tmp_path / "s", on_fault=told.append) as to:
+        to.start("a", now_ns=BEGIN)
+        bad = [
+            Joints(1 << 80, np.zeros(6)),
+            Joints(-(1 << 80), np.zeros(6)),
+            Joints(BEGIN, None),
+            Frame(BEGIN, "primary", "no bytes"),
+            Frame(BEGIN, "primary", np.zeros((12, 16, 4), np.float64)),
+            Mode(BEGIN, None),
+            Message("joint_states", "no/msg/Type", b""),
+            Message("camera/primary/image_raw", RAW, b"\0\1\0\0"),
+        ]
+        for sample in bad:
+            to.feed_message(sample, BEGIN) if isinstance(sample, Message) else to.feed(sample, 1 << 90)
+        for received_ns, sample in events(1.0):
+            to.feed(sample, received_ns)
+        report = to.stop("success", end_ns=BEGIN + SECOND)
+        assert report.steps == 5
+        assert sum(report.dropped.values()) == len(bad)
+        assert len(told) == len(set(told)) >= 4
+        assert to.store.read(report.stored).metadata["dropped"] == report.dropped
+
+
+def test_nothing_is_recorded_without_mcap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorder(tmp_path / "s") as to:
+        monkeypatch.setitem(sys.modules, "mcap.writer", None)
+        with pytest.raises(MissingExtraError, match="recording needs mcap"):
+            to.start("a")
+        monkeypatch.undo()
+        assert record(to, "a").stored
+    messages.typestore.cache_clear()
+    monkeypatch.setitem(sys.modules, "rosbags.typesys", None)
+    with pytest.raises(MissingExtraError, match="needs rosbags"), recorder(tmp_path / "s") as to:
+        to.start("b")
+    monkeypatch.undo()
+    messages.typestore.cache_clear()
+
+
+def test_an_unknown_arm_and_a_folder_that_refuses_start_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorder(tmp_path / "s", robot="no such arm") as to:
+        with pytest.raises(UserError, match="no such arm"):
+            to.start("a")
+        assert [p.name for p in to.folder.iterdir()] == [".recorder"]
+
+        def refuse(*_: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(journal.JournalWriter, "flush", refuse)
+        with pytest.raises(DataError, match="Read-only file system"):
+            to.start("b")
+    with pytest.raises(UserError, match="mount it or record elsewhere"):
+        disk.require_room(tmp_path / "absent", DiskLimits())
+    assert disk.free_bytes(tmp_path) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.01)
 
 
 def test_samples_from_many_threads_are_all_there(tmp_path: Path) -> None:
