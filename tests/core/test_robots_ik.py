@@ -51,8 +51,8 @@ def pose(position, rpy=(0, 0, 0)):
 @settings(deadline=None)
 def test_any_pose_that_the_arm_can_take_is_found(arm, seed):
     random = np.random.default_rng(seed)
-    target = arm.fk(random.uniform(arm.lower_rad + 0.05, arm.upper_rad - 0.05))
-    result = arm.ik(target, arm.home_rad, restarts=60)
+    target = arm.fk(random.uniform(arm.lower_rad + 0.1, arm.upper_rad - 0.1))
+    result = arm.ik(target, arm.home_rad, restarts=300)
     check(arm, result, target)
     assert result.position_error_m < 1e-4
     assert np.degrees(result.rotation_error_rad) < 0.01
