@@ -38,5 +38,5 @@ setup(
         ("share/" + NAME + "/config", files("config/*.yaml")),
     ],
     zip_safe=True,
-    entry_points={"console_scripts": ["{0} = {1}.{0}_node:main".format(node, NAME) for node in NODES]},
+    entry_points={"console_scripts": [f"{node} = {NAME}.{node}_node:main" for node in NODES]},
 )

@@ -81,7 +81,6 @@ class _Screen:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._colour = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)} if coloured else {}
         self._lock = threading.Lock()
-        self._open = True
 
     def line(self, label: str, text: str) -> None:
         head = f"[{label or 'launch'}]"
@@ -89,8 +88,7 @@ class _Screen:
             head = f"\x1b[{self._colour[label]}m{head}\x1b[0m"
         with self._lock:
             try:
-                if self._open:
-                    sys.stdout.write(f"{head} {text}\n")
-                    sys.stdout.flush()
-            except (BrokenPipeError, ValueError):  # nobody reads on: an arm still has to be brought to rest
-                self._open = False
+                sys.stdout.write(f"{head} {text}\n")
+                sys.stdout.flush()
+            except BrokenPipeError:  # nobody reads on, and an arm still has to be brought to rest
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

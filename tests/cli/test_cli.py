@@ -27,6 +27,7 @@ FLAGS = {
         "seed", "resume", "skip_corrupt",
     },
     "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
+    "launch": {"file", "arguments", "show_args", "print"},
     "bench": {"what", "quick"},
     "demo": {"out", "seed", "minutes"},
 }  # fmt: skip
@@ -57,7 +58,7 @@ def test_help_exits_with_0_and_names_the_flags(name: str, capsys: pytest.Capture
         cli.main([*name.split(), "--help"])
     assert done.value.code == 0
     shown = capsys.readouterr().out
-    for flag in FLAGS[name] - {"path", "runs", "what"}:
+    for flag in FLAGS[name] - {"path", "runs", "what", "file", "arguments"}:
         assert "--" + flag.rstrip("_").replace("_", "-") in shown
 
 

@@ -73,12 +73,15 @@ def described(known: Mapping[str, Argument]) -> list[dict[str, object]]:
 
 
 def written(template: Template) -> str:
-    """A template as it stands in the file, less its quotes."""
-    texts = []
-    for part in template:
-        inner = part.text if isinstance(part, Text) else " ".join([part.name, *map(written, part.arguments)])
-        texts.append(inner if isinstance(part, Text) else f"$({inner})")
-    return "".join(texts)
+    """A template as a file would have it."""
+    return "".join(
+        p.text if isinstance(p, Text) else f"$({' '.join([p.name, *map(_argument, p.arguments)])})" for p in template
+    )
+
+
+def _argument(template: Template) -> str:
+    text = written(template)
+    return text if text and " " not in text else f"'{text}'"
 
 
 def table(known: Mapping[str, Argument]) -> str:

@@ -161,9 +161,9 @@ class _Planner:
             where.fail(f"the included file {path} is not there; $(dirname)/NAME names a file beside this one.")
         given = {perform(n, context, where): perform(v, context, where) for n, v in include.arguments}
         actions = description.load(path)
-        for action in actions:
-            if isinstance(action, Argument) and not (action.default or action.condition or action.name in given):
-                where.fail(f"the included file {path} needs the argument {action.name}; pass it with `arg`.")
+        for needed in (a for a in actions if isinstance(a, Argument) and a.default is None and a.condition is None):
+            if needed.name not in given:
+                where.fail(f"the included file {path} needs the argument {needed.name}; pass it with `arg`.")
         context.configurations.update(given)
         outer, context.file = context.file, path.resolve()
         self._depth += 1

@@ -1,34 +1,25 @@
-"""The Python that runs our nodes: whether it has what they need, and the overlay where it has no rclpy.
-
-The overlay goes to the end of PYTHONPATH, and only for an interpreter that cannot find rclpy: a real ROS is never shadowed.
-"""
+"""The Python that runs our nodes: whether it has what they need. `import robot_pt_ros` brings the overlay in where there is no rclpy."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from robot_pt.errors import UserError
 
-OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
-
 _ASK = """
 import importlib.util, json, sys
-has = {name: importlib.util.find_spec(name) is not None for name in ("rclpy", "robot_pt", "robot_pt_ros")}
+names = ("rclpy", "robot_pt", "robot_pt_ros", "cyclonedds", "rosbags")
+has = {name: importlib.util.find_spec(name) is not None for name in names}
 print(json.dumps({"version": list(sys.version_info[:2]), **has}))
 """
 
 
-def environment_for(python: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with what a node needs to run in the interpreter `python` (a path, or a name on the PATH).
-
-    Raises UserError: no such program, not a Python >= 3.11, or one that cannot import robot_pt and robot_pt_ros.
-    """
+def check(python: str, environment: Mapping[str, str]) -> None:
+    """Raises UserError for `python` (a path, or a name on the PATH): no such program, not a Python >= 3.11, or one without robot-pt or ROS."""
     path = shutil.which(python, path=environment.get("PATH"))
     if path is None:
         raise UserError(
@@ -38,12 +29,9 @@ def environment_for(python: str, environment: Mapping[str, str]) -> dict[str, st
     if found["version"] < [3, 11]:
         raise UserError(f"{path} is Python {'.'.join(map(str, found['version']))}; the nodes need 3.11 or newer.")
     missing = [name for name in ("robot_pt", "robot_pt_ros") if not found[name]]
+    missing += [] if found["rclpy"] else [name for name in ("cyclonedds", "rosbags") if not found[name]]
     if missing:
         raise UserError(f"{path} cannot import {' and '.join(missing)}; run: {path} -m pip install 'robot-pt[ros]'.")
-    made = {**environment, "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1")}
-    if not found["rclpy"]:
-        made["PYTHONPATH"] = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), str(OVERLAY)])
-    return made
 
 
 def _ask(path: str, environment: Mapping[str, str]) -> dict[str, Any]:

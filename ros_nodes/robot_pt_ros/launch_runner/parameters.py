@@ -135,12 +135,20 @@ def _scalar(item: Any, kind: str | None, context: Context, where: Where) -> Valu
 
 
 def dump(values: dict[str, Value | list[Value]], node: str | None) -> str:
-    """The parameter file of one entry, for the node's full name, or for every node where it is unknown."""
+    """The parameter file of one entry, for the node's full name, or for every node where it is unknown.
+
+    Text is quoted always: ROS 2's own YAML reader takes y for true and 1e5 for a number where PyYAML does not.
+    """
     import yaml
 
     for name, value in values.items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, float) and not math.isfinite(item):
                 raise DataError(f"parameter {name} is {item}; a robot takes finite numbers only.")
-    text: str = yaml.safe_dump({node or "/**": {"ros__parameters": values}}, default_flow_style=False)
-    return text
+    dumper: Any = type("Dumper", (yaml.SafeDumper,), {})
+    dumper.add_representer(str, lambda d, text: d.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+    dumper.ignore_aliases = lambda *_: True
+    made: str = yaml.dump(
+        {node or "/**": {"ros__parameters": values}}, Dumper=dumper, default_flow_style=False, width=10**6
+    )
+    return made

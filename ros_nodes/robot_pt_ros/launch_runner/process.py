@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +30,6 @@ class Running:
     def __init__(
         self,
         process: Process,
-        environment: Mapping[str, str],
         parameter_files: Path,
         line: Callable[[str], None],
         ended: Callable[[int], None],
@@ -41,7 +40,7 @@ class Running:
         argv = write_parameters(process, parameter_files)
         try:
             self._popen = subprocess.Popen(
-                argv, env=dict(environment), cwd=process.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                argv, env={"PYTHONUNBUFFERED": "1", **process.environment}, cwd=process.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, process_group=None if self.shares_terminal else 0,
             )  # fmt: skip
         except OSError as error:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robot_pt.errors import UserError
+from robot_pt_ros.launch_runner import interpreter
 from robot_pt_ros.launch_runner.evaluate import Process
-from robot_pt_ros.launch_runner.interpreter import environment_for
 from robot_pt_ros.launch_runner.process import Running
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,32 +35,28 @@ class Outcome(NamedTuple):
     failed: tuple[str, ...]  # labels: died by itself, or did not stop when asked
 
 
-def check(processes: Sequence[Process]) -> dict[str, dict[str, str]]:
-    """The environment of every process, by label. Raises UserError, before anything is started: a program that is not there."""
-    asked: dict[tuple[str, str, str], dict[str, str]] = {}
-    made = {}
+def check(processes: Sequence[Process]) -> None:
+    """Raises UserError, before anything is started: a program that is not there, an interpreter that cannot run our nodes."""
+    asked = set()
     for process in processes:
-        environment = dict(process.environment)
-        if process.interpreter is not None:
-            key = (process.interpreter, environment.get("PYTHONPATH", ""), environment.get("PATH", ""))
-            if key not in asked:
-                asked[key] = environment_for(process.interpreter, environment)
-            environment |= {k: v for k, v in asked[key].items() if k in ("PYTHONPATH", "PYTHONUNBUFFERED")}
+        path, python_path = process.environment.get("PATH"), process.environment.get("PYTHONPATH")
+        key = (process.interpreter, path, python_path)
+        if process.interpreter is not None and key not in asked:
+            interpreter.check(process.interpreter, process.environment)
+        asked.add(key)
         found = Path(process.directory or ".", process.argv[0]) if "/" in process.argv[0] else process.argv[0]
-        if shutil.which(found, path=environment.get("PATH")) is None:
+        if shutil.which(found, path=path) is None:
             raise UserError(f"{process.label} cannot be started: {process.argv[0]} is no program that can be run.")
-        made[process.label] = environment
-    return made
 
 
 def run(processes: Sequence[Process], show: Show) -> Outcome:
     """Run until every process has ended. Raises UserError: one cannot be started (those that were are stopped first)."""
-    environments = check(processes)
+    check(processes)
     with tempfile.TemporaryDirectory(prefix="robot_pt_launch_") as folder:
         launch = _Launch(show)
         with launch.signals():
             try:
-                launch.start(processes, environments, Path(folder))
+                launch.start(processes, Path(folder))
             finally:
                 launch.watch()
         return launch.outcome()
@@ -91,23 +87,23 @@ class _Launch:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def start(self, processes: Sequence[Process], environments: dict[str, dict[str, str]], folder: Path) -> None:
+    def start(self, processes: Sequence[Process], folder: Path) -> None:
         try:
             for process in processes:
                 while not self._events.empty():
                     self._events.get()()
                 if self._stopped_by:
                     return
-                self._start(process, environments[process.label], folder)
+                self._start(process, folder)
         except BaseException:
             self._stop("a process that cannot be started", at_terminal=False)
             raise
 
-    def _start(self, process: Process, environment: dict[str, str], folder: Path) -> None:
+    def _start(self, process: Process, folder: Path) -> None:
         running: list[Running] = []
         running.append(
             Running(
-                process, environment, folder,
+                process, folder,
                 line=lambda text: self._show(process.label, text),
                 ended=lambda code: self._events.put(lambda: self._on_end(running[0], code)),
             )

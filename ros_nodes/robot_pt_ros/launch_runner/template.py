@@ -70,11 +70,14 @@ class _Reader:
         return tuple(parts)
 
     def _run(self, stops: str) -> str:
-        """Characters up to one of `stops`; a backslash keeps the next one from having a meaning."""
+        """Characters up to one of `stops`; behind a backslash, all but a space have no meaning."""
         start = self._at
-        while (char := self._peek()) and char not in stops:
-            self._at += 2 if char == "\\" and len(self._peek(2)) == 2 and self._peek(2) != "\\ " else 1
+        while (char := self._peek()) and (char not in stops or (self._at > start and self._escaped() and char != " ")):
+            self._at += 1
         return unescape(self._text[start : self._at])
+
+    def _escaped(self) -> bool:
+        return self._text[self._at - 1] == "\\"
 
     def _call(self, quote: str) -> Call:
         if self._peek(2) != "$(":

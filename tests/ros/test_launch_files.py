@@ -1,0 +1,274 @@
+"""launch/*.launch.yaml: every one is read, starts what it should, and says what it takes."""
+
+import ast
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robot_pt import cli
+from robot_pt.errors import UserError
+from robot_pt.gate.limits import GateLimits
+from robot_pt.robots import load
+from robot_pt_ros.launch_runner import arguments, description, evaluate, packages
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "launch").glob("*.launch.yaml"))
+BOX = ("workspace_min:=[0.15, -0.15, 0.02]", "workspace_max:=[0.4, 0.2, 0.25]")
+COMMANDS = {
+    "sim": ("checkpoint:=RUN", "task:=lift-red"),
+    "robot": ("robot:=wx250s", "checkpoint:=RUN", "teleop:=joy", *BOX),
+    "collect": ("task:=lift-red",),
+    "replay": ("store:=demos",),
+    "graph": ("robot:=sim", *BOX),
+}
+
+
+def setup_py():
+    """The keyword arguments and NODES of setup.py, without running it."""
+    tree = ast.parse((ROOT / "ros_nodes/setup.py").read_text())
+    (nodes,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "NODES"]
+    (call,) = [n.value for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return {k.arg: k.value for k in call.keywords}, ast.literal_eval(nodes)
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """Processes of a launch file; an executable is there if setup.py installs it."""
+    _, nodes = setup_py()
+
+    def program(package, executable, environment):
+        assert package == "robot_pt_ros"
+        assert executable in nodes
+        return ("-m", f"robot_pt_ros.{executable}_node")
+
+    monkeypatch.setattr(packages, "program", program)
+
+    def made(name, *words):
+        return evaluate.plan(ROOT / f"launch/{name}.launch.yaml", arguments.parse(words), {"HOME": "/home/u"})
+
+    return made
+
+
+def parameters(process):
+    """{name: value} of the file's own `param` entries."""
+    found = {}
+    for text in process.parameters:
+        ((_, values),) = yaml.safe_load(text).items()
+        found |= values["ros__parameters"]
+    return found
+
+
+def names(processes):
+    return [next(w.removeprefix("__node:=") for w in p.argv if w.startswith("__node:=")) for p in processes]
+
+
+def test_these_are_the_files():
+    assert {path.name.removesuffix(".launch.yaml") for path in FILES} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_file_is_planned_with_what_it_needs_and_refused_without(plan, name):
+    assert plan(name, *COMMANDS[name])
+    with pytest.raises(UserError, match="needs the argument"):
+        plan(name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_argument_is_described_and_only_simple_words_are_choices(path):
+    known = arguments.declared(path, description.load(path), os.environ)
+    assert known
+    for argument in known.values():
+        assert argument.description, argument.name
+        assert len(argument.description) < 200
+
+
+def test_sim_closes_the_loop_and_brings_itself_up(plan):
+    processes = plan("sim", *COMMANDS["sim"])
+    assert names(processes) == ["sim", "supervisor", "policy", "episodes", "manager"]
+    sim, supervisor, policy, _, manager = map(parameters, processes)
+    assert (sim["task"], policy["task"], policy["checkpoint"]) == ("lift-red", "lift-red", "RUN")
+    assert (supervisor["hardware"], supervisor["workspace_min"]) == (False, [0.2, -0.5, -0.1])
+    assert manager["nodes"] == ["sim", "supervisor", "policy"]
+    assert manager["trigger"] == ["safety/arm", "policy/start", "safety/start_policy"]
+    assert parameters(plan("sim", *COMMANDS["sim"], "start:=false")[-1])["trigger"] == [""]
+
+
+def test_an_arm_is_hardware_with_cameras_and_an_operator_and_never_starts_itself(plan):
+    processes = plan("robot", *COMMANDS["robot"], "wrist_camera:=/dev/video2")
+    assert names(processes) == [
+        "arm",
+        "camera_primary",
+        "camera_wrist",
+        "supervisor",
+        "policy",
+        "teleop",
+        "episodes",
+        "manager",
+    ]
+    found = dict(zip(names(processes), map(parameters, processes), strict=True))
+    assert (found["supervisor"]["hardware"], found["supervisor"]["allow_domain_0"]) == (True, False)
+    assert found["supervisor"]["latch_file"] == "/home/u/.ros/robot_pt_wx250s_latch.json"
+    assert found["camera_wrist"]["source"] == "/dev/video2"
+    assert found["manager"]["trigger"] == [""]
+    assert found["manager"]["nodes"] == ["arm", "camera_primary", "camera_wrist", "supervisor", "teleop", "policy"]
+    with pytest.raises(UserError, match="takes no argument start"):
+        plan("robot", *COMMANDS["robot"], "start:=true")
+
+
+@pytest.mark.parametrize("word", ["workspace_min", "workspace_max", "teleop"])
+def test_an_arm_needs_a_box_and_a_device_to_hold(plan, word):
+    with pytest.raises(UserError, match=f"needs the argument {word}"):
+        plan("robot", *(w for w in COMMANDS["robot"] if not w.startswith(word)))
+
+
+def test_no_terminal_drives_a_policy_on_an_arm(plan):
+    with pytest.raises(UserError, match="teleop:=keyboard is not possible"):
+        plan("robot", *(w for w in COMMANDS["robot"] if not w.startswith("teleop")), "teleop:=keyboard")
+
+
+@pytest.mark.parametrize("file", ["collect", "replay"])
+@pytest.mark.parametrize("robot", ["wx250s", "ros2_control", "franka"])
+def test_simulation_has_a_box_of_its_own_and_an_arm_none(plan, file, robot):
+    with pytest.raises(UserError, match="workspace_min"):
+        plan(file, *COMMANDS[file], f"robot:={robot}")
+    assert "arm" in names(plan(file, *COMMANDS[file], f"robot:={robot}", *BOX))
+
+
+def test_collect_records_with_an_operator_and_no_policy(plan):
+    processes = plan("collect", *COMMANDS["collect"], "store:=/data/demos")
+    found = dict(zip(names(processes), map(parameters, processes), strict=True))
+    assert list(found) == ["sim", "supervisor", "teleop", "recorder", "episodes", "manager"]
+    assert found["recorder"]["root"] == "/data/demos"
+    assert (found["teleop"]["device"], found["teleop"]["window"], found["episodes"]["record"]) == (
+        "keyboard",
+        True,
+        True,
+    )
+    (teleop,) = [p for p in processes if p.label.startswith("teleop")]
+    assert teleop.environment["ROBOT_PT_TERMINAL"] == "1"
+
+
+def test_replay_plays_an_episode_through_the_same_graph(plan):
+    found = dict(zip(names(p := plan("replay", "store:=d", "episode:=3")), map(parameters, p), strict=True))
+    assert (found["policy"]["replay_store"], found["policy"]["replay_episode"], found["policy"]["checkpoint"]) == (
+        "d",
+        3,
+        "",
+    )
+    assert "supervisor" in found
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_order_down_is_safe(plan, name):
+    """Whose end must take the rest down does so; recorder, supervisor, arm and manager have longer than the policy to leave."""
+    for process in plan(name, *COMMANDS[name], *(["record:=true"] if name != "collect" else [])):
+        kind = process.label.rpartition("-")[0]
+        assert process.required == (kind in ("sim", "arm", "supervisor", "manager"))
+        assert process.sigterm_timeout_s == {"recorder": 20.0}.get(kind, 10.0 if process.required else 5.0)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_node_takes_the_interpreter_and_the_namespace(plan, name):
+    for process in plan(name, *COMMANDS[name], "python:=/venv/bin/python", "namespace:=left"):
+        assert process.argv[:2] == ("/venv/bin/python", "-m")
+        assert "__ns:=/left" in process.argv
+
+
+def test_lockstep_means_simulated_time_for_every_node(plan):
+    for process in plan("sim", *COMMANDS["sim"], "lockstep:=true", "record:=true")[:-1]:
+        found = parameters(process)
+        assert found.get("lockstep", True) is True
+        assert found.get("use_sim_time", True) is True
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ros_nodes/config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_settings_of_a_robot_are_ones_its_arm_and_the_gate_take(path):
+    nodes = yaml.safe_load(path.read_text())
+    arm = load(nodes["/**"]["ros__parameters"]["robot"])
+    given = nodes["/**/supervisor"]["ros__parameters"]
+    names_ = {"control_rate_hz": "control_hz", "max_step_translation_m": "max_step_m", "max_step_rotation_rad": "max_step_rad",
+              "max_joint_velocity": "max_joint_velocity_rad_s", "max_obs_age_s": "max_observation_age_s"}  # fmt: skip
+    from robot_pt.gate.limits import Box
+
+    changes = {names_.get(name, name): value for name, value in given.items()}
+    hardware = path.stem != "sim"
+    limits = GateLimits.for_robot(
+        arm, workspace=Box((0.15, -0.15, 0.02), (0.4, 0.2, 0.25)), hardware=hardware, **changes
+    )
+    assert limits.require_deadman is hardware
+
+
+def test_robots_of_the_files_have_settings():
+    known = arguments.declared(path := ROOT / "launch/graph.launch.yaml", description.load(path), {})
+    assert set(known["robot"].choices) == {p.stem for p in (ROOT / "ros_nodes/config").glob("*.yaml")}
+
+
+def test_one_version_everywhere():
+    keywords, _ = setup_py()
+    version = ast.literal_eval(keywords["version"])
+    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"<version>{version}</version>" in (ROOT / "ros_nodes/package.xml").read_text()
+
+
+def test_commands_in_the_files_comments_are_ones_that_work(plan):
+    """Every `robot-pt launch FILE words` and `ros2 launch robot_pt_ros FILE words` in a comment, continued lines joined."""
+    seen = 0
+    for path in FILES:
+        comment = " ".join(
+            line.lstrip("# ")
+            for line in itertools.takewhile(lambda x: x.startswith("#"), path.read_text().splitlines())
+        )
+        for start in ("robot-pt launch launch/", "ros2 launch robot_pt_ros "):
+            for found in comment.split(start)[1:]:
+                file, *rest = shlex.split(found.replace("…", ""))
+                words = list(itertools.takewhile(lambda w: ":=" in w, rest))
+                assert plan(file.removesuffix(".launch.yaml"), *words)
+                seen += 1
+    assert seen >= 5
+
+
+def test_the_verb_explains_prints_and_refuses(capsys):
+    assert cli.main(["launch", "sim", "--show-args"]) == 0
+    shown = capsys.readouterr().out
+    assert "checkpoint   (required)" in shown
+    assert "one of: true, false" in shown
+    assert cli.main(["launch", str(ROOT / "launch/sim.launch.yaml"), "--show-args", "--json"]) == 0
+    listed = {a["name"]: a for a in json.loads(capsys.readouterr().out)["arguments"]}
+    assert (listed["checkpoint"]["default"], listed["lockstep"]["choices"]) == (None, ["true", "false"])
+    for words, says in (
+        (["sim"], "give checkpoint:=VALUE"),
+        (["nothing"], "one of collect, graph, replay, robot, sim"),
+    ):
+        assert cli.main(["launch", *words]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_print_shows_commands_and_starts_nothing(tmp_path, capsys):
+    file = tmp_path / "a.launch.yaml"
+    file.write_text(
+        "launch:\n- arg: {name: a}\n- node: {exec: /bin/false, args: 'x y $(var a)', param: [{name: p, value: 1}]}\n"
+    )
+    assert cli.main(["launch", str(file), "a:=b c", "--print"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "[false-1] /bin/false x y 'b c' --ros-args --params-file '{params:0}'"
+    assert shown[1] == "# params:0"
+    assert cli.main(["launch", str(file), "a:=b", "--print", "--json"]) == 0
+    (process,) = json.loads(capsys.readouterr().out)["processes"]
+    assert process["command"][:4] == ["/bin/false", "x", "y", "b"]
+    file.write_text("launch: []\n")
+    assert cli.main(["launch", str(file)]) == 2
+    assert "starts nothing" in capsys.readouterr().err
+
+
+def test_launching_imports_no_torch_and_no_simulator():
+    code = "import sys; from robot_pt.cli import main; main(['launch', 'sim', '--show-args']); "
+    code += "print(sorted({'torch', 'mujoco', 'tensorflow', 'zarr', 'cyclonedds'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] in ("[]", "['cyclonedds']")
