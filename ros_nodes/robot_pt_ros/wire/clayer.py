@@ -65,11 +65,10 @@ def handle(entity: Entity) -> int:
 
 def matched(entity: Any) -> list[int]:
     """Unsigned handles of the endpoints that a reader or writer is matched with."""
-    found = (
-        entity.get_matched_publications()
-        if hasattr(entity, "get_matched_publications")
-        else entity.get_matched_subscriptions()
-    )
+    if entity._ref not in Entity._entities:
+        return []  # deleted here
+    readers = hasattr(entity, "get_matched_publications")
+    found = entity.get_matched_publications() if readers else entity.get_matched_subscriptions()
     return [int(one) & 2**64 - 1 for one in found]
 
 

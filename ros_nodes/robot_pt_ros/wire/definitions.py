@@ -173,5 +173,6 @@ JAZZY_SERVICES: dict[str, str] = {
 # Defaults other than zero, which rosbags' parsed definitions drop.
 DEFAULTS: dict[str, dict[str, float | bool]] = {
     "geometry_msgs/msg/Quaternion": {"w": 1.0},
+    "sensor_msgs/msg/NavSatStatus": {"status": -2},  # STATUS_UNKNOWN; Humble has 0
     "type_description_interfaces/srv/GetTypeDescription_Request": {"include_type_sources": True},
 }

@@ -46,8 +46,10 @@ class QoS(NamedTuple):
             raise UserError(f"QoS depth is {self.depth}; keep_last keeps 1 or more samples.")
         for name in ("deadline_ns", "lifespan_ns", "lease_ns", "max_blocking_ns"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"QoS {name} is {value}; give a positive number of nanoseconds, or None for infinite.")
+            if (value is None and name == "max_blocking_ns") or (value is not None and value <= 0):
+                raise UserError(
+                    f"QoS {name} is {value}; give a positive number of nanoseconds{', or None for infinite' if name != 'max_blocking_ns' else ''}."
+                )
         return self
 
 
