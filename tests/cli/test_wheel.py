@@ -59,12 +59,12 @@ def test_exactly_four_import_names(installed):
     found = {p.name for p in installed.iterdir() if p.is_dir() and (p / "__init__.py").exists()}
     assert found == NAMES
     rest = {p.name for p in installed.iterdir()} - found
-    assert all(name.endswith(".dist-info") or name == "bin" for name in rest)
+    assert all(name.endswith(".dist-info") or name in ("bin", "share") for name in rest)
 
 
 def test_every_file_of_the_packages_is_in_the_wheel_and_no_other(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        shipped = {n for n in archive.namelist() if ".dist-info/" not in n}
+        shipped = {n for n in archive.namelist() if ".dist-info/" not in n and ".data/" not in n}
     expected = {
         path.relative_to(ROOT / folder).as_posix()
         for name, folder in FOLDERS.items()
@@ -73,6 +73,16 @@ def test_every_file_of_the_packages_is_in_the_wheel_and_no_other(wheel):
     }
     assert shipped == expected
     assert {"robot_pt/py.typed", "robot_pt/report/style.css"} <= shipped
+
+
+def test_launch_files_settings_and_the_index_marker_are_in_the_wheel_and_found(installed):
+    for folder, source in (("launch", ROOT / "launch"), ("config", ROOT / "ros_nodes/config")):
+        shipped = {p.name: p.read_text() for p in (installed / "share/robot_pt_ros" / folder).iterdir()}
+        assert shipped == {p.name: p.read_text() for p in source.iterdir()}
+    assert (installed / "share/ament_index/resource_index/packages/robot_pt_ros").is_file()
+    code = "from robot_pt_ros.launch_runner import packages as p; print(p.launch_folder(), p.share('robot_pt_ros', {}))"
+    share = installed / "share/robot_pt_ros"
+    assert python(installed, code).split() == [str(share / "launch"), str(share)]
 
 
 def test_every_import_name_works_from_the_wheel_alone(installed):
