@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,12 @@ from rich.progress import (
 from rich.text import Text
 
 stderr = Console(stderr=True)
+
+
+def is_spokesman() -> bool:
+    """False in all processes of torchrun but the first: what all would say alike is said once."""
+    return os.environ.get("RANK", "0") == "0"
+
 
 Advance = Callable[[int, int], None]
 """(done, total) -> None, as every long call of the libraries reports."""
@@ -45,7 +52,7 @@ def bar(description: str, unit: str) -> Iterator[Advance]:
         TextColumn("{task.description}", style="bold", markup=False), BarColumn(), MofNCompleteColumn(), RateColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=stderr, refresh_per_second=4) as progress:
+    with Progress(*columns, console=stderr, refresh_per_second=4, disable=not is_spokesman()) as progress:
         task = progress.add_task(description, total=None)
 
         def advance(done: int, total: int) -> None:
@@ -59,12 +66,14 @@ def bar(description: str, unit: str) -> Iterator[Advance]:
 
 def say(sentence: str) -> None:
     """One line for the user on stderr."""
-    stderr.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if is_spokesman():
+        stderr.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def warn(sentence: str) -> None:
     """One line that should not be missed."""
-    stderr.print(Text.assemble(("warning:", "bold yellow"), " ", sentence), soft_wrap=True)
+    if is_spokesman():
+        stderr.print(Text.assemble(("warning:", "bold yellow"), " ", sentence), soft_wrap=True)
 
 
 @contextmanager

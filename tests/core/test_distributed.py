@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,33 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UserError, match="process 1 has no GPU, this machine has 1"), processes():
         pass
+
+
+@pytest.mark.parametrize("whom", ["torchrun", "one process"])
+def test_ctrl_c_saves_within_the_seconds_that_torchrun_waits(tmp_path, whom):
+    """Nobody waits for the next log, which is 50 s away here: torchrun kills after 30."""
+    options = ("1000", "--pause", "0.05", "--log-every", "1000", "--checkpoint-every", "1000")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(RUN)]
+    run = subprocess.Popen(
+        [*command, str(tmp_path), *options], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert run.stdout.readline() == "started\n"
+        time.sleep(1)
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        pid = run.pid if whom == "torchrun" else int(children.read_text().split()[-1])
+        began = time.monotonic()
+        os.kill(pid, signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert run.returncode != 0
+    assert time.monotonic() - began < 28
+    assert "a checkpoint was saved; continue with --resume" in errors
+    (step,) = steps(tmp_path)
+    assert 0 < step < 1000
+    resumed = torchrun(2, RUN, tmp_path, step + 2, "--resume", "--log-every", 1000)
+    assert "actor/loss" in resumed
 
 
 SLOW_WRITER = """
