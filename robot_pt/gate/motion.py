@@ -108,6 +108,9 @@ class Motion:
         gripper = min(1.0, max(0.0, target.gripper))
         if gripper != target.gripper:
             reasons.append("gripper")
+        if gripper != self.sent.gripper and self._leaves_box(self.sent.q, gripper):
+            gripper = self.sent.gripper
+            reasons.append("watch_point")
         self.goal, self.sent = goal, self.sent._replace(gripper=gripper)
         return tuple(dict.fromkeys(reasons))
 
@@ -219,7 +222,7 @@ class Motion:
         blocked = self._blocked(state)
         if blocked and np.abs(q - state.q).max() >= np.abs(self.sent.q - state.q).max():
             return blocked
-        return "watch_point" if self._leaves_box(q) else None
+        return "watch_point" if self._leaves_box(q, self.sent.gripper) else None
 
     def _blocked(self, state: ArmState) -> Reason | None:
         assert self.sent is not None
@@ -229,12 +232,12 @@ class Motion:
             return "effort"
         return None
 
-    def _leaves_box(self, q: Float64) -> bool:
+    def _leaves_box(self, q: Float64, gripper: float) -> bool:
         """Whether a watched point is outside its box, and further than it already is."""
         if not self._limits.watch:
             return False
         assert self.sent is not None
-        points, before = self._arm.points(q, self.sent.gripper), None
+        points, before = self._arm.points(q, gripper), None
         for name, box in self._limits.watch.items():
             excess = box.excess(points[name])
             if excess > SLACK:

@@ -93,6 +93,8 @@ class Senses:
 
     def at_rest(self) -> bool:
         speed = self.rest.speed_rad_s()
+        if speed is None and self.arm_state is not None and self._limits.lockstep:
+            return True  # time has not passed yet: nothing moves before the first command
         return speed is not None and isfinite(speed) and speed < self._limits.rest_rad_s
 
     def camera_trouble(self, now_ns: int) -> Reason | None:

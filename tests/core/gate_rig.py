@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import acos, atan2, cos, hypot, pi, sin
+from math import acos, atan2, cos, pi, sin
 from typing import NamedTuple
 
 import numpy as np
 
 from robot_pt.commands import ArmState, PoseTarget
-from robot_pt.gate import Gate, GateLimits, GateOutput, Mode
+from robot_pt.gate import Box, Gate, GateLimits, GateOutput, Mode
 from robot_pt.rotations import angle_between, matrix_to_rpy, rpy_to_matrix
 
 NS = 1_000_000_000
@@ -67,7 +67,9 @@ class Planar:
 
     def _corners(self, q):
         angles = np.cumsum(q)
-        steps = np.array([[length * cos(a), length * sin(a), 0.0] for length, a in zip(self.links, angles, strict=True)])
+        steps = np.array(
+            [[length * cos(a), length * sin(a), 0.0] for length, a in zip(self.links, angles, strict=True)]
+        )
         return np.cumsum(steps, axis=0)
 
     def fk(self, q):
@@ -144,7 +146,7 @@ class Referee:
         change = np.abs(command.q - self.last.q)
         if mode not in (Mode.POLICY, Mode.TELEOP):
             assert (change == 0).all(), (mode, change)
-            assert (command.T_base_tool == self.last.T_base_tool).all()
+            assert np.abs(command.T_base_tool - self.last.T_base_tool).max() < 1e-9
             return
         self.moved += bool(change.any())
         fastest = np.minimum(limits.max_joint_velocity_rad_s, self.arm.max_velocity_rad_s)
@@ -214,3 +216,23 @@ class Rig:
             self.q = decided.command.q.copy()
         self.tick(ticks - 1)
         return decided
+
+
+ROOM = Box((-0.5, -0.5, 0.0), (0.5, 0.5, 0.6))
+START = (0.0, 0.0, 0.3, 0.0, 0.0, 0.0)
+
+
+def limits(**changes):
+    return GateLimits.for_robot(Gantry(), **({"workspace": ROOM, "ramp_in_s": 0.0} | changes))
+
+
+def lockstep(**changes):
+    return Rig(Gantry(), limits(lockstep=True, control_hz=5.0, tick_hz=5.0, **changes), START)
+
+
+def rig(q=START, **changes):
+    return Rig(Gantry(), limits(**changes), q)
+
+
+def hardware(**changes):
+    return rig(hardware=True, joint_margin_rad=0.0, max_joint_velocity_rad_s=2.0, **changes)

@@ -39,7 +39,9 @@ CONFIGURATIONS = {
 
 numbers = st.floats(-1, 1) | st.sampled_from([0.0, 1e-9, 5.0, -80.0, 1e3, 1e30, -1e300, nan, inf, -inf])
 small = st.floats(-0.08, 0.08)
-junk = st.sampled_from([None, "x", [], [[1, 2], [3]], np.zeros((4, 3)), np.full((4, 4), nan), np.eye(4) * 1e40, {}, b"4"])
+junk = st.sampled_from(
+    [None, "x", [], [[1, 2], [3]], np.zeros((4, 3)), np.full((4, 4), nan), np.eye(4) * 1e40, {}, b"4"]
+)
 ages = st.sampled_from([0, 0, 0, 0, 0, TICK_NS, NS // 5, NS, -NS, 10 * NS])
 
 
@@ -56,7 +58,7 @@ class Gates(RuleBasedStateMachine):
         self.state_ns = self.pressed_ns = self.target_ns = None
         self.frame_ns = {}
         self.armed = self.started = self.estopped = False
-        self.before = None
+        self.gripper = 0.5
         if ready:
             for _ in range(25):
                 self.advance(0)
@@ -100,7 +102,7 @@ class Gates(RuleBasedStateMachine):
         output = r.output = r.gate.tick(r.now)
         r.referee.see(r.now, output)
         if output.command is not None:
-            r.q = output.command.q.copy()
+            r.q, self.gripper = output.command.q.copy(), output.command.gripper
         json.dumps(output.status)
         moving = output.mode in (Mode.POLICY, Mode.TELEOP)
         if moving:
@@ -122,7 +124,7 @@ class Gates(RuleBasedStateMachine):
     # what a healthy graph says
 
     def measured(self):
-        self.rig.gate.on_state(self.rig.now, ArmState(self.rig.now, self.rig.q.copy(), 0.5))
+        self.rig.gate.on_state(self.rig.now, ArmState(self.rig.now, self.rig.q.copy(), self.gripper))
         self.state_ns = self.rig.now
 
     @rule(pressed=st.sampled_from([True, True, False, None, 1]))
@@ -138,18 +140,36 @@ class Gates(RuleBasedStateMachine):
         T[:3, :3] = rpy_to_matrix(turn) @ T[:3, :3]
         return T
 
-    @rule(step=st.tuples(small, small, small), yaw=st.floats(-0.3, 0.3), gripper=st.floats(-0.5, 1.5), count=st.integers(1, 8))
+    @rule(
+        step=st.tuples(small, small, small),
+        yaw=st.floats(-0.3, 0.3),
+        gripper=st.floats(-0.5, 1.5),
+        count=st.integers(1, 8),
+    )
     def a_policy_that_works(self, step, yaw, gripper, count):
-        per_target = max(1, round(self.limits.period_s * NS / self.step_ns))
-        flat = (0, 0, 0) if self.arm is GANTRY else (0, 0, step[2])
+        if self.arm is PLANAR:
+            step = (*step[:2], 0)
         for _ in range(count):
-            for camera in self.limits.cameras:
-                self.frame(camera, self.rig.now, 0)
-            if self.limits.require_deadman:
-                self.heartbeat(True)
-            self.send("policy", self.pose(np.subtract(step, flat), (0, 0, yaw)), gripper, 0, 0)
-            for _ in range(per_target):
-                self.advance(0)
+            self.a_working_policy_sends(self.pose(step, (0, 0, yaw)), gripper)
+
+    @rule(direction=st.integers(0, 2), sign=st.sampled_from([-1, 1]), turn=st.tuples(small, small, small))
+    def a_policy_that_runs_into_a_wall(self, direction, sign, turn):
+        if self.rig.output.mode is not Mode.POLICY:
+            self.an_operator_sets_it_up_again()
+        step = 0.06 * sign * np.eye(3)[direction] + 0.02
+        if self.arm is PLANAR:
+            step, turn = step * (1, 1, 0), (0, 0, turn[2])
+        for _ in range(14):
+            self.a_working_policy_sends(self.pose(step, turn), 0.5)
+
+    def a_working_policy_sends(self, T, gripper):
+        for camera in self.limits.cameras:
+            self.frame(camera, 0, self.rig.now)
+        if self.limits.require_deadman:
+            self.heartbeat(True)
+        self.send("policy", T, gripper, 0, 0)
+        for _ in range(max(1, round(self.limits.period_s * NS / self.step_ns))):
+            self.advance(0)
 
     # what anybody may say
 
@@ -176,7 +196,9 @@ class Gates(RuleBasedStateMachine):
     def junk_target(self, source, T, gripper, age):
         self.send(source, T, gripper, age, 0)
 
-    @rule(source=st.sampled_from(["policy", "teleop"]), step=st.tuples(small, small, small), age=ages, which=st.booleans())
+    @rule(
+        source=st.sampled_from(["policy", "teleop"]), step=st.tuples(small, small, small), age=ages, which=st.booleans()
+    )
     def half_a_target(self, source, step, age, which):
         r = self.rig
         if which:
@@ -265,6 +287,10 @@ class Gates(RuleBasedStateMachine):
 
 
 Gates.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    max_examples=80,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # shrinking takes minutes; add Phase.shrink to study a failure
 )
 TestGates = Gates.TestCase

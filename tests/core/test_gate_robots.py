@@ -1,0 +1,123 @@
+"""The gate with the kinematics of real arms: exact where nothing clips, inside every limit where all do, and fast."""
+
+from __future__ import annotations
+
+import sys
+from math import pi
+from pathlib import Path
+from time import thread_time
+
+import numpy as np
+import pytest
+
+from robot_pt import robots
+from robot_pt.gate import Box, GateLimits, Mode
+from robot_pt.rotations import rpy_to_matrix
+
+pytest.importorskip("mink")
+sys.path.insert(0, str(Path(__file__).parent))
+from gate_rig import Rig, pose
+
+DOWN = {"wx250s": pose(0.28, 0.05, 0.12, (0, pi / 2, 0)), "panda": pose(0.5, 0.0, 0.2)}
+SPREAD = 0.06
+
+
+@pytest.fixture(scope="module", params=["wx250s", "panda"])
+def arm(request):
+    return robots.load(request.param)
+
+
+def start(arm):
+    """Joints with the tool over the table, pointing down."""
+    start = [0, -0.2, 0.6, 0, 1.17, 0] if arm.name == "wx250s" else arm.home_rad
+    solved = arm.ik(DOWN[arm.name], np.array(start, float))
+    assert solved.position_error_m < 1e-5
+    return solved.q
+
+
+def near(arm, rng):
+    T = DOWN[arm.name].copy()
+    T[:3, 3] += rng.uniform(-SPREAD, SPREAD, 3)
+    T[:3, :3] = rpy_to_matrix(rng.uniform(-0.2, 0.2, 3)) @ T[:3, :3]
+    return T
+
+
+def towards(T_from, T_to, longest=0.03):
+    T, step = T_to.copy(), T_to[:3, 3] - T_from[:3, 3]
+    T[:3, 3] = T_from[:3, 3] + step * min(1.0, longest / max(np.linalg.norm(step), 1e-9))
+    return T
+
+
+@pytest.mark.parametrize("follows", ["joints", "pose"])
+def test_in_lockstep_targets_pass_exactly_and_their_joints_reach_them(arm, follows):
+    limits = GateLimits.for_robot(arm, lockstep=True, tick_hz=5.0, follows=follows)
+    r = Rig(arm, limits, start(arm)).ready("start_policy")
+    rng, T = np.random.default_rng(0), DOWN[arm.name]
+    for _ in range(60):
+        goal = near(arm, rng)
+        goal[:3, :3] = rpy_to_matrix((0, 0, rng.uniform(-0.1, 0.1))) @ T[:3, :3]
+        T = towards(T, goal)
+        output = r.go(T, rng.uniform(), ticks=1)
+        assert output.mode is Mode.POLICY
+        assert output.reasons == ()
+        np.testing.assert_allclose(output.command.T_base_tool, T, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(arm.fk(output.command.q), T, rtol=0, atol=1e-5)
+
+
+def test_streaming_on_hardware_limits_stays_inside_all_of_them(arm):
+    center = DOWN[arm.name][:3, 3]
+    box = Box(tuple(center - 0.05), tuple(center + 0.05))
+    limits = GateLimits.for_robot(
+        arm, hardware=True, workspace=box, reference_rpy=(0, pi / 2, 0) if arm.name == "wx250s" else (0, 0, 0),
+        rotation_low=(-0.3, -0.3, -0.5), rotation_high=(0.3, 0.3, 0.5),
+    )  # fmt: skip
+    r = Rig(arm, limits, start(arm))
+    r.held = False
+    r.ready("start_policy")
+    r.held = True
+    rng, clipped = np.random.default_rng(1), set()
+    for _ in range(60):
+        clipped |= set(r.go(near(arm, rng), rng.uniform()).reasons)  # the referee looks at every tick
+        clipped |= set(r.output.reasons)
+    assert r.output.mode is Mode.POLICY
+    assert r.referee.moved > 300
+    assert {"workspace", "step", "joint_speed"} <= clipped
+
+
+def test_a_finger_does_not_touch_the_table(arm):
+    floor = DOWN[arm.name][2, 3] - 0.06
+    low = arm.points(start(arm))["left_finger"][2]
+    limits = GateLimits.for_robot(
+        arm,
+        lockstep=True,
+        tick_hz=5.0,
+        watch={name: Box((-9, -9, floor), (9, 9, 9)) for name in ("elbow", "wrist", "left_finger", "right_finger")},
+    )
+    assert low > floor
+    r = Rig(arm, limits, start(arm)).ready("start_policy")
+    for k in range(1, 12):
+        T = DOWN[arm.name].copy()
+        T[2, 3] -= 0.015 * k
+        r.go(T, ticks=1)
+    assert "watch_point" in r.output.reasons
+    lowest = min(arm.points(r.q)[name][2] for name in ("left_finger", "right_finger"))
+    assert floor - 1e-5 <= lowest <= floor + 0.015
+
+
+def test_a_tick_is_short(arm):
+    """Processor time, so that a busy machine does not count; the limit on a quiet one is 1 ms at the 99th percentile."""
+    r = Rig(arm, GateLimits.for_robot(arm), start(arm)).ready("start_policy")
+    rng, seconds = np.random.default_rng(2), []
+    goal = near(arm, rng)
+    for k in range(600):
+        r.now += 20_000_000
+        r.state()
+        if k % 10 == 0:
+            goal = near(arm, rng) if k % 40 == 0 else goal
+            r.target(towards(r.gate.sent.T_base_tool, goal))
+        began = thread_time()
+        r.output = r.gate.tick(r.now)
+        seconds.append(thread_time() - began)
+        r.q = r.output.command.q
+    assert r.output.mode is Mode.POLICY
+    assert np.percentile(seconds, 99) < 5e-3
