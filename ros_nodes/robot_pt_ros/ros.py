@@ -23,8 +23,7 @@ def use_ros() -> None:
     """
     if not is_overlay() and _find_real() is not None:
         try:
-            import rclpy
-            import rclpy.node  # noqa: F401  # brings the extension module in, which is what fails
+            importlib.import_module("rclpy.node")  # brings the extension module in, which is what fails
         except ImportError as error:
             raise UserError(
                 f"rclpy is on the path but does not load ({error}); source the ROS 2 setup file with ROS's own Python "

@@ -137,6 +137,26 @@ def test_without_handlers_signals_are_the_programs_own(program) -> None:
     assert process.returncode == 0
 
 
+EARLY = """
+import os, signal, time
+import rclpy
+rclpy.init()
+node = rclpy.create_node('early')
+os.kill(os.getpid(), signal.SIGTERM)
+while rclpy.ok():
+    time.sleep(0.01)
+rclpy.spin(node)  # nothing to do any more
+node.destroy_node()
+rclpy.try_shutdown()
+print('ended')
+"""
+
+
+def test_a_signal_before_the_spin_ends_it_too(program) -> None:
+    out, err = program(EARLY).communicate(timeout=20)
+    assert out == "ended\n", err
+
+
 CHAINED = """
 import signal
 import rclpy
@@ -259,6 +279,7 @@ def test_use_sim_time_can_be_switched(graph) -> None:
     assert graph.spin_until(lambda: clock.get_subscription_count() == 0)
 
 
+@pytest.mark.slow  # DDS waits ten seconds for a participant that says nothing
 def test_a_killed_process_leaves_the_graph(graph, program) -> None:
     process = program(ECHO)
     await_ready(process)

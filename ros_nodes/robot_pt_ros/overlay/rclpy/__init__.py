@@ -46,19 +46,19 @@ def init(
 def get_global_executor() -> Executor:
     """The executor of the `spin` functions, which lives until the default context is shut down."""
     global _global_executor
-    if _global_executor is None:
-        from rclpy.executors import SingleThreadedExecutor
+    if _global_executor is not None:
+        return _global_executor
+    from rclpy.executors import SingleThreadedExecutor
 
-        _global_executor = SingleThreadedExecutor()
+    executor = _global_executor = SingleThreadedExecutor()
 
-        def reset() -> None:
-            global _global_executor
-            executor, _global_executor = _global_executor, None
-            if executor is not None:
-                executor.shutdown(0.0)
+    def reset() -> None:
+        global _global_executor
+        _global_executor = None
+        executor.shutdown(0.0)
 
-        get_default_context().on_shutdown(reset)
-    return _global_executor
+    get_default_context().on_shutdown(reset)
+    return executor
 
 
 def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:

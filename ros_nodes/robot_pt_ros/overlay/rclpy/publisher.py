@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cyclonedds.core import DDSException
-
 from rclpy._endpoint import Endpoint
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
+from robot_pt.errors import UserError
 
 _ASK_AGAIN_S = 0.005
 
@@ -56,7 +55,7 @@ class Publisher(Endpoint):
             raise TypeError(f"Expected {self.msg_type}, got {type(msg)}")
         try:
             sent = wire.write_raw(msg) if isinstance(msg, bytes) else wire.write(msg)
-        except DDSException as error:
+        except UserError as error:
             raise RCLError(f"Failed to publish on {wire.topic!r}: {error}") from error
         if not sent:
             get_logger(self._logger_name).warning(
