@@ -111,8 +111,11 @@ class JournalWriter:
             return known
         if type not in self._schemas:
             self._schemas[type] = self._mcap.register_schema(type, "ros2msg", definition(type))
-        qos = {"offered_qos_profiles": "[]"}
-        channel = self._mcap.register_channel(self._prefix + topic, "cdr", self._schemas[type], qos)
+        about = {
+            "offered_qos_profiles": "[]",
+            "topic_type_hash": typestore().hash_rihs01(type),
+        }  # as rosbag2 writes them
+        channel = self._mcap.register_channel(self._prefix + topic, "cdr", self._schemas[type], about)
         self._channels[topic, type] = channel
         return int(channel)
 

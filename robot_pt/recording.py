@@ -28,6 +28,8 @@ class Limits(NamedTuple):
     disk: DiskLimits = DiskLimits()
     queue_bytes: int = 64_000_000
     longest_s: float = 600.0
+    answer_s: float = 30.0
+    """How long the end of an episode waits for the disk."""
 
 
 class Recording:
@@ -79,11 +81,14 @@ class Recording:
             )
 
     def drain(self) -> None:
-        """Write all that is queued and end the thread."""
+        """Write all that is queued and end the thread; a disk that does not answer is a failure."""
         with self._changed:
             self._ending = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(self._limits.answer_s)
+        if self._thread.is_alive():
+            self.torn = True
+            self._fail(f"disk: no answer for {self._limits.answer_s:g} s")
 
     def finish(self, end_ns: int | None) -> Alignment:
         """Every step, after `drain`; raises DataError where there is none."""

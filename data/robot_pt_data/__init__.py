@@ -29,12 +29,13 @@ def open(
     skip_corrupt: bool = False,
     progress: Progress | None = None,
 ) -> EpisodeSource:
-    """An EpisodeSource over an RLDS data set, a demo store or a decoded cache.
+    """An EpisodeSource over an RLDS data set, a demo store, recordings (journals, ROS 2 bags) or a decoded cache.
 
     Args:
         path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a URL of one (any fsspec scheme),
-            a demo store, a decoded cache.
-        mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry.
+            a demo store, a decoded cache, an .mcap or .db3 file, a folder of such files or of ROS 2 bags.
+        mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry; for a bag of
+            ``ros2 bag record`` the fields of `robot_pt_data.bags.Bag`.
         action_source: "commanded" or "achieved"; None is commanded unless the mapping says otherwise. Only RLDS data sets
             offer the choice.
         skip_corrupt: leave damaged records out instead of refusing the split.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ def bag_header(path: Path, given: Mapping[str, Any]) -> tuple[Header, Ending]:
             joint_names = [name for name in content.joint_names if name != "gripper"]
         sample = decoder.decode(message, received_ns) if camera_of(message.topic) else None
         if isinstance(sample, Frame) and sample.camera not in sizes:
-            shape = sample.image.shape if getattr(sample.image, "ndim", 1) == 3 else image_size(sample.image)  # type: ignore[union-attr]
-            sizes[sample.camera] = int(shape[0]), int(shape[1])
+            with suppress(DataError):  # a damaged frame; another will do
+                sizes[sample.camera] = _size(sample.image)
         if (len(sizes) == len(cameras) and joint_names) or i >= _SIZES_WITHIN:
             break
     if absent := set(cameras) - set(sizes):
@@ -108,6 +109,11 @@ def bag_header(path: Path, given: Mapping[str, Any]) -> tuple[Header, Ending]:
     )  # fmt: skip
     outcome = {True: "success", False: "failure", None: "unknown"}[bag.success]
     return header, Ending(outcome, 0, {}, {}, False)
+
+
+def _size(image: Any) -> tuple[int, int]:
+    height, width = (image.shape if getattr(image, "ndim", 1) == 3 else image_size(image))[:2]
+    return int(height), int(width)
 
 
 def bag_messages(path: Path, namespace: str) -> Iterable[tuple[Message, int]]:

@@ -46,7 +46,7 @@ def write(
 
 def test_rosbags_and_mcap_read_what_was_written(tmp_path: Path) -> None:
     written = write(tmp_path / "a.mcap", end={"outcome": "success"})
-    store = get_typestore(Stores.ROS2_HUMBLE)
+    store = get_typestore(Stores.ROS2_JAZZY)
     with Reader(tmp_path / "a.mcap") as bag:
         found = [(c.topic, c.msgtype, bytes(raw)) for c, _, raw in bag.messages()]
         assert bag.message_count == len(written)
@@ -65,6 +65,9 @@ def test_rosbags_and_mcap_read_what_was_written(tmp_path: Path) -> None:
         assert summary.statistics.message_count == len(written)
         assert summary.statistics.chunk_count == len(summary.chunk_indexes) >= 1
         assert {c.message_encoding for c in summary.channels.values()} == {"cdr"}
+        assert {c.metadata["topic_type_hash"] for c in summary.channels.values()} == {
+            store.hash_rihs01(m.type) for m in written
+        }
         assert {s.encoding for s in summary.schemas.values()} == {"ros2msg"}
         records = {m.name: json.loads(m.metadata["json"]) for m in reader.iter_metadata()}
         assert records == {"robot_pt": {"episode_id": "a"}, "robot_pt_end": {"outcome": "success"}}

@@ -314,6 +314,24 @@ def test_a_disk_below_its_limits_starts_nothing_and_ends_what_runs(
         assert record(to, "c").stored == "000000"
 
 
+def test_a_disk_that_does_not_answer_holds_the_operator_up_for_a_known_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(journal.JournalWriter, "write", lambda *_: gate.wait(60))
+    with recorder(tmp_path / "s", limits=Limits(DiskLimits(1, 1), answer_s=0.3)) as to:
+        to.start("a")
+        for received_ns, sample in events(0.5):
+            to.feed(sample, received_ns)
+        begun = time.monotonic()
+        report = to.stop("success")
+        assert 0.3 <= time.monotonic() - begun < 10
+        assert (report.outcome, report.stored) == ("aborted", "")
+        assert "no answer for 0.3 s" in report.faults[0]
+        assert sum(report.dropped.values()) > 50
+        gate.set()
+
+
 def test_an_episode_that_never_ends_is_ended(tmp_path: Path) -> None:
     told = threading.Event()
     limits = Limits(DiskLimits(1, 1), longest_s=0.5)

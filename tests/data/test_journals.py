@@ -20,7 +20,7 @@ from robot_pt.journal import JournalWriter
 from robot_pt.messages import RAW, Message, encode, typestore
 from robot_pt.recorder import Recorder
 from robot_pt.recording import Limits
-from robot_pt.samples import Frame, ToolPose, Version
+from robot_pt.samples import Frame, Joints, ToolPose, Version
 from robot_pt.schema import Spec
 from robot_pt.sources import EpisodeSource
 from robot_pt.store import DemoStore
@@ -184,6 +184,16 @@ def test_what_a_bag_does_not_say_is_asked_for(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="is for RLDS data"):
         robot_pt_data.open(folder, mapping=next(iter(ENTRIES.values())))
+
+
+def test_a_bag_whose_camera_shows_nothing_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "bag"
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for message in (*encode(Frame(BEGIN, "wrist", b"")), *encode(Joints(BEGIN, np.zeros(6)))):
+            connection = writer.add_connection("/" + message.topic, message.type, typestore=typestore())
+            writer.write(connection, BEGIN, bytes(message.cdr))
+    with pytest.raises(DataError, match="no readable frame"):
+        robot_pt_data.open(folder)
 
 
 def test_two_robots_in_one_bag_need_a_name(tmp_path: Path) -> None:
