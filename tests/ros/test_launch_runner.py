@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -232,6 +234,45 @@ def test_a_process_that_reads_the_terminal_stays_in_our_group(launched):
     launch.end()
     assert "[asks-1] group True\n" in launch.lines
     assert "[asks-2] group False\n" in launch.lines
+
+
+def test_keys_and_ctrl_c_of_a_terminal_reach_the_node_that_reads_it_once(tmp_path):
+    """As a person at a keyboard: a pseudo terminal, a key, then Ctrl-C, which the terminal sends to the foreground group itself."""
+    scripts = {
+        "reads": "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (print('node int', flush=True), ends.append(time.monotonic() + 0.5)))\n"
+        "ends = []\ntty = open('/dev/tty')\nprint('opened', flush=True)\nprint('key', tty.readline().strip(), flush=True)\n"
+        "while not ends or time.monotonic() < ends[0]: time.sleep(0.05)\n",
+        "waits": WAITS + "signal.signal(signal.SIGINT, signal.SIG_DFL)\ntime.sleep(60)\n",
+    }
+    for name, source in scripts.items():
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{source}")
+        (tmp_path / name).chmod(0o755)
+    file = tmp_path / "a.launch.yaml"
+    file.write_text(
+        f"launch:\n- node: {{exec: {tmp_path}/reads, env: [{{name: ROBOT_PT_TERMINAL, value: '1'}}]}}\n- node: {{exec: {tmp_path}/waits}}\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "robot_pt", "launch", str(file), "--json"])
+    said, status = "", None
+    try:
+        for word, reply in (("opened", b"x\n"), ("key x", b""), ("ready", b"\x03"), ("exit_code", b"")):
+            end_s = time.monotonic() + 30
+            while word not in said:
+                assert time.monotonic() < end_s, said
+                if select.select([terminal], [], [], 1.0)[0]:
+                    said += os.read(terminal, 65536).decode()
+            os.write(terminal, reply)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)  # hangs up: whatever still runs is stopped
+        if status is None:
+            os.waitpid(pid, 0)
+    assert said.count("node int") == 1
+    assert '"reads-1": 0' in said
+    assert '"waits-2": -2' in said
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_output_that_is_no_text_or_one_long_line_comes_through(launched):
