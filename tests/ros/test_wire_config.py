@@ -20,6 +20,7 @@ def test_alone_on_this_machine_by_default() -> None:
     assert [p.get("Address") for p in found.iter("Peer")] == ["localhost"]
     assert found.findtext("General/AllowMulticast") == "false"
     assert found.findtext("Discovery/ParticipantIndex") == "auto"
+    assert found.findtext("Internal/Watermarks/WhcHigh") == "64MiB"
     assert {found.findtext(f"General/{name}") for name in ("MaxMessageSize", "FragmentSize")} == {"65500B", "65000B"}
 
 
@@ -31,6 +32,7 @@ def test_the_subnet_and_named_machines() -> None:
     local = domain({"ROS_STATIC_PEERS": "robot"})
     assert [p.get("Address") for p in local.iter("Peer")] == ["localhost", "robot"]
     assert not list(local.iter("NetworkInterface"))  # loopback alone would not reach the robot
+    assert local.find("General/MaxMessageSize") is None  # large datagrams are for loopback
     assert local.findtext("General/AllowMulticast") == "false"
 
 
@@ -54,7 +56,7 @@ def test_cyclonedds_uri_has_the_last_word() -> None:
     assert cyclone_config({"CYCLONEDDS_URI": uri}) == uri
     both = cyclone_config({"CYCLONEDDS_URI": uri, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
     assert both.endswith("," + uri)
-    assert "MaxMessageSize" not in both
+    assert "Watermarks" not in both
 
 
 def test_peers_are_quoted() -> None:

@@ -13,10 +13,11 @@ from xml.sax.saxutils import quoteattr
 from robot_pt.errors import UserError
 
 RANGES = ("OFF", "LOCALHOST", "SUBNET", "SYSTEM_DEFAULT")
-MAX_INDEX = 64  # participants on one machine and domain that unicast discovery finds; rmw_cyclonedds looks at 32
-# One camera image in 15 datagrams instead of 700 fragments; a reliable keep_last writer that overwrites instead of waiting.
+MAX_INDEX = 60  # processes per machine and domain that unicast discovery finds (rmw_cyclonedds: 32); domain 232 has no more ports
+# A camera image in 15 datagrams instead of 700 fragments. On loopback only: on a network one lost packet would cost a whole datagram.
+LARGE_DATAGRAMS = "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize>"
+# A reliable keep_last writer overwrites what a stuck reader does not acknowledge, instead of waiting for it at 500 kB.
 TUNING = (
-    "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
     "<Internal><SocketReceiveBufferSize max='16MiB'/><SocketSendBufferSize max='4MiB'/>"
     "<Watermarks><WhcHigh>64MiB</WhcHigh></Watermarks></Internal>"
 )
@@ -76,7 +77,7 @@ def _network(chosen: str, peers: list[str]) -> str:
     listed = "".join(f"<Peer Address={quoteattr(peer)}/>" for peer in peers)
     if chosen == "SUBNET":
         return f"<Discovery><Peers>{listed}</Peers></Discovery>" if peers else ""
-    interface = "" if peers else "<Interfaces><NetworkInterface address='127.0.0.1'/></Interfaces>"
+    interface = "" if peers else f"<Interfaces><NetworkInterface address='127.0.0.1'/></Interfaces>{LARGE_DATAGRAMS}"
     return (
         f"<General>{interface}<AllowMulticast>false</AllowMulticast></General><Discovery><ParticipantIndex>auto</ParticipantIndex>"
         f"<MaxAutoParticipantIndex>{MAX_INDEX}</MaxAutoParticipantIndex><Peers><Peer Address='localhost'/>{listed}</Peers></Discovery>"
