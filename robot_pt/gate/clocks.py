@@ -6,8 +6,9 @@ from enum import Enum, auto
 
 OUT_OF_STEP_NS = 5_000_000
 """Times of two callbacks may be out of order by this much without meaning that the clock was set back."""
-JUMP_NS = 50_000_000
-"""Stamps' clock against the watchdogs' clock: a change by more between two readings is a jump."""
+JUMP_NS = 500_000_000
+"""Stamps' clock against the watchdogs' clock: a change by more between two readings is a jump. A simulator's clock moves in steps
+of up to a control period; a smaller jump backwards only drops targets until the clock has caught up."""
 
 
 class ClockEvent(Enum):

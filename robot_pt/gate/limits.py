@@ -45,7 +45,8 @@ class Box:
 
     def excess(self, point: Float64) -> float:
         """By how much the worst coordinate of (3,) is outside [m]; 0 inside."""
-        return float(max(0.0, np.max(np.asarray(self.low) - point), np.max(point - np.asarray(self.high))))
+        outside = [max(a - v, v - b) for a, v, b in zip(self.low, point.tolist(), self.high, strict=True)]
+        return float(max(0.0, *outside))
 
 
 @dataclass(frozen=True, kw_only=True)

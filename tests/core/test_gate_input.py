@@ -268,6 +268,24 @@ def test_a_clock_set_back_holds_until_everything_is_heard_again():
     assert r.q[0] == pytest.approx(0.05)
 
 
+def test_a_simulated_clock_that_moves_in_steps_is_no_jump():
+    gate, q = Gate(Gantry(), limits()), np.array(START)
+    seen = set()
+    for k in range(1, 200):
+        now, clock = 10**15 + k * TICK_NS, NS + (k // 10) * NS // 5  # five steps a second
+        if k % 10 == 0:
+            gate.on_state(now, ArmState(clock, q, 1.0))
+            gate.on_target(now, "policy", PoseTarget(clock, pose(0.001 * (k // 10), 0, 0.3), 1.0, clock))
+        if k == 50:
+            assert gate.request(now, "arm").ok
+            assert gate.request(now, "start_policy").ok
+        output = gate.tick(now, clock_ns=clock)
+        q = q if output.command is None else output.command.q
+        seen |= set(output.reasons) if k > 60 else set()
+    assert seen == set()
+    assert q[0] == pytest.approx(0.019)
+
+
 @pytest.mark.parametrize("jump_s", [-3600, 3600])
 def test_a_jump_of_the_stamps_clock_neither_fires_nor_mutes_watchdogs(jump_s):
     gate, q = Gate(Gantry(), limits()), np.array(START)

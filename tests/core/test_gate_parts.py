@@ -325,7 +325,7 @@ def test_clocks_notice_who_was_set():
     assert clocks.now_ns == 1000 * NS
     assert clocks.read(900 * NS, None) is ClockEvent.SET_BACK
     assert clocks.read(901 * NS, 5 * NS) is ClockEvent.NONE  # the first reading of the other clock
-    assert clocks.read(902 * NS, 6 * NS + 49_000_000) is ClockEvent.NONE
-    assert clocks.read(903 * NS, 8 * NS) is ClockEvent.STAMPS_JUMPED
-    assert clocks.stamp_ns == 8 * NS
+    assert clocks.read(902 * NS, 6 * NS + 490_000_000) is ClockEvent.NONE
+    assert clocks.read(903 * NS, 9 * NS) is ClockEvent.STAMPS_JUMPED
+    assert clocks.stamp_ns == 9 * NS
     assert clocks.read(904 * NS, 3 * NS) is ClockEvent.STAMPS_JUMPED
