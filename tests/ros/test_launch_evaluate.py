@@ -158,7 +158,8 @@ def test_conditions_that_are_neither_true_nor_false_are_refused(tmp_path, value)
         ("$(equals 1.0 1)", "true"),
         ("$(equals a b)", "false"),
         ("$(not-equals a b)", "true"),
-        ("$(equals '' '')", "true"),
+        ("$(equals x$(var yes) x)", "false"),
+        ("$(equals x$(var empty '') x)", "true"),
         ("$(if $(var yes) a $(var nothing))", "a"),
         ("$(if 0 a)", ""),
         ("$(var nothing b)", "b"),
@@ -198,6 +199,8 @@ def test_places_and_anonymous_names(tmp_path, prefix):
         ("$(eval nothing)", "cannot do 'nothing'"),
         ("$(not maybe)", "neither true nor false"),
         ("$(if maybe a b)", "give true or false"),
+        ("$(equals $(var robot) '')", "as in $(equals x$(var a) x)"),
+        ("$(not-equals '' a)", "put a letter before both"),
     ],
 )
 def test_substitutions_that_fail_say_where_and_why(tmp_path, template, says):
@@ -275,6 +278,14 @@ def test_mistakes_in_arguments_are_one_sentence(tmp_path, words, says):
     with pytest.raises(UserError, match=says) as error:
         planned(tmp_path, ARGUMENTS, *words)
     assert "\n" not in str(error.value)
+
+
+def test_an_argument_can_be_needed_under_a_condition_only(tmp_path):
+    text = "- arg: {name: sim}\n- arg: {name: box, default: $(if $(var sim) 1 $(var box)), description: Walls}\n- executable: {cmd: echo $(var box)}\n"
+    assert echoes(tmp_path, text, "sim:=true") == ["1"]
+    assert echoes(tmp_path, text, "sim:=false", "box:=2") == ["2"]
+    with pytest.raises(UserError, match=r"needs the argument box \(Walls\); give box:=VALUE"):
+        planned(tmp_path, text, "sim:=false")
 
 
 def test_timeouts_come_from_the_entity_or_from_launch_or_are_five_seconds(tmp_path):

@@ -128,15 +128,23 @@ class _Planner:
     def _argument(self, argument: Argument) -> None:
         values = self._context.configurations
         if argument.name not in values:
-            if argument.default is None:
-                about = f" ({argument.description})" if argument.description else ""
-                raise UserError(
-                    f"{argument.where.file} needs the argument {argument.name}{about}; give {argument.name}:=VALUE."
-                )
-            values[argument.name] = perform(argument.default, self._context, argument.where)
+            values[argument.name] = self._default(argument)
         value = values[argument.name]
         if argument.choices and value not in argument.choices:
             raise UserError(f"{argument.name}:={value} is not possible; give one of {', '.join(argument.choices)}.")
+
+    def _default(self, argument: Argument) -> str:
+        """A default that comes down to the argument itself is none: so a file can need it under a condition only."""
+        about = f" ({argument.description})" if argument.description else ""
+        missing = UserError(
+            f"{argument.where.file} needs the argument {argument.name}{about}; give {argument.name}:=VALUE."
+        )
+        if argument.default is None:
+            raise missing
+        try:
+            return perform(argument.default, self._context, argument.where)
+        except DataError as error:
+            raise missing if f"$(var {argument.name}) " in str(error) else error from None
 
     def _environment(self, action: SetEnvironment) -> None:
         name = perform(action.name, self._context, action.where)

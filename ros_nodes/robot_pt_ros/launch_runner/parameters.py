@@ -78,10 +78,10 @@ def _read(entry: Entity, value: Any, kind: str | None) -> Any:
             f"`value` of `param` mixes kinds: {value!r}; ROS 2 lists hold one kind (write 1.0 beside 0.5)."
         )
     scalar = None if kind in (None, "yaml") else _SCALARS[str(kind).removeprefix("list_of_")]
-    whole_list_as_text = isinstance(value, str)  # "$(var list)" may become a list
     is_list = str(kind).startswith("list_of_")
-    if scalar and ((is_list != isinstance(value, list) and not whole_list_as_text) or not kinds <= {scalar}):
-        entry.where.fail(f"`value` of `param` is {value!r}, which is not of its `type` {kind}.")
+    if scalar and (is_list != isinstance(value, list) or not kinds <= {scalar}):
+        hint = "; leave `type` away where a $(...) gives the whole list" if is_list and isinstance(value, str) else ""
+        entry.where.fail(f"`value` of `param` is {value!r}, which is not of its `type` {kind}{hint}.")
     made = [_item(entry, item) for item in items]
     return made if isinstance(value, list) else made[0]
 

@@ -53,6 +53,10 @@ def check(template: Template, where: Where) -> None:
             where.fail(
                 f"$({part.name} ...) has {len(part.arguments)} arguments, and takes {counts}; quote text with spaces."
             )
+        if part.name in ("equals", "not-equals") and () in part.arguments:
+            where.fail(
+                f"launch takes '' in $({part.name} ...) for []; put a letter before both, as in $({part.name} x$(var a) x)."
+            )
         for argument in part.arguments:
             check(argument, where)
 
@@ -93,7 +97,7 @@ def condition(text: str) -> bool:
 
 
 def coerce(text: str, kind: str | None) -> bool | int | float | str | list[bool | int | float | str]:
-    """Text of a substitution as a parameter value of `kind` (str, bool, int, float, list_of_*; None: as YAML reads it).
+    """Text of a substitution as a parameter value of `kind` (str, bool, int, float; None: as YAML reads it, lists too).
 
     Raises ValueError where it does not become that.
     """
@@ -109,11 +113,7 @@ def coerce(text: str, kind: str | None) -> bool | int | float | str | list[bool 
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ValueError(f"{text!r} cannot be read as YAML; give the parameter `type: str`") from None
-    if kind is not None and kind.startswith("list_of_"):
-        item = {"str": str, "bool": bool, "int": int, "float": float}[kind.removeprefix("list_of_")]
-        if not isinstance(value, list) or not all(type(v) is item for v in value):
-            raise ValueError(f"{text!r} is no {kind}")
-    elif kind == "bool" and not isinstance(value, bool):
+    if kind == "bool" and not isinstance(value, bool):
         raise ValueError(f"{text!r} is neither true nor false")
     items = value if isinstance(value, list) else [value]
     if not items or any(type(v) not in (bool, int, float, str) for v in items) or len({type(v) for v in items}) > 1:
