@@ -76,7 +76,7 @@ def _theirs(desc: Any, value: Any) -> Any:
     return [_theirs(detail[0], item) for item in value] if kind != Nodetype.BASE else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_bytes_are_those_of_cyclonedds(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(TYPES))
@@ -91,7 +91,7 @@ def test_bytes_are_those_of_cyclonedds(data: st.DataObject) -> None:
     assert cdr.deserialize(theirs, type(message)) == message
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(TYPES), st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_an_error(name: str, body: bytes) -> None:
     for header in (cdr.HEADER, b"\0\0\0\0", b""):
@@ -100,7 +100,7 @@ def test_any_bytes_are_a_message_or_an_error(name: str, body: bytes) -> None:
             assert cdr.deserialize(cdr.serialize(found), type(found)).__repr__() == found.__repr__()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_a_message_cut_short_or_prolonged_is_an_error(data: st.DataObject) -> None:
     name = data.draw(
