@@ -157,6 +157,18 @@ def test_a_fast_timer_does_not_starve_the_others(graph) -> None:
     assert counts["fast"] > 100
 
 
+def test_single_spins_serve_all_in_turn(graph) -> None:
+    """`rclpy.spin_once` adds and removes the node each time; what comes first must not be served alone for ever."""
+    node, told = graph.node(), []
+    for name in "abc":
+        node.create_timer(0.0, lambda name=name: told.append(name))
+    for _ in range(9):
+        rclpy.spin_once(node, executor=graph.executor, timeout_sec=1)
+        graph.executor.remove_node(node)
+        graph.executor.add_node(node)
+    assert sorted(told) == list("aaabbbccc")
+
+
 def test_guard_conditions_wake_from_other_threads(graph) -> None:
     node, turns = graph.node(), []
     guard = node.create_guard_condition(lambda: turns.append(1))

@@ -357,3 +357,12 @@ def test_every_change_is_an_event(graph) -> None:
     assert [p.value.integer_value for p in events[1].changed_parameters] == [2]
     assert [p.name for p in events[2].deleted_parameters] == ["p"]
     assert events[0].stamp.sec > 0
+
+
+def test_a_node_that_cannot_start_leaves_nothing_behind(graph) -> None:
+    graph.start(("--ros-args", "-p", "use_sim_time:=1"))
+    with pytest.raises(InvalidParameterTypeException, match="use_sim_time"):
+        graph.node("half")
+    watcher = graph.node("watcher", use_global_arguments=False)
+    assert "half" not in watcher.get_node_names()
+    assert watcher.count_publishers("/rosout") == 1

@@ -58,6 +58,7 @@ def test_messages_arrive_in_order(graph) -> None:
     assert publisher.topic_name == subscription.topic_name == "/numbers"
     assert publisher.logger_name == "node"
     assert publisher.wait_for_all_acked(Duration(seconds=5))
+    assert publisher.wait_for_all_acked()
 
 
 def test_depth_one_gives_the_newest(graph) -> None:

@@ -53,7 +53,8 @@ class Executor:
         self._context = _context_or_default(context)
         self._nodes: dict[Any, None] = {}
         self._tasks: list[Task] = []
-        self._round: deque[Any] = deque()
+        self._round: deque[tuple[Any, Any]] = deque()
+        """(node, entity) still to be served in this turn; kept between spins, so that each is served before any twice."""
         self._lock = RLock()
         self._woken = False
         self._wakeup = Condition()
@@ -92,7 +93,6 @@ class Executor:
     def remove_node(self, node: Any) -> None:
         with self._lock:
             self._nodes.pop(node, None)
-            self._round.clear()
         self.wake()
 
     def get_nodes(self) -> list[Any]:
@@ -177,12 +177,11 @@ class Executor:
                     if fresh:
                         return None
                     fresh = True
-                    for node in self._nodes:
-                        self._round.extend(node._executable_entities())
+                    self._round.extend((node, entity) for node in self._nodes for entity in node._executable_entities())
                 if not self._round:
                     return None
-                entity = self._round.popleft()
-                if entity._is_ready():
+                node, entity = self._round.popleft()
+                if node in self._nodes and entity._is_ready():
                     task = self._begin(entity)
                     if task is not None:
                         return task

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent
 
+from rclpy._node_contents import NodeContents
 from rclpy._node_graph import NodeGraph
 from rclpy._node_identity import NodeIdentity
 from rclpy._node_parameters import NodeParameters
@@ -23,6 +23,7 @@ from rclpy.exceptions import NotInitializedException
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
+from rclpy.logging_service import LoggingService
 from rclpy.parameter import Parameter
 from rclpy.parameter_service import ParameterService
 from rclpy.publisher import Publisher
@@ -43,7 +44,7 @@ HIDDEN_NODE_PREFIX = "_"
 _P = TypeVar("_P", bound=Publisher)
 
 
-class Node(NodeIdentity, NodeParameters, NodeGraph):
+class Node(NodeContents, NodeIdentity, NodeParameters, NodeGraph):
     """A node of the graph: the maker and owner of its endpoints, timers and parameters."""
 
     def __init__(
@@ -63,15 +64,9 @@ class Node(NodeIdentity, NodeParameters, NodeGraph):
     ) -> None:
         """As rclpy.node.Node. Raises NotInitializedException, InvalidNodeNameException, InvalidNamespaceException."""
         self._context = _context_or_default(context)
-        self._publishers: list[Publisher] = []
-        self._subscriptions: list[Subscription] = []
-        self._clients: list[Client] = []
-        self._services: list[Service] = []
-        self._timers: list[Timer] = []
-        self._guards: list[GuardCondition] = []
+        self._init_contents()
         self._default_callback_group = MutuallyExclusiveCallbackGroup()
         self._rate_group = ReentrantCallbackGroup()
-        self._executor_ref: weakref.ReferenceType[Any] | None = None
         self._destroyed = False
         if not self._context.ok():
             raise NotInitializedException("cannot create node")
@@ -83,81 +78,40 @@ class Node(NodeIdentity, NodeParameters, NodeGraph):
         self._context._node_made(+1)
         self._logger = get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
         self._clock = ROSClock()
-        self._rosout = Rosout(self) if enable_rosout and self._arguments.rosout else None
-        overrides = {
-            name: Parameter(name, value=value)
-            for name, value in self._arguments.overrides(self.get_fully_qualified_name()).items()
-        }
-        overrides.update({parameter.name: parameter for parameter in parameter_overrides or []})
-        self._init_parameters(overrides, allow_undeclared_parameters)
+        self._rosout: Rosout | None = None
+        try:
+            self._open(
+                enable_rosout,
+                parameter_overrides or [],
+                allow_undeclared_parameters,
+                automatically_declare_parameters_from_overrides,
+            )
+            if start_parameter_services:
+                self._parameter_service = ParameterService(self)
+            if enable_logger_service:
+                self._logger_service = LoggingService(self)
+        except BaseException:
+            self.destroy_node()
+            raise
+
+    def _open(
+        self, enable_rosout: bool, parameter_overrides: list[Parameter], allow_undeclared: bool, declare: bool
+    ) -> None:
+        """Logs, parameters and time, in this order: each needs the one before."""
+        if enable_rosout and self._arguments.rosout:
+            self._rosout = Rosout(self)
+        given = self._arguments.overrides(self.get_fully_qualified_name())
+        overrides = {name: Parameter(name, value=value) for name, value in given.items()}
+        overrides.update({parameter.name: parameter for parameter in parameter_overrides})
+        self._init_parameters(overrides, allow_undeclared)
         self._parameter_event_publisher: Publisher = self.create_publisher(
             ParameterEvent, "/parameter_events", qos_profile_parameter_events
         )
-        if automatically_declare_parameters_from_overrides:
-            self.declare_parameters(
-                "", [(p.name, p.value, ParameterDescriptor()) for p in overrides.values()], ignore_override=True
-            )
+        if declare:
+            found = [(p.name, p.value, ParameterDescriptor()) for p in overrides.values()]
+            self.declare_parameters("", found, ignore_override=True)
         self._time_source = TimeSource(node=self)
         self._time_source.attach_clock(self._clock)
-        if start_parameter_services:
-            self._parameter_service = ParameterService(self)
-        if enable_logger_service:
-            from rclpy.logging_service import LoggingService
-
-            self._logger_service = LoggingService(self)
-
-    @property
-    def publishers(self) -> Iterator[Publisher]:
-        yield from self._publishers
-
-    @property
-    def subscriptions(self) -> Iterator[Subscription]:
-        yield from self._subscriptions
-
-    @property
-    def clients(self) -> Iterator[Client]:
-        yield from self._clients
-
-    @property
-    def services(self) -> Iterator[Service]:
-        yield from self._services
-
-    @property
-    def timers(self) -> Iterator[Timer]:
-        yield from self._timers
-
-    @property
-    def guards(self) -> Iterator[GuardCondition]:
-        yield from self._guards
-
-    @property
-    def executor(self) -> Any:
-        """The executor this node was added to last, or None."""
-        return self._executor_ref() if self._executor_ref is not None else None
-
-    @executor.setter
-    def executor(self, new_executor: Any) -> None:
-        current = self.executor
-        if current is new_executor:
-            return
-        if current is not None:
-            current.remove_node(self)
-        if new_executor is None:
-            self._executor_ref = None
-        else:
-            self._executor_ref = weakref.ref(new_executor)
-            new_executor.add_node(self)
-
-    def _wake_executor(self) -> None:
-        executor = self.executor
-        if executor is not None:
-            executor.wake()
-
-    def _executable_entities(self) -> list[Any]:
-        """In the order in which a turn serves them: timers before what arrived, whoever publishes fast."""
-        endpoints = [*self._publishers, *self._subscriptions]
-        events = [handler for endpoint in endpoints for handler in endpoint.event_handlers]
-        return [*self._timers, *self._subscriptions, *self._guards, *events, *self._clients, *self._services]
 
     @property
     def context(self) -> Any:

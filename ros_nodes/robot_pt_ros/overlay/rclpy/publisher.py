@@ -13,7 +13,8 @@ from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
 from robot_pt.errors import UserError
 
-_ASK_AGAIN_S = 0.005
+_SLICE_S = 0.1
+"""Python runs signal handlers between slices, and shutdown is seen."""
 
 
 class Publisher(Endpoint):
@@ -80,12 +81,13 @@ class Publisher(Endpoint):
 
     def wait_for_all_acked(self, timeout: Duration = Duration(seconds=-1)) -> bool:  # noqa: B008  # rclpy's default
         """Whether every reliable subscription has what was published, within `timeout` (negative: for ever)."""
-        wire = self._check()
-        end_s = None if timeout.nanoseconds < 0 else time.monotonic() + timeout.nanoseconds / 1e9
-        while not wire.acked():
-            if end_s is not None and time.monotonic() >= end_s:
+        writer = self._check().dds
+        end_s = float("inf") if timeout.nanoseconds < 0 else time.monotonic() + timeout.nanoseconds / 1e9
+        while True:
+            left_s = max(0.0, end_s - time.monotonic())
+            if writer.wait_for_acks(int(min(left_s, _SLICE_S) * 1e9)):
+                return True
+            if left_s <= 0:
                 return False
             if not self._context._is_up:
                 raise RCLError("Failed to wait for all acknowledged: publisher's context is invalid")
-            time.sleep(_ASK_AGAIN_S)
-        return True
