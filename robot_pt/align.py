@@ -1,9 +1,10 @@
 """Stamped samples -> steps at the control rate, the same code on live topics and on a file.
 
 A step is an anchor time and the control period after it. Of every sensor it takes the sample nearest to the anchor, never
-interpolated, held where none is near, its age kept. Executed action: from the last command before the anchor to the last one
-before the next anchor; requested action: from the same start to the last request in between. So an action is what was
-commanded in the period that follows its observation, at whatever rate the gate sends.
+interpolated, held where none is near, its age kept. Its action begins when the first request after the anchor was made, with
+the latency of the policy or operator, and ends where that of the next step begins. Executed action: from the last command
+before its begin to the last one before its end; requested action: from the same start to the last request in between. So an
+action is what was commanded because of its observation, at whatever rate a gate spreads it over the period.
 
 The first anchor is the first stamp that the slowest sensor reached. The next is the policy's own observation where there is
 one within half a period of the expected time, else a frame of the slowest camera within a twentieth, else one period on.
@@ -106,6 +107,9 @@ class Aligner:
         self._frame_stamps: dict[str, list[int]] = {camera: [] for camera in spec.cameras}
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._anchor: int | None = None  # of the first step that is not settled
+        self._begin = 0
+        """When the action of that step begins."""
+        self._latency = 0
         self._slowest = ""
         self._target: PoseTarget | JointCommand | None = None
         self._used: dict[str, int] = {}
@@ -145,7 +149,7 @@ class Aligner:
         """
         newest = max(self._newest.values(), default=0)
         end = min(max(newest, end_ns or 0), newest + self._period) + self._period // 20
-        self._start(newest)
+        self._start(newest + self._period)
         while self._anchor is not None and not self._ended and (following := self._next_anchor(self._anchor)) <= end:
             self._settle_one(self._anchor, following)
         if not self.steps:
@@ -201,9 +205,9 @@ class Aligner:
             self._start(watermark)
             if self._anchor is None:
                 for track in self._tracks.values():
-                    track.drop_before(watermark)
+                    track.drop_before(watermark - self._period)
                 return
-        while not self._ended and self._anchor + 3 * self._period // 2 <= watermark:
+        while not self._ended and self._anchor + 5 * self._period // 2 <= watermark:
             self._settle_one(self._anchor, self._next_anchor(self._anchor))
 
     def _start(self, watermark: int) -> None:
@@ -211,21 +215,34 @@ class Aligner:
         if self._anchor is not None or any(source not in self._first for source in required):
             return
         slowest = max(required, key=lambda source: self._first[source])
-        if self._first[slowest] <= watermark:
+        if self._first[slowest] + self._period <= watermark:
             self._anchor = self._first[slowest]
+            self._begin = self._action_begin(self._anchor)
             self._slowest = max(self.spec.cameras, key=lambda c: self._first[c], default="")
 
     def _next_anchor(self, anchor: int) -> int:
         expected, half = anchor + self._period, self._period // 2
-        seen = {s.observation_ns for s in self._tracks["step"].values}
+        seen: set[int] = {s.observation_ns for s in self._tracks["step"].values}
         seen |= {s.target.observation_ns for s in self._tracks["policy"].values}
         near = [stamp for stamp in seen if abs(stamp - expected) < half]
         if near:
             return min(near, key=lambda stamp: (abs(stamp - expected), stamp))
         frames = self._tracks[self._slowest]
-        if frames.stamps and abs(frames.nearest(expected)[0] - expected) <= self._period // 20:
-            return frames.nearest(expected)[0]
-        return expected
+        frame = frames.nearest(expected)[0] if frames.stamps else 0
+        return frame if abs(frame - expected) <= self._period // 20 else expected
+
+    def _action_begin(self, anchor: int) -> int:
+        """Stamp of the first request in the period from `anchor` on that the gate listened to; without one as late as the last."""
+        mode = self._tracks["mode"]
+        heard: list[int] = []
+        for source in ("policy", "teleop"):
+            for request in self._tracks[source].within(anchor, anchor + self._period):
+                now = mode.before(request.stamp_ns + 1)
+                if now is None or now.name == source:
+                    heard.append(request.stamp_ns)
+        if heard:
+            self._latency = min(heard) - anchor
+        return anchor + self._latency
 
     def _silent(self, anchor: int) -> bool:
         return all(abs(anchor - self._tracks[source].nearest(anchor)[0]) > GAP_NS for source in self._required())
@@ -240,13 +257,14 @@ class Aligner:
         gripper = self._take("gripper", anchor)
         joints = self._take("joints", anchor) if tracks["joints"].stamps else None
         measured = self._measured(anchor, joints)
-        start = self._target or tracks["executed"].before(anchor, anchor - self._patience)
+        begin, end = self._begin, self._action_begin(following)
+        start = self._target or tracks["executed"].before(begin, begin - self._patience)
         if start is None:  # nothing was commanded lately: a gate starts from where the arm is
             start = PoseTarget(anchor, measured, gripper.opening)
-        executed = tracks["executed"].before(following, anchor) or start
-        request, operator = self._request(mode.name if mode else None, anchor, following)
+        executed = tracks["executed"].before(end, begin) or start
+        request, operator = self._request(mode.name if mode else None, begin, end)
         self.counts["without request"]["steps"] += request is None
-        version = tracks["version"].before(following)
+        version = tracks["version"].before(end)
         action = action_between(start, executed)
         requested, told = action, None
         if request is not None:
@@ -268,7 +286,7 @@ class Aligner:
                 None if told is None else (told.inference_ms, told.tick_interval_ms),
             )
         )
-        self._target, self._anchor = executed, following
+        self._target, self._anchor, self._begin = executed, following, end
         for track in tracks.values():
             track.drop_before(following)
 
@@ -287,9 +305,9 @@ class Aligner:
         assert joints is not None, "no step starts without joints"
         return self._fk(joints.q)
 
-    def _request(self, mode: str | None, anchor: int, following: int) -> tuple[Request | None, str]:
+    def _request(self, mode: str | None, begin: int, end: int) -> tuple[Request | None, str]:
         """The last request of whom the gate listened to, and what the step is called."""
-        asked = {source: self._tracks[source].before(following, anchor) for source in ("policy", "teleop")}
+        asked = {source: self._tracks[source].before(end, begin) for source in ("policy", "teleop")}
         if mode is None:  # no gate in the graph: the newest request moved the arm
             found = max((r for r in asked.values() if r), key=lambda r: r.stamp_ns, default=None)
             mode = found.source if found else "hold"
@@ -327,6 +345,7 @@ def _lost(stamps: list[int]) -> int:
     """Frames that are missing between those that came, by gaps of more than one and a half median periods."""
     if len(stamps) < 4:
         return 0
-    gaps = np.diff(np.sort(np.array(stamps, np.int64)))
+    ordered = np.sort(np.array(stamps, np.int64))
+    gaps = (ordered[1:] - ordered[:-1]).astype(np.float64)
     period = float(np.median(gaps))
     return int((np.round(gaps[gaps > 1.5 * period] / period) - 1).sum())

@@ -26,7 +26,7 @@ from robot_pt.messages import RAW, Message, encode, typestore
 from robot_pt.recorder import Recorder, Report
 from robot_pt.recording import Limits
 from robot_pt.recovery import episode_of
-from robot_pt.samples import Frame, Joints, Mode, Version
+from robot_pt.samples import Frame, Joints, Mode, Request, Version
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
 from tests.core.robot_run import BEGIN, JOINTS, PERIOD, SPEC, events, jpeg, pose
@@ -168,7 +168,7 @@ def test_what_was_said_before_the_start_belongs_to_the_episode(tmp_path: Path) -
         header = Header.from_json(read(tmp_path / "s/journals/a.mcap.part").records["robot_pt"])
         assert header.policy_version == "cafe"
         for received_ns, sample in events(2.0, source="teleop"):
-            if not isinstance(sample, Mode | Version):
+            if not isinstance(sample, Mode | Version | Request):
                 to.feed(sample, received_ns)
         episode = to.store.read(to.stop("success", end_ns=BEGIN + 2 * SECOND).stored)
     assert episode.policy_version == "cafe"
