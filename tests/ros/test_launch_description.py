@@ -1,11 +1,12 @@
 """What a launch file may say: every refusal names file and line, as a person needs it at a robot."""
 
 import re
+import sys
 import textwrap
 
 import pytest
 
-from robot_pt.errors import DataError
+from robot_pt.errors import DataError, MissingExtraError
 from robot_pt_ros.launch_runner import description
 from robot_pt_ros.launch_runner.template import Call, Text
 
@@ -152,3 +153,9 @@ def test_anchors_and_merges_are_yaml_and_keep_the_lines_of_what_is_wrong(tmp_pat
     first, second = load(tmp_path, text.replace("    shell: 'x'\n", ""))
     assert (first.executable, second.executable) == ((Text("a"),), (Text("b"),))
     assert second.output == (Text("screen"),)
+
+
+def test_without_pyyaml_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"reading launch files needs PyYAML.*robot-pt\[ros\]"):
+        load(tmp_path, "launch: []\n")
