@@ -17,7 +17,7 @@ Vector = tuple[float, float, float]
 
 _DEFAULT_WORKSPACES: dict[str, tuple[Vector, Vector]] = {
     "wx250s": ((0.10, -0.15, -0.10), (0.45, 0.25, 0.18)),  # BridgeData's set-up
-    "panda": ((0.20, -0.50, -0.10), (0.90, 0.70, 0.60)),  # around every simulated task
+    "panda": ((0.15, -0.55, -0.25), (0.95, 0.75, 0.75)),  # around every simulated task
 }
 
 
@@ -80,6 +80,8 @@ class GateLimits:
     rotation_high: Vector = (pi, pi, pi)
     """Highest rotation vector from the reference [rad], base axes."""
 
+    check_joints: bool = True
+    """Off, poses alone are limited, and joints are sent as near as they get: for simulation that follows poses."""
     joint_margin_rad: float = 0.05
     """How far inside its limits every joint stays [rad]."""
     max_joint_velocity_rad_s: float = 0.5
@@ -162,6 +164,8 @@ class GateLimits:
     def _require_protection(self) -> None:
         if self.lockstep:
             raise UserError("lockstep is for simulation; a real arm does not wait, so leave it off with hardware.")
+        if not self.check_joints:
+            raise UserError("check_joints is off; on a real arm joints are always checked: turn it on.")
         if not self.require_deadman:
             raise UserError(
                 "require_deadman is off; a policy on a real arm runs only while its switch is held: turn it on."
@@ -189,8 +193,9 @@ class GateLimits:
     ) -> GateLimits:
         """Limits for this arm; `changes` are fields by name.
 
-        Simulation starts from a box around its tasks and the arm's own joint speeds; hardware from slow joints, and a
-        workspace that its user must declare. Points of the arm are kept above the lowest the tool may go.
+        Simulation starts from a box around its tasks and the arm's own joint speeds, and checks no joints where it follows
+        poses; hardware starts from slow joints, and a workspace that its user must declare. Points of the arm are kept above
+        the lowest the tool may go.
 
         Raises UserError: no workspace on hardware or for an unknown robot, an unknown field, a number out of range.
         """
@@ -207,6 +212,7 @@ class GateLimits:
             values["effort_limit"] = tuple(float(v) for v in arm.effort_limit)
         else:
             values |= _SIMULATION | {"max_joint_velocity_rad_s": float(max(arm.max_velocity_rad_s))}
+            values["check_joints"] = changes.get("follows", "joints") == "joints"
         limits = cls(**(values | changes))
         limits.check_arm(arm)
         return limits
@@ -231,6 +237,7 @@ class GateLimits:
 FINGER_CLEARANCE_M = 0.02
 """How far fingers may be below the lowest tool position by default [m]."""
 _SIMULATION: dict[str, Any] = {
+    "max_step_m": 0.051,  # a first target counts from joints that were measured in float32
     "max_step_rad": 0.3,  # a clipped orientation may turn a little farther than the action that asked for it
     "joint_margin_rad": 0.0,
     "max_tracking_error_rad": 1.0,

@@ -156,6 +156,8 @@ class Motion:
         for _ in range(self._attempts):
             pose = self._between(fraction)
             solution = self._arm.ik(pose, self.sent.q)
+            if not self._limits.check_joints:
+                return self._send(solution.q, pose, fraction, reasons)
             excess = float((np.abs(solution.q - self.sent.q) / (self._speed * pace.ramp * pace.dt_s)).max())
             refusal = self._refusal(solution, state)
             if refusal == "ik":

@@ -223,7 +223,7 @@ START = (0.0, 0.0, 0.3, 0.0, 0.0, 0.0)
 
 
 def limits(**changes):
-    return GateLimits.for_robot(Gantry(), **({"workspace": ROOM, "ramp_in_s": 0.0} | changes))
+    return GateLimits.for_robot(Gantry(), **({"workspace": ROOM, "ramp_in_s": 0.0, "max_step_m": 0.05} | changes))
 
 
 def lockstep(**changes):

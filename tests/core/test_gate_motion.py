@@ -215,6 +215,27 @@ def test_ik_failure_holds_the_last_good_joints_and_many_are_a_fault():
     np.testing.assert_array_equal(r.q, held)
 
 
+def test_without_joint_checks_a_pose_out_of_reach_is_sent_with_the_nearest_joints():
+    arm = Planar()
+    box = Box((-0.9, -0.9, -0.1), (0.9, 0.9, 0.1))
+    limits = GateLimits.for_robot(arm, workspace=box, lockstep=True, follows="pose")
+    assert not limits.check_joints
+    assert GateLimits.for_robot(arm, workspace=box, follows="pose", hardware=True).check_joints
+    r = Rig(arm, limits, (0.0, 0.3, 0.1))
+    r.referee.see = lambda *_: None  # the joints cannot reach it
+    r.ready("start_policy")
+    T = arm.fk(r.q)
+    for _ in range(6):
+        T = T.copy()
+        T[0, 3] += 0.04
+        output = r.go(T, ticks=1)
+        assert output.reasons == ()
+        np.testing.assert_array_equal(output.command.T_base_tool, T)
+    assert arm.fk(output.command.q)[0, 3] < T[0, 3] - 0.1
+    assert np.isfinite(output.command.q).all()
+    assert r.go(pose(5, 0, 0), ticks=1).reasons == ("step", "workspace")  # poses are limited all the same
+
+
 def test_one_good_target_between_failures_ends_the_row():
     arm = Planar()
     box = Box((-0.9, -0.9, -0.1), (0.9, 0.9, 0.1))

@@ -60,6 +60,7 @@ def test_a_real_arm_needs_a_declared_workspace():
     [
         ({"require_deadman": False}, "require_deadman is off"),
         ({"lockstep": True}, "a real arm does not wait"),
+        ({"check_joints": False}, "joints are always checked"),
         ({"max_tracking_error_rad": inf}, "max_tracking_error_rad is switched off"),
         ({"jitter_fault_s": inf}, "jitter_fault_s is switched off"),
         ({"timeout_periods": 3}, "at most 2.5 and 0.2"),

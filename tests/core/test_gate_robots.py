@@ -50,7 +50,7 @@ def towards(T_from, T_to, longest=0.03):
 
 @pytest.mark.parametrize("follows", ["joints", "pose"])
 def test_in_lockstep_targets_pass_exactly_and_their_joints_reach_them(arm, follows):
-    limits = GateLimits.for_robot(arm, lockstep=True, tick_hz=5.0, follows=follows)
+    limits = GateLimits.for_robot(arm, lockstep=True, tick_hz=5.0, follows=follows, check_joints=True)
     r = Rig(arm, limits, start(arm)).ready("start_policy")
     rng, T = np.random.default_rng(0), DOWN[arm.name]
     for _ in range(60):
