@@ -100,6 +100,17 @@ def test_without_a_gate_an_engagement_starts_from_the_measured_pose():
     np.testing.assert_allclose(desk.targets[0].T_base_tool, pose(0.31, z=0.196), atol=1e-12)
 
 
+def test_every_engagement_starts_anew_from_where_the_arm_is():
+    desk = Desk(Keyboard(), gate=False)
+    desk.tick()
+    desk.device.feed(b"w", desk.now)
+    desk.tick(20)
+    desk.at = pose(0.5, 0.2)  # a policy moved it meanwhile
+    desk.device.feed(b"w", desk.now)
+    desk.tick(20)
+    np.testing.assert_allclose(desk.targets[-1].T_base_tool, pose(0.51, 0.2), atol=1e-12)
+
+
 def test_sticks_held_for_a_second_travel_their_speed_and_stamps_rise():
     desk = Pad()
     desk.buttons[10] = 1
