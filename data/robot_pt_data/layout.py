@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping as Dict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from robot_pt.errors import DataError
 from robot_pt_data.bags import SUFFIXES as JOURNAL_SUFFIXES
@@ -19,6 +21,9 @@ from robot_pt_data.remote import RemoteFiles, remote_url
 
 MAPPING_FILES = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
 """A mapping that lies beside dataset_info.json and belongs to the data set."""
+
+_FILE_URL = re.compile(r"file:(?://)?(/.*)")
+"""A URL of this machine's disk, also as a pathlib.Path leaves it, one slash less."""
 
 DECODED_FILE = "robot_pt_decoded.json"
 
@@ -42,10 +47,11 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
 
     Raises DataError saying what is there instead and what can be opened.
     """
-    url = remote_url(path)
+    local = _FILE_URL.match(os.fspath(path))
+    url = None if local else remote_url(path)
     if url is not None:
         return Layout("rlds", Path(), url)
-    folder = Path(path)
+    folder = Path(unquote(local[1]) if local else path)
     if folder.is_file() and folder.suffix in JOURNAL_SUFFIXES:
         return Layout("journals", folder)
     if not folder.is_dir():

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from robot_pt_data.shards import Shards
 Bytes = NDArray[np.uint8]
 
 _URL = re.compile(r"^([a-z][a-z0-9+]+):/{1,2}(?!/)(.+?)/*$")
+_DRIVER_ERRORS = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp.client_exceptions", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+)
 _METADATA = ("dataset_info.json", "features.json")
 _OPTIONAL = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
 
@@ -97,7 +105,7 @@ class RemoteFiles:
             raise DataError(
                 f"{self.place} is no RLDS data set: it was impossible to {doing}; give the URL of <name>/<version>."
             ) from None
-        except OSError as error:
+        except _refusals() as error:
             raise DataError(f"{self.place} did not answer when asked to {doing} ({error}); try again.") from None
 
 
@@ -116,6 +124,13 @@ class RemoteShards:
                     f"{name} at {self._files.place} has become shorter since it was indexed; index it again."
                 )
         return parts
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """OSError, and what the drivers that are loaded raise beside it: no credentials, a refused request, a broken connection."""
+    found: list[type[Exception] | None]
+    found = [getattr(sys.modules.get(module), name, None) for module, name in _DRIVER_ERRORS]
+    return (OSError, *(error for error in found if error is not None))
 
 
 def _tag(entry: dict[str, Any]) -> str:
