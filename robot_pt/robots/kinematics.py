@@ -81,6 +81,9 @@ class Kinematics:
         redundant = len(model.joint_names) > 6
         self._first_tasks = [self._tool_task, posture] if redundant else [self._tool_task]
         self._limit = mink.ConfigurationLimit(model.kinematics, gain=1.0)
+        self.solve(
+            self.tool(model.sleep_rad), model.home_rad, 0
+        )  # the slow first solve, and a broken solver, show here
 
     def tool(self, q: Float64) -> Float64:
         """(J,) -> T_base_tool (4, 4)."""
