@@ -330,3 +330,48 @@ rclpy.spin(node)
     for text in ("", "plain", "ä€𝄞", "x" * 200_000):
         there.publish(String(data=text))
         assert graph.spin_until(lambda text=text: received and received[-1] == text)
+
+
+BUSY = """
+import sys
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from std_msgs.msg import Int64
+rclpy.init()
+node = rclpy.create_node('busy')
+out = node.create_publisher(Int64, 'x', 10)
+node.create_subscription(Int64, 'x', lambda _: None, 10)
+def tick():
+    try:
+        out.publish(Int64(data=1))
+    except RCLError:  # shut down between the two
+        assert not rclpy.ok()
+node.create_timer(0.0005, tick)
+executor = MultiThreadedExecutor(3) if sys.argv[1] == 'threads' else None
+print('ready')
+try:
+    rclpy.spin(node, executor)
+except (KeyboardInterrupt, ExternalShutdownException):
+    pass
+finally:
+    if executor:
+        executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    print('ended')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["single", "threads"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_at_any_moment_end_a_busy_program(program, executor: str, number: int) -> None:
+    for attempt in range(6):
+        process = program(BUSY, executor)
+        await_ready(process)
+        time.sleep(0.037 * attempt)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert out == "ended\n", err
+        assert process.returncode == 0, err

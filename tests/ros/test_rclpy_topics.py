@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 from rclpy._rclpy_pybind11 import InvalidHandle, NodeNameNonExistentError, RCLError, UnsupportedEventTypeError
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import (
@@ -14,6 +16,7 @@ from rclpy.exceptions import (
     InvalidTopicNameException,
     NotInitializedException,
 )
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -318,3 +321,41 @@ def test_destroying_a_node_takes_it_off_the_graph(graph) -> None:
     assert graph.spin_until(lambda: watcher.count_publishers("chat") == 0)
     assert "leaves" not in watcher.get_node_names()
     assert not list(node.publishers) + list(node.subscriptions) + list(node.services) + list(node.clients)
+
+
+def test_endpoints_come_and_go_while_threads_spin(graph) -> None:
+    """Made and destroyed in one thread, served by others, with messages under way all the time."""
+    graph.start()
+    graph._executor = MultiThreadedExecutor(3, context=graph.context)
+    node, failures, received = graph.node(), [], []
+    group = ReentrantCallbackGroup()
+    steady = node.create_publisher(Int64, "numbers", 10)
+    node.create_timer(0.001, lambda: steady.publish(Int64(data=1)), callback_group=group)
+
+    def spin() -> None:
+        try:
+            graph.executor.spin()
+        except ExternalShutdownException:
+            failures.append("shut down")
+        except Exception as error:  # noqa: BLE001  # whatever it is fails the test
+            failures.append(error)
+
+    spinner = threading.Thread(target=spin)
+    spinner.start()
+    for _ in range(40):
+        subscription = node.create_subscription(
+            Int64, "numbers", lambda m: received.append(m.data), 10, callback_group=group
+        )
+        client = node.create_client(Trigger, "nobody", callback_group=group)
+        publisher = node.create_publisher(Int64, "numbers", 10)
+        publisher.publish(Int64(data=2))
+        time.sleep(0.005)
+        assert node.destroy_subscription(subscription)
+        assert node.destroy_client(client)
+        assert node.destroy_publisher(publisher)
+    assert not failures
+    graph.context.try_shutdown()
+    spinner.join(10)
+    assert failures == ["shut down"]
+    assert len(received) > 40
+    assert len(list(node.subscriptions)) == 0

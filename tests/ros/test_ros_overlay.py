@@ -33,7 +33,7 @@ def test_the_overlay_is_used_where_there_is_no_ros() -> None:
 
 
 def test_the_core_brings_no_rclpy() -> None:
-    done = run("import robot_pt.policy\nimport rclpy")
+    done = run("import robot_pt.errors\nimport rclpy")
     assert "No module named 'rclpy'" in done.stderr
 
 
