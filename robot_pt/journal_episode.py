@@ -57,6 +57,11 @@ class Header:
         known = {f.name for f in fields(cls)}
         if not {"spec", "episode_id", "cameras"} <= set(values) <= known or not isinstance(values["spec"], dict):
             raise DataError(f"a journal's record has the fields {sorted(known)}; this one gives {sorted(values)}.")
+        cameras, names = values["cameras"], values.get("joint_names", [])
+        if not isinstance(cameras, dict) or not isinstance(names, list):
+            raise DataError(
+                f"a journal's record has cameras {cameras!r} and joint_names {names!r}; a table and a list."
+            )
         return cls(**{**values, "spec": Spec.from_json(values["spec"])})
 
 
@@ -107,12 +112,22 @@ class Ending(NamedTuple):
 
     @classmethod
     def of(cls, journal: Journal) -> Ending:
+        """Raises DataError where the record is damaged."""
         values = journal.records.get(END, {"truncated": True})
-        counts = ({str(k): int(v) for k, v in (values.get(name) or {}).items()} for name in ("written", "dropped"))
-        said = str(values.get("outcome", "unknown"))
-        return cls(
-            said, int(values.get("end_ns", 0)), *counts, bool(values.get("truncated")), str(values.get("reason", ""))
-        )
+        try:
+            written, dropped = (
+                {str(k): int(v) for k, v in (values.get(n) or {}).items()} for n in ("written", "dropped")
+            )
+            return cls(
+                str(values.get("outcome", "unknown")),
+                int(values.get("end_ns", 0)),
+                written,
+                dropped,
+                bool(values.get("truncated")),
+                str(values.get("reason", "")),
+            )
+        except (TypeError, ValueError, AttributeError):
+            raise DataError(f"{journal.path} has a damaged record {END!r}: {str(values)[:100]}.") from None
 
 
 def header_of(journal: Journal) -> Header:

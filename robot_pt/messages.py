@@ -127,7 +127,8 @@ class Decoder:
         if not expected:
             return None
         if message.type != expected:
-            return self._refuse(message.topic, f"type {message.type}")
+            self._refuse(message.topic, f"type {message.type}")
+            return None
         try:
             content = self._store.deserialize_cdr(message.cdr, message.type)
             if camera is not None:
@@ -144,9 +145,11 @@ class Decoder:
             AttributeError,
             StopIteration,
         ) as error:
-            return self._refuse(message.topic, str(error)[:80] or type(error).__name__)
+            self._refuse(message.topic, str(error)[:80] or type(error).__name__)
+            return None
         except serde_error() as error:
-            return self._refuse(message.topic, str(error)[:80])
+            self._refuse(message.topic, str(error)[:80])
+            return None
 
     def unpaired(self) -> int:
         """Halves that still wait for the other."""
@@ -226,10 +229,10 @@ def _encoded(sample: Sample, joint_names: Sequence[str], cameras: Mapping[str, s
         case ToolPose(stamp, pose):
             return [_pose_message("ee_pose", stamp, pose)]
         case Request(target, source):
-            pose = _pose_message(f"{source}/command_raw", target.stamp_ns, target.T_base_tool)
-            gripper = _trajectory(f"{source}/gripper_raw", target.stamp_ns, ["gripper"], [target.gripper])
+            asked = _pose_message(f"{source}/command_raw", target.stamp_ns, target.T_base_tool)
+            half = _trajectory(f"{source}/gripper_raw", target.stamp_ns, ["gripper"], [target.gripper])
             seen = PolicyStep(target.stamp_ns, target.observation_ns)
-            return [pose, gripper, *(encode(seen) if target.observation_ns else [])]
+            return [asked, half, *(encode(seen) if target.observation_ns else [])]
         case JointCommand(stamp, q, gripper, pose):
             names = [*_names(joint_names, q), "gripper"]
             return [_trajectory("command", stamp, names, [*q, gripper]), _pose_message("command/pose", stamp, pose)]
