@@ -15,6 +15,7 @@ from cyclonedds.topic import Topic
 
 from robot_pt.errors import DataError, UserError
 from robot_pt_ros.wire import cdr, clayer, config, events, idl, names
+from robot_pt_ros.wire.memory import keep_freed_blocks
 from robot_pt_ros.wire.messages import Message, distro, type_name
 from robot_pt_ros.wire.qos import DEFAULT, QoS, to_dds
 from robot_pt_ros.wire.waiter import Waiter
@@ -51,6 +52,7 @@ class Participant:
 
         self.domain = config.domain_id() if domain is None else config.domain_id({"ROS_DOMAIN_ID": str(domain)})
         self.enclave = enclave
+        keep_freed_blocks()
         _Domains.enter(self.domain)
         try:
             self.dds = DomainParticipant(self.domain, DdsQos(Policy.Userdata(f"enclave={enclave};".encode())))
