@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -16,12 +16,14 @@ from robot_pt.rotations import (
 angles = st.tuples(*[st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(-3.1, 3.1)])
 
 
+@settings(deadline=None)
 @given(angles)
 def test_matrices_equal_scipys_fixed_axis_rotations(rpy):
     expected = Rotation.from_euler("xyz", rpy).as_matrix()
     np.testing.assert_allclose(rpy_to_matrix(rpy), expected, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(angles)
 def test_angles_survive_the_round_trip(rpy):
     np.testing.assert_allclose(matrix_to_rpy(rpy_to_matrix(rpy)), rpy, atol=1e-9)
@@ -35,6 +37,7 @@ def test_gimbal_lock_still_gives_the_same_rotation(pitch):
     np.testing.assert_allclose(rpy_to_matrix(rpy), matrix, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(-50, 50), st.sampled_from([np.pi / 2, np.pi, 2 * np.pi]))
 def test_wrapped_angles_are_equivalent_and_in_range(angle, period):
     wrapped = float(wrap_angle(angle, period))
@@ -43,6 +46,7 @@ def test_wrapped_angles_are_equivalent_and_in_range(angle, period):
     assert abs(turns - round(turns)) < 1e-9
 
 
+@settings(deadline=None)
 @given(st.floats(-3.1, 3.1), st.floats(-14, -1), st.sampled_from([-1, 1]), st.floats(-3.1, 3.1))
 def test_angles_describe_the_matrix_however_close_to_gimbal_lock(roll, exponent, side, yaw):
     matrix = Rotation.from_euler("xyz", [roll, side * (np.pi / 2 - 10**exponent), yaw]).as_matrix()
@@ -56,6 +60,7 @@ def unit(values):
 quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1).map(unit)
 
 
+@settings(deadline=None)
 @given(quaternions)
 def test_quaternions_equal_scipys_and_survive_the_round_trip(q):
     matrix = quaternion_to_matrix(q)
@@ -65,6 +70,7 @@ def test_quaternions_equal_scipys_and_survive_the_round_trip(q):
     assert abs(back @ q) == pytest.approx(1, abs=1e-12)  # q and -q are one rotation
 
 
+@settings(deadline=None)
 @given(quaternions, st.floats(0.01, 100))
 def test_the_length_of_a_quaternion_does_not_matter(q, length):
     np.testing.assert_allclose(quaternion_to_matrix(q * length), quaternion_to_matrix(q), atol=1e-12)
@@ -76,6 +82,7 @@ def test_half_turns_have_their_quaternion(axis):
     np.testing.assert_allclose(np.abs(matrix_to_quaternion(matrix)), np.eye(4)[axis], atol=1e-12)
 
 
+@settings(deadline=None)
 @given(quaternions, quaternions)
 def test_the_angle_between_rotations_equals_scipys(first, second):
     between = angle_between(quaternion_to_matrix(first), quaternion_to_matrix(second))
@@ -83,6 +90,7 @@ def test_the_angle_between_rotations_equals_scipys(first, second):
     assert between == pytest.approx(expected, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(quaternions, st.floats(-9, -1))
 def test_small_angles_are_measured_exactly(q, exponent):
     small = 10**exponent

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -59,6 +59,7 @@ def test_the_workspace_wall_stops_the_target_and_the_sent_action_says_so():
     assert sent[-1][0] == 0
 
 
+@settings(deadline=None)
 @given(st.lists(arrays(np.float32, 7, elements=st.floats(-3, 3, width=32)), min_size=1, max_size=12))
 def test_sent_actions_describe_the_path_and_never_leave_the_limits(actions):
     target = integrator()
@@ -117,6 +118,7 @@ steps = st.tuples(
 ).map(lambda a: np.array(a, np.float32))
 
 
+@settings(deadline=None)
 @given(anywhere, st.lists(steps, min_size=1, max_size=8))
 def test_an_action_survives_the_way_over_absolute_targets(start, actions):
     """Also where the pose itself is at a half turn or in gimbal lock: the formula never looks at its angles."""
@@ -127,6 +129,7 @@ def test_an_action_survives_the_way_over_absolute_targets(start, actions):
         previous = target
 
 
+@settings(deadline=None)
 @given(anywhere, anywhere, st.floats(0, 1))
 def test_the_action_between_two_poses_leads_from_one_to_the_other(start, end, gripper):
     """Whatever lies between, half turns and gimbal lock included."""
@@ -135,6 +138,7 @@ def test_the_action_between_two_poses_leads_from_one_to_the_other(start, end, gr
     assert action[6] == gripper
 
 
+@settings(deadline=None)
 @given(st.lists(steps, min_size=1, max_size=6))
 def test_within_limits_a_simulator_moves_its_target_by_the_same_formula(actions):
     wide = TargetIntegrator(Limits(low=(-9, -9, -9, -4, -4, -4), high=(9, 9, 9, 4, 4, 4), max_step_m=9, max_step_rad=9))

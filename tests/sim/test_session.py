@@ -55,7 +55,12 @@ def through_session_and_gate(simulator, policy, seed):
     observation = simulator.reset(seed)
     session = Session(policy, simulator.spec, arm, settings=SessionSettings(lockstep=True))
     session.warm_up(1)
-    gate = Gate(arm, GateLimits.for_robot(arm, lockstep=True, workspace=Box(limits.low[:3], limits.high[:3])))
+    same = {
+        "max_step_m": limits.max_step_m,
+        "max_step_rad": limits.max_step_rad,
+    }  # as the simulator's, to the last digit
+    box = Box(limits.low[:3], limits.high[:3])
+    gate = Gate(arm, GateLimits.for_robot(arm, lockstep=True, workspace=box, **same))
     previous, requested, sent = None, [], []
     for _ in range(STEPS):
         now, state = observation.time_ns, state_of(simulator, observation)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.commands import JointCommand, PoseTarget
@@ -137,6 +137,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps, st.floats(0.0, 0.06), st.floats(0, 1), st.booleans())
 def test_targets_never_wind_up_whatever_the_gate_does(actions, wall, follow, answers):
     """A gate that clips at a wall and covers only a share of each way: the target stays within one action of its reach."""

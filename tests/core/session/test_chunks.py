@@ -2,7 +2,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.errors import UserError
@@ -34,6 +34,7 @@ def test_the_action_itself_comes_with_its_index():
     np.testing.assert_array_equal(action, np.full(7, 2.0))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 700), max_size=12), st.integers(1, 8))
 def test_no_action_is_played_twice_early_or_more_than_half_a_period_off(waits, length):
     made, now, played = player(length), 1000, []
@@ -48,6 +49,7 @@ def test_no_action_is_played_twice_early_or_more_than_half_a_period_off(waits, l
     assert played == sorted(set(played))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 8))
 def test_a_late_chunk_has_lost_its_first_ceil_latency_over_period_actions_at_the_next_tick(latency, length):
     made = player(length)

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -66,6 +66,7 @@ class Record:
     network: dict[str, Any] = field(default_factory=dict)
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float32, (40, 7), elements=st.floats(-0.25, 0.25, width=32)), st.floats(0.01, 0.3), st.floats(0.01, 0.3)
 )

@@ -1,7 +1,7 @@
 from threading import Thread
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.session.rings import CAPACITY, FUTURE_NS, SampleRing
@@ -16,6 +16,7 @@ def ring(*stamps):
     return made
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-5, 400), max_size=80), st.integers(0, 400))
 def test_kept_are_the_newest_of_what_rose_and_the_rest_is_counted(stamps, wanted):
     made, kept = ring(), []

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.commands import ArmState, JointCommand
@@ -226,6 +226,7 @@ def test_a_wall_of_the_gate_does_not_wind_up():
             assert target.T_base_tool[0, 3] <= 0.31 + 0.0051
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(-1, 1), st.floats(-1, 1), st.booleans()), max_size=30))
 def test_targets_are_never_further_apart_than_speed_and_time_allow(moves):
     desk = Pad()

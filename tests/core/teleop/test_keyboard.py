@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.teleop import MEANINGS, Keyboard, TeleopSettings
@@ -49,6 +49,7 @@ def test_a_step_that_was_not_taken_in_time_is_never_made():
     assert not keyboard.motion(NOW + 6000 * MS, 0.05).any()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.sampled_from("wsadrfg 1")), max_size=60))
 def test_auto_repeat_and_bursts_are_never_faster_than_the_interval_allows(presses):
     keyboard, now, moved = Keyboard(), NOW, 0.0
@@ -127,6 +128,7 @@ def test_a_sequence_may_come_in_pieces():
     assert not keyboard.held(NOW)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12))
 def test_space_always_stops_whatever_was_typed_before(typed):
     keyboard = Keyboard()

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,6 +13,7 @@ MS = 1_000_000
 six = arrays(np.float64, 6, elements=st.floats(-3, 3))
 
 
+@settings(deadline=None)
 @given(six, st.floats(0, 0.9))
 def test_deflections_stay_in_range_begin_at_nothing_and_keep_their_sign(values, dead_zone):
     out = deflection(values, dead_zone)
@@ -25,6 +26,7 @@ def test_the_full_range_is_left_beyond_the_dead_zone():
     np.testing.assert_allclose(deflection(np.array([0.1, 0.55, 1.0, -1.0, -0.05, 0.2]), 0.1), [0, 0.5, 1, -1, 0, 1 / 9])
 
 
+@settings(deadline=None)
 @given(six, st.floats(0, 0.1))
 def test_no_direction_is_faster_than_the_settings_allow(values, dt_s):
     settings = TeleopSettings()
@@ -72,6 +74,7 @@ def test_a_release_wants_a_new_press():
     assert made.held(150 * MS)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=30))
 def test_a_button_asks_once_for_each_time_it_goes_down(states):
     presses = Presses({"A": "gripper"})
