@@ -63,11 +63,14 @@ class Spec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Spec:
-        """Raises DataError on missing or unknown fields."""
+        """Raises DataError on missing or unknown fields and values of the wrong kind."""
         known = {f.name for f in fields(cls)}
         if set(values) - known or not {"cameras", "embodiment"} <= set(values):
             raise DataError(f"a Spec has the fields {sorted(known)}; the file gives {sorted(values)}.")
-        return cls(**dict(values))
+        try:
+            return cls(**dict(values))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"a Spec in the file has a value of the wrong kind ({error}); restore the file.") from None
 
     def require_trainable_with(self, other: Spec, camera: str) -> None:
         """Raise MismatchError unless both can share one network that sees `camera`."""
@@ -206,4 +209,4 @@ class Observation(NamedTuple):
     images: Mapping[str, Image]  # camera role -> (H, W, 3) uint8 RGB
     proprio: Float  # (P,)
     time_ns: int = 0  # capture time, monotonic clock of whoever made it
-    joint_positions: Float | None = None  # (J,) [rad]
+    joint_positions: Float | NDArray[np.float64] | None = None  # (J,) [rad]

@@ -108,3 +108,13 @@ def test_a_whole_episode_validates() -> None:
 def test_what_cannot_be_an_episode_is_named(changes: dict, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         episode(**changes).validate()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"cameras": {"primary": ["x", 3]}}, {"cameras": {"primary": [1]}}, {"cameras": []}, {"control_hz": "fast"}],
+)
+def test_a_damaged_spec_in_a_file_is_one_sentence(damage):
+    values = {**Spec(cameras={"primary": (4, 4)}, embodiment="arm").to_json(), **damage}
+    with pytest.raises(DataError, match=r"wrong kind .*; restore the file"):
+        Spec.from_json(values)
