@@ -395,6 +395,12 @@ def test_the_default_context_comes_again() -> None:
         node.destroy_node()
         node.destroy_node()
     rclpy.try_shutdown()
+
+
+def test_a_context_is_a_context_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+    monkeypatch.setattr("sys.argv", ["program"])
     with Context() as context:
         assert context.ok()
+        assert context.get_domain_id() == DOMAIN
     assert not context.ok()
