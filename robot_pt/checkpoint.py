@@ -25,16 +25,8 @@ from torch import Tensor
 
 from robot_pt.errors import DataError, UserError
 from robot_pt.policy_record import PolicyRecord
-from robot_pt.safe_files import (
-    exchange,
-    read_json,
-    read_tensors,
-    replace_json,
-    same_shapes,
-    sync_folder,
-    write_json,
-    write_tensors,
-)
+from robot_pt.safe_files import exchange, read_json, replace_json, sync_folder, write_json
+from robot_pt.safe_tensors import read_tensors, same_shapes, write_tensors
 
 TRAINER_FORMAT = 1
 _STEP = re.compile(r"step_(\d{8,})")

@@ -22,7 +22,8 @@ from robot_pt.images import resize
 from robot_pt.language import sentence_features
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.policy_record import PolicyRecord, require_fits, require_metric
-from robot_pt.safe_files import read_json, read_tensors, same_shapes
+from robot_pt.safe_files import read_json
+from robot_pt.safe_tensors import read_tensors, same_shapes
 from robot_pt.schema import Float, Observation, Spec
 
 _ENCODER = re.compile(r"(timm:)?[\w.-]+")  # no hub addresses: loading a policy never goes to the network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from robot_pt.commands import PoseTarget
 from robot_pt.schema import Float, Observation, Spec
 
 
@@ -31,10 +30,6 @@ class Simulator(Protocol):
 
     def step(self, action: Float) -> StepResult:
         """Apply one canonical action (A,) for one control period. NaN or Inf raises UserError: nothing moves."""
-        ...
-
-    def commanded(self) -> PoseTarget:
-        """The commanded target as it stands: what the next action is relative to."""
         ...
 
     def initial_conditions(self) -> dict[str, Any]:

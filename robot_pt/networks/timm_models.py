@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_pt.errors import DataError, MissingExtraError, UserError
-from robot_pt.safe_files import read_tensors
+from robot_pt.safe_tensors import read_tensors
 
 
 def timm_map(name: str, weights: str, image_size: tuple[int, int]) -> tuple[nn.Module, int, tuple[int, int]]:

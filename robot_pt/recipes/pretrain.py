@@ -27,7 +27,8 @@ from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say, warn
 from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
-from robot_pt.safe_files import read_json, read_tensors
+from robot_pt.safe_files import read_json
+from robot_pt.safe_tensors import read_tensors
 from robot_pt.schema import Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable

@@ -188,10 +188,10 @@ def frame_digest(message: Any) -> int:
 
 
 def status_message(
-    level: int, name: str, text: str, values: Mapping[str, Any], hardware_id: str = ""
+    level: bytes, name: str, text: str, values: Mapping[str, Any], hardware_id: str = ""
 ) -> DiagnosticStatus:
     """DiagnosticStatus with every value as text."""
     message = DiagnosticStatus()
-    message.level, message.name, message.message, message.hardware_id = bytes([level]), name, text, hardware_id
+    message.level, message.name, message.message, message.hardware_id = level, name, text, hardware_id
     message.values = [KeyValue(key=str(k), value=str(v)) for k, v in values.items()]
     return message

@@ -40,6 +40,7 @@ def declare(node: Node) -> None:
     node.declare_parameter("hardware", False, fixed("A real arm: nothing that protects it may be left out."))
     node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
     node.declare_parameter("require_deadman", False, fixed("A policy moves only while a hold-to-run device is held."))
+    node.declare_parameter("follows", "joints", fixed("joints or pose: what the arm is sent: positions, or poses for a controller that chooses the joints."))
     node.declare_parameter("workspace_min", [nan] * 3, fixed("Lowest x y z of the tool [m]; required on hardware."))
     node.declare_parameter("workspace_max", [nan] * 3, fixed("Highest x y z of the tool [m]; required on hardware."))
     node.declare_parameter(
@@ -69,6 +70,7 @@ def gate_limits(node: Node, arm: Arm) -> GateLimits:
     effort = numbers(node, "effort_limit")
     if not any(isnan(v) for v in effort):
         given["effort_limit"] = tuple(effort)
+    given["follows"] = text(node, "follows")
     if not isnan(number(node, "floor_m")):
         above = Box((-4.0, -4.0, number(node, "floor_m")), (4.0, 4.0, 4.0))
         given["watch"] = dict.fromkeys(("elbow", "wrist", "left_finger", "right_finger"), above)

@@ -32,9 +32,12 @@ from robot_pt_ros.conversions import (
     status_message,
     target_messages,
 )  # fmt: skip
+from robot_pt_ros.lockstep import Rendezvous
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text
 from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
 from robot_pt_ros.processes import run
+
+ARM = "arm"
 
 
 class PolicyNode(LifecycleNode):
@@ -54,6 +57,7 @@ class PolicyNode(LifecycleNode):
         self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
         self._lockstep = flag(self, "lockstep")
         self._driving = self._load()
+        self._meeting = Rendezvous([ARM, *self._cameras])
         self._pose = self.create_lifecycle_publisher(PoseStamped, topics.POLICY_POSE, self._command_qos())
         self._gripper = self.create_lifecycle_publisher(JointTrajectory, topics.POLICY_GRIPPER, self._command_qos())
         self._info = self.create_lifecycle_publisher(String, topics.STEP_INFO, topics.recorded())
@@ -118,7 +122,9 @@ class PolicyNode(LifecycleNode):
         except ValueError as error:
             self.get_logger().error(f"camera {role}: {error}", throttle_duration_sec=5.0)
             return
-        self.session.observe_image(role, nanoseconds(message.header.stamp), frame, self._now())
+        stamp_ns = nanoseconds(message.header.stamp)
+        self.session.observe_image(role, stamp_ns, frame, None if self._lockstep else self._now())
+        self._meeting.came(role, stamp_ns)
         self._tick_in_lockstep()
 
     def _on_opening(self, message: Any) -> None:
@@ -135,7 +141,9 @@ class PolicyNode(LifecycleNode):
             self._opening = float(message.position[list(message.name).index("gripper")])
         if self._opening is None:
             return
-        self.session.observe_arm(ArmState(nanoseconds(message.header.stamp), q, self._opening, effort), self._now())
+        stamp_ns = nanoseconds(message.header.stamp)
+        self.session.observe_arm(ArmState(stamp_ns, q, self._opening, effort), None if self._lockstep else self._now())
+        self._meeting.came(ARM, stamp_ns)
         self._tick_in_lockstep()
 
     def _on_command_pose(self, message: Any) -> None:
@@ -153,6 +161,8 @@ class PolicyNode(LifecycleNode):
         except ValueError:
             return
         self.session.executed(JointCommand(stamp_ns, q, opening, self._pending_pose[1]))
+        self._meeting.answered(stamp_ns)
+        self._tick_in_lockstep()
 
     # requests
 
@@ -166,7 +176,7 @@ class PolicyNode(LifecycleNode):
     def _start(self) -> Answer:
         if not self._active:
             return Answer(False, "the policy node is not active; activate it first.")
-        answer = self.session.start(self._now())
+        answer = self.session.start(self._meeting.due() or self._now() if self._lockstep else self._now())
         self._tick_in_lockstep()
         return answer
 
@@ -199,17 +209,22 @@ class PolicyNode(LifecycleNode):
         return int(self.get_clock().now().nanoseconds)
 
     def _tick_in_lockstep(self) -> None:
-        """In lock-step the newest complete observation is the tick."""
-        if self._lockstep and self._active and not self.session.complaint(self._now()):
-            self._tick()
+        now_ns = self._meeting.due()
+        if self._lockstep and self._active and self.session.phase in ("running", "stale") and now_ns is not None:
+            self._meeting.done(now_ns)
+            self._tick_at(now_ns)
 
     def _tick(self) -> None:
-        target = self.session.tick(self._now())
+        self._tick_at(self._now())
+
+    def _tick_at(self, now_ns: int) -> None:
+        target = self.session.tick(now_ns)
         step = self.session.last_step
         if target is None or step is None:
             return
         self._info.publish(String(data=json.dumps(step.to_json())))
         pose, gripper = target_messages(target, self._frame, 1e-9 * self.session.period_ns)
+        self._meeting.asked(target.stamp_ns)
         self._pose.publish(pose)
         self._gripper.publish(gripper)
 
@@ -223,6 +238,8 @@ class PolicyNode(LifecycleNode):
         self._version.publish(String(data=json.dumps(values)))
 
     def _publish_diagnostics(self) -> None:
+        self._meeting.give_up_waiting()
+        self._tick_in_lockstep()
         values = self.session.diagnostics()
         bad = self.session.phase in ("failed", "stale")
         level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK

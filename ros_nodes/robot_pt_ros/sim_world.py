@@ -12,8 +12,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from robot_pt.commands import Float64, JointCommand
+from robot_pt.commands import Float64, JointCommand, PoseTarget
 from robot_pt.errors import UserError
+from robot_pt.robots import load
 from robot_pt.schema import Observation
 from robot_pt.simulator import Simulator
 from robot_pt.targets import action_between
@@ -47,7 +48,7 @@ class World:
     """Steps with commands, knows the time, remembers how the episode stands."""
 
     def __init__(self, simulator: Simulator, node: Node):
-        self._simulator, self._node = simulator, node
+        self._simulator, self._node, self._arm = simulator, node, load(text(node, "robot"))
         self._lockstep, self._timeout_s = flag(node, "lockstep"), number(node, "answer_timeout_s")
         self.wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.cameras = tuple(simulator.spec.cameras)
@@ -79,17 +80,19 @@ class World:
         self.observation = self._simulator.reset(seed)
         self._offset_ns = begun - self.observation.time_ns
         self.reward, self.ended, self._steps, self._success, self._seed = 0.0, False, 0, False, seed
+        q = self.joints(self.observation)
+        self._previous = PoseTarget(0, self._arm.fk(q[:-1]), float(q[-1]))  # targets are relative to where the arm stands
         self._observed()
 
     def step(self, command: JointCommand | None) -> None:
         """One control period towards a command; None holds the last target."""
         if self.ended:
             return
-        previous = self._simulator.commanded()
-        target = previous if command is None else command
+        target = self._previous if command is None else PoseTarget(0, command.T_base_tool, command.gripper)
         if command is not None:
             self._answered_ns = command.stamp_ns
-        result = self._simulator.step(np.asarray(action_between(previous, target), np.float32))
+        result = self._simulator.step(np.asarray(action_between(self._previous, target), np.float32))
+        self._previous = target
         self.observation, self.reward, self._steps = result.observation, result.reward, self._steps + 1
         self.ended, self._success = result.terminated or result.truncated, result.success
         self._observed()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from robot_pt_ros.conversions import (
 )  # fmt: skip
 from robot_pt_ros.gate_parameters import declare, gate_limits
 from robot_pt_ros.latches import LatchFile
+from robot_pt_ros.lockstep import Early
 from robot_pt_ros.node import Heartbeat, configuring, text
 from robot_pt_ros.processes import run
 
@@ -54,6 +56,7 @@ class SupervisorNode(LifecycleNode):
         self._opening: float | None = None
         self._observed: dict[int, int] = {}  # command stamp -> observation stamp
         self._waiting: dict[int, Any] = {}  # policy poses whose observation stamp is not known yet
+        self._early = Early()
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._held_since: float | None = None
 
@@ -114,7 +117,7 @@ class SupervisorNode(LifecycleNode):
         return int(self.get_clock().now().nanoseconds)
 
     def _now(self) -> int:
-        return self._ros_ns() if self._lockstep else time.monotonic_ns()
+        return self._early.now_ns if self._lockstep else time.monotonic_ns()
 
     # inputs
 
@@ -123,11 +126,13 @@ class SupervisorNode(LifecycleNode):
             self._opening = float(message.position[list(message.name).index("gripper")])
         if self._opening is None:  # an arm whose gripper is not known yet is not known
             return
+        stamp_ns = nanoseconds(message.header.stamp)
+        now_ns = max(self._early.now_ns, stamp_ns) if self._lockstep else self._now()
         self.gate.on_joint_state(
-            self._now(), nanoseconds(message.header.stamp), message.name, message.position, message.effort,
-            gripper=self._opening,
-        )  # fmt: skip
+            now_ns, stamp_ns, message.name, message.position, message.effort, gripper=self._opening
+        )
         self._publishers_checked()
+        self._early.arrived(stamp_ns)
 
     def _on_opening(self, message: Any) -> None:
         if list(message.name) == ["gripper"] and len(message.position) == 1:
@@ -158,25 +163,32 @@ class SupervisorNode(LifecycleNode):
         self._on_pose("teleop", message, 0)
 
     def _on_pose(self, source: Source, message: Any, observation_ns: int) -> None:
-        if message.header.frame_id != self._frame:
-            self.gate.on_malformed(self._now(), source)
-            return
+        stamp_ns = nanoseconds(message.header.stamp)
         try:
+            if message.header.frame_id != self._frame:
+                raise ValueError("a pose in another frame")
             pose = pose_of(message)
         except ValueError:
             self.gate.on_malformed(self._now(), source)
             return
-        self.gate.on_pose(self._now(), source, nanoseconds(message.header.stamp), pose, observation_ns)
-        self._tick_in_lockstep()
+        self._in_time(stamp_ns, lambda: self.gate.on_pose(self._now(), source, stamp_ns, pose, observation_ns))
 
     def _on_gripper(self, source: Source, message: Any) -> None:
+        stamp_ns = nanoseconds(message.header.stamp)
         try:
             opening = gripper_of(message)
         except ValueError:
             self.gate.on_malformed(self._now(), source)
             return
-        self.gate.on_gripper(self._now(), source, nanoseconds(message.header.stamp), opening)
-        self._tick_in_lockstep()
+        self._in_time(stamp_ns, lambda: self.gate.on_gripper(self._now(), source, stamp_ns, opening))
+
+    def _in_time(self, stamp_ns: int, work: Callable[[], None]) -> None:
+        """Lock-step: a request waits for the joint state of its time, and is decided on at once."""
+        if not self._lockstep:
+            work()
+            return
+        self._early.run(stamp_ns, work)
+        self._early.run(stamp_ns, self._tick)
 
     def _on_deadman(self, message: Any) -> None:
         self.gate.on_deadman(self._now(), bool(message.data))
@@ -219,10 +231,6 @@ class SupervisorNode(LifecycleNode):
         return response
 
     # outputs
-
-    def _tick_in_lockstep(self) -> None:
-        if self._lockstep:
-            self._tick()
 
     def _tick(self) -> None:
         output = self.gate.tick(self._now(), clock_ns=None if self._lockstep else self._ros_ns())

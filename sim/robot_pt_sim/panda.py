@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from robot_pt.commands import PoseTarget
 from robot_pt.errors import UserError
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
@@ -163,12 +162,6 @@ class PandaSimulator:
             contacts=self._scene.contacts(data),
         )
 
-    def commanded(self) -> PoseTarget:
-        """The commanded target as it stands, in the base frame; stamped with simulated time."""
-        target = np.eye(4)
-        target[:3, :3], target[:3, 3] = self._integrator.rotation, self._integrator.position
-        return PoseTarget(round(self._data.time * 1e9), target, self._integrator.gripper)
-
     def initial_conditions(self) -> dict[str, Any]:
         """Seed, and the poses of objects (position [m], roll pitch yaw [rad], base frame) at the first observation."""
         return dict(self._start)
@@ -231,7 +224,7 @@ class PandaSimulator:
             images=images,
             proprio=proprio.astype(np.float32),
             time_ns=round(self._data.time * 1e9),
-            joint_positions=self._data.qpos[self._arm_qpos].astype(np.float32),
+            joint_positions=np.array(self._data.qpos[self._arm_qpos]),
         )
 
     def _describe(self) -> dict[str, Any]:

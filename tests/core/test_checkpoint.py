@@ -15,7 +15,8 @@ from robot_pt import checkpoint
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.observers import read_metrics
 from robot_pt.policy_record import PolicyRecord
-from robot_pt.safe_files import read_json, read_tensors
+from robot_pt.safe_files import read_json
+from robot_pt.safe_tensors import read_tensors
 from robot_pt.schema import Spec
 from robot_pt.tasks import TaskTable
 

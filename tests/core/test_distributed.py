@@ -13,7 +13,7 @@ from robot_pt.checkpoint import steps
 from robot_pt.distributed import BUCKET_BYTES, Ranks, _buckets, processes
 from robot_pt.errors import UserError
 from robot_pt.observers import read_metrics
-from robot_pt.safe_files import read_tensors
+from robot_pt.safe_tensors import read_tensors
 
 RUN = Path(__file__).with_name("toy_run.py")
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 
 from robot_pt import safe_files
 from robot_pt.errors import DataError
-from robot_pt.safe_files import (
-    MAX_JSON_BYTES,
-    _as_os_error,
-    exchange,
-    read_json,
-    read_tensors,
-    replace_json,
-    same_shapes,
-    write_json,
-    write_tensors,
-)
+from robot_pt.safe_files import MAX_JSON_BYTES, exchange, read_json, replace_json, write_json
+from robot_pt.safe_tensors import _as_os_error, read_tensors, same_shapes, write_tensors
 
 TENSORS = {"a": torch.arange(6).reshape(2, 3), "b": torch.tensor(1.5), "c": torch.zeros(0), "d": torch.tensor([True])}
 

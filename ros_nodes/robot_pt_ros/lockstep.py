@@ -1,0 +1,63 @@
+"""Lock-step over a graph without order between topics: wait until everything that belongs to one simulated time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+
+class Rendezvous:
+    """A time is due once, when every source has sent its sample of that time and the last target was answered."""
+
+    def __init__(self, sources: Iterable[str]):
+        self._newest = dict.fromkeys(sources, 0)
+        self._done_ns = self._asked_ns = self._answered_ns = 0
+
+    def came(self, source: str, stamp_ns: int) -> None:
+        """A sample of this time."""
+        self._newest[source] = max(self._newest[source], stamp_ns)
+
+    def asked(self, stamp_ns: int) -> None:
+        """A target of this stamp was sent."""
+        self._asked_ns = stamp_ns
+
+    def answered(self, stamp_ns: int) -> None:
+        """A command of this stamp was heard."""
+        self._answered_ns = max(self._answered_ns, stamp_ns)
+
+    def give_up_waiting(self) -> None:
+        """The answer will not come: the simulator went on with a hold."""
+        self._answered_ns = max(self._answered_ns, self._asked_ns)
+
+    def due(self) -> int | None:
+        """The time to tick at, None while something is missing; a time that was given once is `done`."""
+        first, last = min(self._newest.values()), max(self._newest.values())
+        if first != last or first <= self._done_ns or self._answered_ns < self._asked_ns:
+            return None
+        return first
+
+    def done(self, stamp_ns: int) -> None:
+        """This time was ticked."""
+        self._done_ns = stamp_ns
+
+
+class Early:
+    """Keeps what is stamped later than the newest joint state until that state has come."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
+
+    def run(self, stamp_ns: int, work: Callable[[], None]) -> None:
+        """Do the work now, or when the time `stamp_ns` has come."""
+        if stamp_ns <= self.now_ns:
+            work()
+        else:
+            self._waiting = [*self._waiting[-63:], (stamp_ns, work)]
+
+    def arrived(self, stamp_ns: int) -> None:
+        """A joint state of this time came."""
+        self.now_ns = max(self.now_ns, stamp_ns)
+        ready = [work for at, work in self._waiting if at <= self.now_ns]
+        self._waiting = [(at, work) for at, work in self._waiting if at > self.now_ns]
+        for work in ready:
+            work()
