@@ -10,7 +10,7 @@ class Rendezvous:
 
     def __init__(self, sources: Iterable[str]):
         self._newest = dict.fromkeys(sources, 0)
-        self._done_ns = self._asked_ns = self._answered_ns = 0
+        self._done_ns = self._asked_ns = self._answered_ns = self._given_up_ns = 0
 
     def came(self, source: str, stamp_ns: int) -> None:
         """A sample of this time."""
@@ -25,8 +25,11 @@ class Rendezvous:
         self._answered_ns = max(self._answered_ns, stamp_ns)
 
     def give_up_waiting(self) -> None:
-        """The answer will not come: the simulator went on with a hold."""
-        self._answered_ns = max(self._answered_ns, self._asked_ns)
+        """Called once a second: an answer that has not come twice in a row will not come, the simulator went on with a hold."""
+        waiting = self._answered_ns < self._asked_ns and min(self._newest.values()) > self._done_ns
+        if waiting and self._given_up_ns == self._asked_ns:
+            self._answered_ns = self._asked_ns
+        self._given_up_ns = self._asked_ns if waiting else 0
 
     def due(self) -> int | None:
         """The time to tick at, None while something is missing; a time that was given once is `done`."""

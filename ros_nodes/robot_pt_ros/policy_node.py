@@ -12,32 +12,20 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from robot_pt.commands import Answer, ArmState, JointCommand
+from robot_pt.commands import Answer
 from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.session import Session
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import (
-    command_joints,
-    image_of,
-    joints_of,
-    nanoseconds,
-    pose_of,
-    stamp,
-    status_message,
-    target_messages,
-)  # fmt: skip
-from robot_pt_ros.lockstep import Rendezvous
+from robot_pt_ros.conversions import stamp, status_message, target_messages
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text
+from robot_pt_ros.policy_inputs import SessionInputs
 from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
 from robot_pt_ros.processes import run
-
-ARM = "arm"
 
 
 class PolicyNode(LifecycleNode):
@@ -48,8 +36,6 @@ class PolicyNode(LifecycleNode):
         declare(self)
         self._heartbeat = Heartbeat(self)
         self._driving: Session | None = None
-        self._opening: float | None = None
-        self._pending_pose: tuple[int, Any] | None = None
         self._active = False
 
     @configuring
@@ -57,19 +43,14 @@ class PolicyNode(LifecycleNode):
         self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
         self._lockstep = flag(self, "lockstep")
         self._driving = self._load()
-        self._meeting = Rendezvous([ARM, *self._cameras])
+        self._inputs = SessionInputs(
+            self, lambda: self.session, self._arm, self._cameras, lockstep=self._lockstep, changed=self._tick_in_lockstep
+        )  # fmt: skip
         self._pose = self.create_lifecycle_publisher(PoseStamped, topics.POLICY_POSE, self._command_qos())
         self._gripper = self.create_lifecycle_publisher(JointTrajectory, topics.POLICY_GRIPPER, self._command_qos())
         self._info = self.create_lifecycle_publisher(String, topics.STEP_INFO, topics.recorded())
         self._version = self.create_publisher(String, topics.POLICY_VERSION, topics.latched())
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.recorded(10))
-        listen = self.create_subscription
-        for role, name in self._cameras.items():
-            listen(Image, topics.camera_image(name), partial(self._on_image, role), topics.sampled())
-        listen(JointState, topics.JOINT_STATES, self._on_joints, topics.sampled())
-        listen(JointState, topics.GRIPPER_STATE, self._on_opening, topics.sampled())
-        listen(PoseStamped, topics.COMMAND_POSE, self._on_command_pose, topics.newest())
-        listen(JointTrajectory, topics.COMMAND, self._on_command, topics.newest())
         for name in ("start", "stop", "warmup", "reload"):
             self.create_service(Trigger, f"policy/{name}", partial(self._serve, name))
         timing = self.session.warm_up(int(number(self, "warmup_iters")))
@@ -114,56 +95,6 @@ class PolicyNode(LifecycleNode):
             self.destroy_timer(timer)
         return super().on_deactivate(state)
 
-    # inputs
-
-    def _on_image(self, role: str, message: Any) -> None:
-        try:
-            frame = image_of(message)
-        except ValueError as error:
-            self.get_logger().error(f"camera {role}: {error}", throttle_duration_sec=5.0)
-            return
-        stamp_ns = nanoseconds(message.header.stamp)
-        self.session.observe_image(role, stamp_ns, frame, None if self._lockstep else self._now())
-        self._meeting.came(role, stamp_ns)
-        self._tick_in_lockstep()
-
-    def _on_opening(self, message: Any) -> None:
-        if list(message.name) == ["gripper"] and len(message.position) == 1:
-            self._opening = float(message.position[0])
-
-    def _on_joints(self, message: Any) -> None:
-        try:
-            q, effort = joints_of(message, self._arm.joint_names)
-        except ValueError as error:
-            self.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
-        if self._lockstep and "gripper" in message.name:
-            self._opening = float(message.position[list(message.name).index("gripper")])
-        if self._opening is None:
-            return
-        stamp_ns = nanoseconds(message.header.stamp)
-        self.session.observe_arm(ArmState(stamp_ns, q, self._opening, effort), None if self._lockstep else self._now())
-        self._meeting.came(ARM, stamp_ns)
-        self._tick_in_lockstep()
-
-    def _on_command_pose(self, message: Any) -> None:
-        try:
-            self._pending_pose = (nanoseconds(message.header.stamp), pose_of(message))
-        except ValueError:
-            return
-
-    def _on_command(self, message: Any) -> None:
-        stamp_ns = nanoseconds(message.header.stamp)
-        if self._pending_pose is None or self._pending_pose[0] != stamp_ns:
-            return
-        try:
-            q, opening = command_joints(message, self._arm.joint_names)
-        except ValueError:
-            return
-        self.session.executed(JointCommand(stamp_ns, q, opening, self._pending_pose[1]))
-        self._meeting.answered(stamp_ns)
-        self._tick_in_lockstep()
-
     # requests
 
     def _serve(self, name: str, request: Any, response: Any) -> Any:
@@ -176,7 +107,7 @@ class PolicyNode(LifecycleNode):
     def _start(self) -> Answer:
         if not self._active:
             return Answer(False, "the policy node is not active; activate it first.")
-        answer = self.session.start(self._meeting.due() or self._now() if self._lockstep else self._now())
+        answer = self.session.start(self._inputs.meeting.due() or self._now() if self._lockstep else self._now())
         self._tick_in_lockstep()
         return answer
 
@@ -209,9 +140,9 @@ class PolicyNode(LifecycleNode):
         return int(self.get_clock().now().nanoseconds)
 
     def _tick_in_lockstep(self) -> None:
-        now_ns = self._meeting.due()
+        now_ns = self._inputs.meeting.due()
         if self._lockstep and self._active and self.session.phase in ("running", "stale") and now_ns is not None:
-            self._meeting.done(now_ns)
+            self._inputs.meeting.done(now_ns)
             self._tick_at(now_ns)
 
     def _tick(self) -> None:
@@ -224,7 +155,7 @@ class PolicyNode(LifecycleNode):
             return
         self._info.publish(String(data=json.dumps(step.to_json())))
         pose, gripper = target_messages(target, self._frame, 1e-9 * self.session.period_ns)
-        self._meeting.asked(target.stamp_ns)
+        self._inputs.meeting.asked(target.stamp_ns)
         self._pose.publish(pose)
         self._gripper.publish(gripper)
 
@@ -238,7 +169,7 @@ class PolicyNode(LifecycleNode):
         self._version.publish(String(data=json.dumps(values)))
 
     def _publish_diagnostics(self) -> None:
-        self._meeting.give_up_waiting()
+        self._inputs.meeting.give_up_waiting()
         self._tick_in_lockstep()
         values = self.session.diagnostics()
         bad = self.session.phase in ("failed", "stale")
