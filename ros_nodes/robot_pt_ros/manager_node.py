@@ -44,6 +44,7 @@ class ManagerNode(Node):
             names, number(self, "start_timeout_s"), number(self, "bond_timeout_s"), time.monotonic()
         )
         self._call: Any = None
+        self._pulled: Any = None
         self.finished, self.exit_code = False, 0
         self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
         self._ready = self.create_publisher(String, "manager/state", topics.latched())
@@ -90,10 +91,14 @@ class ManagerNode(Node):
         self._call = (step, future, time.monotonic() + limit_s)
 
     def _pull_triggers(self) -> None:
+        """One after the other: the policy may ask for motion only when the supervisor listens to it."""
         self._publish("active")
-        while self._triggers and self._triggers[0][1].service_is_ready():
+        if self._pulled is not None and not self._pulled.done():
+            return
+        if self._triggers and self._triggers[0][1].service_is_ready():
             name, client = self._triggers.pop(0)
-            client.call_async(Trigger.Request()).add_done_callback(
+            self._pulled = client.call_async(Trigger.Request())
+            self._pulled.add_done_callback(
                 lambda future, name=name: self.get_logger().info(f"{name}: {future.result().message}")
             )
 

@@ -81,7 +81,9 @@ class World:
         self._offset_ns = begun - self.observation.time_ns
         self.reward, self.ended, self._steps, self._success, self._seed = 0.0, False, 0, False, seed
         q = self.joints(self.observation)
-        self._previous = PoseTarget(0, self._arm.fk(q[:-1]), float(q[-1]))  # targets are relative to where the arm stands
+        self._previous = PoseTarget(
+            0, self._arm.fk(q[:-1]), float(q[-1])
+        )  # targets are relative to where the arm stands
         self._observed()
 
     def step(self, command: JointCommand | None) -> None:
@@ -91,7 +93,7 @@ class World:
         target = self._previous if command is None else PoseTarget(0, command.T_base_tool, command.gripper)
         if command is not None:
             self._answered_ns = command.stamp_ns
-        result = self._simulator.step(np.asarray(action_between(self._previous, target), np.float32))
+        result = self._simulator.step(action_between(self._previous, target))
         self._previous = target
         self.observation, self.reward, self._steps = result.observation, result.reward, self._steps + 1
         self.ended, self._success = result.terminated or result.truncated, result.success

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from robot_pt.errors import UserError
+from robot_pt.robots import load
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
@@ -63,6 +64,7 @@ class PandaSimulator:
         self._env = _build_environment(task, render)
         self._model, self._data = self._env.sim.model._model, self._env.sim.data._data
         self._wire_robot()
+        self._arm = load("panda")
         self._cameras = {role: self._place_camera(task.views[role]) for role in cameras}
         self._renderer = CameraRenderer(self._model, image_size, list(self._cameras.values())) if render else None
         self._integrator = TargetIntegrator(task.limits)
@@ -212,8 +214,9 @@ class PandaSimulator:
         return float(np.clip((left - right) / (2 * FINGER_STROKE), 0.0, 1.0))
 
     def _observe(self) -> Observation:
-        tool = self._tool()
-        proprio = np.concatenate([tool.position, matrix_to_rpy(tool.rotation), [self._achieved_opening()]])
+        q = np.array(self._data.qpos[self._arm_qpos])
+        T_base_tool = self._arm.fk(q)  # by the very kinematics of a robot's runtime, so that policies see the same bits there
+        proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._achieved_opening()]])
         images = {
             role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
             if self._renderer is None
@@ -224,7 +227,7 @@ class PandaSimulator:
             images=images,
             proprio=proprio.astype(np.float32),
             time_ns=round(self._data.time * 1e9),
-            joint_positions=np.array(self._data.qpos[self._arm_qpos]),
+            joint_positions=q,
         )
 
     def _describe(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_sim_closes_the_loop_and_brings_itself_up(plan):
     assert (sim["task"], policy["task"], policy["checkpoint"]) == ("lift-red", "lift-red", "RUN")
     assert (supervisor["hardware"], supervisor["workspace_min"]) == (False, [0.2, -0.5, -0.1])
     assert manager["nodes"] == ["sim", "supervisor", "policy"]
-    assert manager["trigger"] == ["safety/arm", "policy/start", "safety/start_policy"]
+    assert manager["trigger"] == ["safety/arm", "safety/start_policy", "policy/start"]
     assert parameters(plan("sim", *COMMANDS["sim"], "start:=false")[-1])["trigger"] == [""]
 
 
