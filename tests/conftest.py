@@ -1,5 +1,13 @@
-"""One thread per process in tests: workers and training side by side would otherwise wait for each other's spinning threads."""
+"""One thread per process in tests: workers and training side by side would otherwise wait for each other's spinning threads.
+
+Property tests have no deadline: 200 ms per example say more about a busy machine than about the code.
+"""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings  # after the variable: some tests' libraries read it when they are imported
+
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
