@@ -27,6 +27,7 @@ from torch import Tensor
 
 from robot_pt import checkpoint
 from robot_pt.errors import DataError, UserError
+from robot_pt.networks.modes import evaluating
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.replay import to_device
 from robot_pt.rewards import RewardLabel
@@ -148,9 +149,7 @@ def score(
     """Judge `agent` on held-out demonstrations, images as they are."""
     values: list[list[float]] = []
     errors, densities = [], []
-    training = agent.acting.training
-    agent.acting.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(agent.acting):
         for demo in demos:
             batch = to_device(demo, device)
             policy = agent.acting(batch.images, batch.proprio, batch.task, batch.language)
@@ -159,7 +158,6 @@ def score(
             densities.append(float(policy.log_prob(action).mean()))
             if successful:
                 values += _values(agent, batch)
-    agent.acting.train(training)
     return Score(
         step, values, [round(rise(np.array(v)), 6) for v in values], float(np.mean(errors)), float(np.mean(densities))
     )

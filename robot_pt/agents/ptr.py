@@ -33,6 +33,7 @@ from robot_pt.errors import UserError
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.networks.modes import evaluating
 from robot_pt.networks.policies import ActorConfig, ActorNetwork
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.schema import Batch, Spec
@@ -205,10 +206,11 @@ class PTR:
 
     @torch.no_grad()
     def values(self, batch: Batch) -> Tensor:
-        """(B,) minimum over heads of Q(s, a_data), images as they are."""
-        feature_BF, context_BC = self._state(self.critic, batch.images, batch)
+        """(B,) minimum over heads of Q(s, a_data), images as they are; nothing of the agent changes."""
         action_BA = self.actor.normalizer.encode(batch.action)
-        q_EBK: Tensor = self.critic(feature_BF, context_BC, action_BA[:, None])
+        with evaluating(self.critic):
+            feature_BF, context_BC = self._state(self.critic, batch.images, batch)
+            q_EBK: Tensor = self.critic(feature_BF, context_BC, action_BA[:, None])
         return q_EBK[:, :, 0].amin(0)
 
     def state_dict(self) -> dict[str, Tensor]:

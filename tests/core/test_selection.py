@@ -103,10 +103,10 @@ def demos_of(source):
     )
 
 
-def agent_of(kind, source):
+def agent_of(kind, source, norm="group"):
     return kind.build(
         source.spec, cameras=["primary"], image_size=(16, 16), task_slots=TASKS.slots,
-        encoder=EncoderConfig(name="small", latent=16), seed=0,
+        encoder=EncoderConfig(name="small", latent=16, norm=norm), seed=0,
     )  # fmt: skip
 
 
@@ -132,6 +132,30 @@ def test_scores_of_a_real_critic_are_its_values_along_each_demo(memory_source):
     first = score(3, agent, demos[:1], successful=True)
     assert first.action_error == pytest.approx(float(gap.square().mean()), rel=1e-2)
     assert score(3, agent, demos, successful=False).values == []
+
+
+@pytest.mark.parametrize("kind", [PTR, BC])
+def test_judging_changes_nothing_of_an_agent_with_batch_norm(memory_source, kind):
+    source = memory_source([7, 5])
+    agent, demos = agent_of(kind, source, norm="batch"), demos_of(source)
+    agent.update(to_device(demos[0], "cpu"), 0)  # statistics and moments that are not the first ones
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    assert any("running_mean" in name and value.abs().max() > 0 for name, value in before.items())
+    found = score(3, agent, demos, successful=True)
+    torch.testing.assert_close(agent.state_dict(), before, rtol=0, atol=0)
+    assert agent.actor.training
+    if kind is PTR:
+        assert agent.critic.training
+        one = to_device(demos[0], "cpu")
+        short = one._replace(
+            images={c: v[:2] for c, v in one.images.items()},
+            **{n: getattr(one, n)[:2] for n in ("proprio", "task", "language", "action")},
+        )
+        np.testing.assert_allclose(
+            agent.values(short).tolist(), found.values[0][:2], atol=1e-4
+        )  # whatever the others are
+    agent.update(to_device(demos[0], "cpu"), 1)
+    assert any(not torch.equal(v, before[n]) for n, v in agent.state_dict().items() if "running_mean" in n)
 
 
 def test_a_run_is_selected_as_it_is_written_and_every_score_is_logged(tmp_path, memory_source):
