@@ -17,7 +17,7 @@ class Demo:
     """Folder for everything the demo makes; an interrupted demo continues where it stopped."""
     seed: int = 0
     """Seed of everything."""
-    minutes: float = 16.0
+    minutes: float = 14.0
     """Rough budget after installation; training lengths scale with it."""
     json: bool = False
     """Print the result as one JSON object on the last line."""

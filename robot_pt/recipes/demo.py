@@ -50,9 +50,9 @@ NOISE = 0.7
 DEMOS, JUDGES = 10, 6
 """Target demonstrations to finetune on, and held out to choose the checkpoint."""
 EVALUATION_EPISODES = 40
-PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 3600, 1500, 3600
+PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 3000, 1250, 3000
 """PTR's updates at the default --minutes, the warm start lasting until the switch to the target; a BC baseline makes as many."""
-DEFAULT_MINUTES = 16.0
+DEFAULT_MINUTES = 14.0
 STD_RANGE = (-2.0, 2.0)
 """Of log-std, for all policies: rotation hardly varies here, and with PTR's -5 its likelihood drowns all other dimensions."""
 AVERAGE = 0.003
