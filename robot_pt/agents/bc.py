@@ -83,20 +83,11 @@ class BC:
         proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
         """
         config = config or BCConfig()
-        actor_config = ActorConfig(
-            encoder=encoder,
-            cameras=tuple(cameras),
-            image_size=image_size,
-            task_slots=task_slots,
-            bounds=bounds,
-            language_size=language_size,
-            proprio_mean=tuple(proprio[0]) if proprio else (0.0,) * len(spec.proprio_names),
-            proprio_std=tuple(proprio[1]) if proprio else (1.0,) * len(spec.proprio_names),
-            std=config.std,
-            fixed_std=config.fixed_std,
-            squash=config.head == "tanh_gaussian",
+        actor_config = ActorConfig.of(
+            spec, proprio, encoder=encoder, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, bounds=bounds,
+            language_size=language_size, std=config.std, fixed_std=config.fixed_std, squash=config.head == "tanh_gaussian",
             log_std_range=config.log_std_range,
-        )
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             actor = ActorNetwork(actor_config)

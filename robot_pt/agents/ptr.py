@@ -102,28 +102,17 @@ class PTR:
         proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
         """
         config = config or PTRConfig()
-        actor_config = ActorConfig(
-            encoder=encoder,
-            cameras=tuple(cameras),
-            image_size=image_size,
-            task_slots=task_slots,
-            bounds=bounds,
-            language_size=language_size,
-            proprio_mean=tuple(proprio[0]) if proprio else (0.0,) * len(spec.proprio_names),
-            proprio_std=tuple(proprio[1]) if proprio else (1.0,) * len(spec.proprio_names),
-            log_std_range=config.log_std_range,
-        )
+        actor_config = ActorConfig.of(
+            spec, proprio, encoder=encoder, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, bounds=bounds,
+            language_size=language_size, log_std_range=config.log_std_range,
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             actor = ActorNetwork(actor_config)
             critic = CriticNetwork(
-                encoder=encoder,
-                cameras=tuple(cameras),
-                image_size=image_size,
-                task_slots=task_slots,
-                language_size=language_size,
+                encoder=encoder, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, language_size=language_size,
                 action_size=len(bounds.low),
-            )
+            )  # fmt: skip
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ checkpoint of it acts in physical units without further files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 from robot_pt.normalize import ActionNormalizer, Bounds, ProprioNormalizer
+from robot_pt.schema import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,15 @@ class ActorConfig:
     squash: bool = True
     """True: tanh of the Gaussian (PTR). False: plain Gaussian (its BC baseline), clipped when acting."""
     log_std_range: tuple[float, float] = (-5.0, 2.0)
+
+    @classmethod
+    def of(cls, spec: Spec, proprio: tuple[Sequence[float], Sequence[float]] | None, **fields: Any) -> ActorConfig:
+        """For data of `spec`; `fields` are the other fields of this class.
+
+        proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
+        """
+        mean, std = proprio or ((0.0,) * len(spec.proprio_names), (1.0,) * len(spec.proprio_names))
+        return cls(proprio_mean=tuple(mean), proprio_std=tuple(std), **fields)
 
     def __post_init__(self) -> None:
         for name in ("cameras", "image_size", "hidden", "log_std_range"):

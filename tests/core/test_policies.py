@@ -9,11 +9,15 @@ import pytest
 import torch
 from torch import distributions as D
 
+from robot_pt.agents.bc import BC
+from robot_pt.agents.ptr import PTR
 from robot_pt.errors import DataError, UserError
+from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.distributions import ActionGaussian, log_tanh_slope
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.policies import ActorConfig, ActorNetwork
 from robot_pt.normalize import BRIDGE_BOUNDS
+from robot_pt.schema import Spec
 
 GEN = torch.Generator().manual_seed(0)
 CONFIG = ActorConfig(
@@ -179,3 +183,32 @@ def test_importing_the_policy_brings_no_agent() -> None:
 
     code = "import sys, robot_pt.networks.policies; print([m for m in sys.modules if m.startswith(('robot_pt.agents', 'zarr'))])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+PARTS = {
+    "encoder": EncoderConfig(name="small"), "cameras": ("primary",), "image_size": (32, 32), "task_slots": 6, "bounds": BRIDGE_BOUNDS,
+}  # fmt: skip
+
+
+def test_a_config_of_data_standardises_as_many_values_as_its_state_has() -> None:
+    spec = Spec(cameras={"primary": (32, 32)}, embodiment="arm", proprio_names=("a", "b"))
+    plain = ActorConfig.of(spec, None, **PARTS)
+    assert (plain.proprio_mean, plain.proprio_std) == ((0.0, 0.0), (1.0, 1.0))
+    given = ActorConfig.of(spec, (np.array([1, 2]), [3, 4]), std="global", **PARTS)
+    assert given == replace(plain, proprio_mean=(1.0, 2.0), proprio_std=(3.0, 4.0), std="global")
+
+
+@pytest.mark.parametrize("kind", [PTR, BC])
+def test_a_seed_gives_the_weights_of_a_network_made_by_hand(kind: type) -> None:
+    """Actor first, then critic, after one seeding: checkpoints and published numbers hang on that order."""
+    spec = Spec(cameras={"primary": (32, 32)}, embodiment="arm")
+    agent = kind.build(spec, seed=7, **{**PARTS, "cameras": ["primary"]})
+    head = {"std": "fixed", "fixed_std": 1.0, "squash": False} if kind is BC else {}
+    torch.manual_seed(7)
+    actor = ActorNetwork(ActorConfig(proprio_mean=(0.0,) * 7, proprio_std=(1.0,) * 7, **PARTS, **head))
+    torch.testing.assert_close(agent.actor.state_dict(), actor.state_dict(), rtol=0, atol=0)
+    assert agent.actor.config == actor.config
+    if kind is PTR:
+        sizes = {name: PARTS[name] for name in ("encoder", "cameras", "image_size", "task_slots")}
+        critic = CriticNetwork(language_size=0, action_size=7, **sizes)
+        torch.testing.assert_close(agent.critic.state_dict(), critic.state_dict(), rtol=0, atol=0)
