@@ -59,6 +59,8 @@ class Status(NamedTuple):
     dropped: dict[str, int]
     free_bytes: int
     faults: list[str]
+    failed: str = ""
+    """Why the episode ended by itself; it takes nothing more and is to be stopped."""
 
 
 class Recorder:
@@ -271,7 +273,8 @@ class Recorder:
         if current is None:
             return Status("", 0, 0, {}, free, list(self._faults))
         dropped = dict(current.dropped)
-        return Status(current.header.episode_id, current.steps, current.queued_bytes, dropped, free, list(self._faults))
+        name, faults = current.header.episode_id, list(self._faults)
+        return Status(name, current.steps, current.queued_bytes, dropped, free, faults, current.failed)
 
     def close(self) -> None:
         """End a running episode as aborted; the recorder takes nothing afterwards."""

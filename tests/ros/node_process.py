@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class NodeProcess:
-    """`python -m robot_pt_ros.NAME_node --ros-args -p ..` on a domain; killed at `close`."""
+    """`python -m robot_pt_ros.NAME_node --ros-args -p ..` on a domain; ended at `close`."""
 
     def __init__(self, name: str, domain: int, folder: Path, *args: str, **parameters: object):
         self.name, self.said = name, folder / f"{name}.txt"
@@ -36,9 +36,14 @@ class NodeProcess:
         return self.process.wait(timeout_s)
 
     def close(self) -> None:
+        """In good order where it can: writers wait a second for every reader that died without a word."""
         if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(5.0)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.wait()
+            self.process.wait()
 
 
 def _yaml(value: object) -> str:

@@ -1,0 +1,80 @@
+"""Raw subscriptions to everything that an episode is made of; of a camera the compressed frames where it offers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+from robot_pt.messages import COMPRESSED, LATCHED, RAW, TOPICS, camera_of
+from robot_pt_ros import topics
+
+EXTRA: Mapping[str, str] = {
+    topics.DEADMAN: "std_msgs/msg/Bool",
+    topics.ESTOP: "std_msgs/msg/Bool",
+    topics.CLIPPED: "std_msgs/msg/Float64MultiArray",
+}
+"""In the journal besides what steps are made of."""
+LOOK_S = 0.25
+TRANSIENT = ("safety/state", "policy/version", topics.ESTOP)
+
+
+class Listener:
+    """Calls back with (relative topic, type, CDR bytes). Cameras are found as they appear, unless they are named.
+
+    A camera's raw frames are taken only while it offers no compressed ones.
+    """
+
+    def __init__(self, node: Node, cameras: Mapping[str, str], heard: Callable[[str, str, bytes], None]):
+        self._node, self._heard, self._names = node, heard, set(cameras.values())
+        self._frames: dict[str, tuple[str, Subscription]] = {}
+        for topic, kind in {**TOPICS, **EXTRA}.items():
+            qos = topics.latched() if topic in TRANSIENT else topics.recorded(100)
+            qos.depth = 100
+            self._listen(topic, kind, qos)
+        node.create_timer(LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._look()
+
+    def status(self) -> dict[str, str]:
+        """Which frames are recorded of each camera."""
+        return {f"camera_{name}": kind for name, (kind, _) in self._frames.items()}
+
+    def _listen(self, topic: str, kind: str, qos: Any) -> Subscription:
+        package, _, name = kind.partition("/msg/")
+        message = getattr(import_module(f"{package}.msg"), name)
+        return self._node.create_subscription(message, topic, partial(self._heard, topic, kind), qos, raw=True)
+
+    def _look(self) -> None:
+        """Subscribe to the best that every camera offers now."""
+        for name in sorted(self._names | self._offered()):
+            raw, compressed = topics.camera_image(name), topics.camera_compressed(name)
+            best = (
+                COMPRESSED
+                if self._node.count_publishers(compressed)
+                else RAW
+                if self._node.count_publishers(raw)
+                else ""
+            )
+            kind, subscription = self._frames.get(name, ("", None))
+            if not best or kind in (best, COMPRESSED):
+                continue
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+            topic = compressed if best == COMPRESSED else raw
+            self._frames[name] = (best, self._listen(topic, best, topics.recorded(100)))
+
+    def _offered(self) -> set[str]:
+        """Cameras in the graph, where none are named."""
+        if self._names:
+            return set()
+        prefix = self._node.get_namespace().rstrip("/") + "/"
+        found = (camera_of(topic.removeprefix(prefix)) for topic, _ in self._node.get_topic_names_and_types())
+        return {name for name in found if name is not None}
+
+
+assert set(TRANSIENT) - {topics.ESTOP} <= set(LATCHED)
