@@ -52,15 +52,26 @@ class PandaSimulator:
         render: bool = True,
         hold_steps: int = HOLD_STEPS,
         torque_every: int = TORQUE_EVERY,
+        control_hz: float = CONTROL_HZ,
+        camera_every: int = 1,
     ):
         """`image_size` = (height, width) [px]; `render` False gives black images, for tests of physics alone.
 
-        Raises UserError for an unknown camera role or a missing installation.
+        A `control_hz` above 5 makes steps shorter, for a robot's runtime that runs in real time: horizon and success keep their
+        duration. Then `camera_every` says in which of them cameras take a frame; observations between have no images.
+
+        Raises UserError for an unknown camera role, a rate that physics cannot be cut into, or a missing installation.
         """
-        self.spec = panda_spec(cameras, image_size)
-        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon
+        slices, torques = control_hz / CONTROL_HZ, PHYSICS_HZ / control_hz / torque_every
+        if slices < 1 or slices % 1 or torques < 1 or torques % 1 or camera_every < 1:
+            raise UserError(
+                f"control_hz is {control_hz:g} and camera_every {camera_every}; give 5, 10, 20, 25, 50 or 100 Hz, and at least 1."
+            )
+        self.spec = panda_spec(cameras, image_size, control_hz)
+        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon * int(slices)
         self.definition = task
-        self._hold_steps, self._torque_every = hold_steps, torque_every
+        self._hold_steps, self._torque_every = hold_steps * int(slices), torque_every
+        self._torques, self._camera_every = int(torques), camera_every
         self._env = _build_environment(task, render)
         self._model, self._data = self._env.sim.model._model, self._env.sim.data._data
         self._wire_robot()
@@ -131,13 +142,13 @@ class PandaSimulator:
         return self._observe()
 
     def step(self, action: Float) -> StepResult:
-        """Apply one canonical action (7,) for 0.2 s. Raises UserError on NaN or Inf, or before the first reset."""
+        """Apply one canonical action (7,) for one control period, 0.2 s. Raises UserError on NaN or Inf, or before the first reset."""
         import mujoco
 
         if self._seed is None:
             raise UserError("the simulator has not been reset; call reset(seed) before step(action).")
         sent = self._integrator.apply(action)
-        for _ in range(round(PHYSICS_HZ / CONTROL_HZ) // self._torque_every):
+        for _ in range(self._torques):
             self._advance()
         mujoco.mj_forward(self._model, self._data)
         self._steps += 1
@@ -175,7 +186,7 @@ class PandaSimulator:
             "law": "operational space, absolute target, as robosuite OSC_POSE",
             "stiffness": self._controller.stiffness,
             "torque_hz": PHYSICS_HZ / self._torque_every,
-            "control_hz": CONTROL_HZ,
+            "control_hz": self.spec.control_hz,
             "finger_speed_m_s": FINGER_SPEED,
             "hold_steps": self._hold_steps,
             "limits": {"low": list(limits.low), "high": list(limits.high)},
@@ -215,13 +226,14 @@ class PandaSimulator:
 
     def _observe(self) -> Observation:
         q = np.array(self._data.qpos[self._arm_qpos])
-        T_base_tool = self._arm.fk(q)  # by the very kinematics of a robot's runtime, so that policies see the same bits there
+        T_base_tool = self._arm.fk(q)  # the kinematics of a robot's runtime: policies see the same bits there
         proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._achieved_opening()]])
         images = {
             role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
             if self._renderer is None
             else self._renderer.render(self._data, camera)
             for role, camera in self._cameras.items()
+            if self._steps % self._camera_every == 0
         }
         return Observation(
             images=images,
@@ -244,14 +256,14 @@ class PandaSimulator:
         }
 
 
-def panda_spec(cameras: Sequence[str], image_size: tuple[int, int]) -> Spec:
+def panda_spec(cameras: Sequence[str], image_size: tuple[int, int], control_hz: float = CONTROL_HZ) -> Spec:
     """What episodes of this simulator look like. Raises UserError for an unknown camera role or a silly size."""
     unknown = sorted(set(cameras) - set(CAMERA_ROLES))
     if unknown or not cameras:
         raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
     if min(image_size) < 8 or max(image_size) > 2048:
         raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
-    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment="panda", control_hz=CONTROL_HZ)
+    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment="panda", control_hz=control_hz)
 
 
 def _build_environment(task: Task, render: bool) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from robot_pt.errors import UserError
-from robot_pt_sim.panda import PandaSimulator
+from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator
 from robot_pt_sim.tasks import Task, find_task
 
 VARIANTS = ("placement_m", "yaw_rad", "horizon", "instruction")
@@ -21,14 +21,19 @@ def make(
     image_size: tuple[int, int] = (64, 64),
     seed: int | None = None,
     render: bool = True,
+    control_hz: float = CONTROL_HZ,
+    camera_every: int = 1,
     **variant: Any,
 ) -> PandaSimulator:
     """A simulator of `task` (see `task_names`) with frames of `image_size` = (height, width) from the given camera roles.
 
-    `seed` resets it at once. `variant` changes the task: `placement_m` and `yaw_rad` (half-ranges of the objects' start),
+    `seed` resets it at once. `control_hz` above 5 and `camera_every`: shorter steps, cameras in every n-th (`PandaSimulator`). `variant` changes the task: `placement_m` and `yaw_rad` (half-ranges of the objects' start),
     `horizon` (control steps), `instruction`. Raises UserError for what is unknown or not installed.
     """
-    simulator = build(task, cameras=camera_roles(camera), image_size=image_size, variant=variant, render=render)
+    simulator = PandaSimulator(
+        check_variant(task, variant), cameras=camera_roles(camera), image_size=image_size, render=render,
+        control_hz=control_hz, camera_every=camera_every,
+    )  # fmt: skip
     if seed is not None:
         simulator.reset(seed)
     return simulator

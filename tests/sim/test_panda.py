@@ -129,6 +129,29 @@ def test_an_episode_ends_at_its_horizon(robosuite):
     simulator.close()
 
 
+def test_shorter_steps_go_the_same_way_in_the_same_time(robosuite):
+    """One slice of every control step gives the move and the others hold, and the arm is where a whole step leaves it."""
+    actions = wander(5, 6)
+    simulator = PandaSimulator(find_task("lift"), render=False)
+    whole = trace(simulator, 3, actions)
+    simulator.close()
+    sliced = PandaSimulator(find_task("lift"), render=False, control_hz=50, camera_every=4)
+    path = trace(sliced, 3, [a if k == 0 else a * [0, 0, 0, 0, 0, 0, 1] for a in actions for k in range(10)])
+    assert (sliced.horizon, sliced.spec.control_hz) == (10 * find_task("lift").horizon, 50)
+    np.testing.assert_allclose(path[9::10], whole, rtol=0, atol=1e-6)
+    start = sliced.reset(3)
+    seen = [sliced.step(act()).observation for _ in range(8)]
+    assert [o.time_ns - start.time_ns for o in seen[:2]] == [20_000_000, 40_000_000]
+    assert [set(o.images) for o in seen] == [set(), set(), set(), {"primary"}] * 2
+    sliced.close()
+
+
+@pytest.mark.parametrize("settings", [{"control_hz": 4}, {"control_hz": 60}, {"control_hz": 500}, {"camera_every": 0}])
+def test_steps_that_physics_cannot_be_cut_into_are_refused(settings):
+    with pytest.raises(UserError, match="control_hz"):
+        PandaSimulator(find_task("lift"), render=False, **settings)
+
+
 def test_success_has_to_hold_and_is_rewarded_once(scene):
     simulator = scene("lift")
     simulator.reset(0)
