@@ -36,6 +36,12 @@ class Faults:
         declare("nan_state", False, ParameterDescriptor(description="Joint positions are NaN."))
         declare("freeze_joint_states", False, ParameterDescriptor(description="Joint states stop coming."))
         declare("wrong_joint", "", ParameterDescriptor(description="This joint has another name in joint_states."))
+        declare("stall_arm", False, ParameterDescriptor(description="The arm stays where it is, whatever it is sent."))
+        declare(
+            "clock_offset_s",
+            0.0,
+            ParameterDescriptor(description="Every stamp, and /clock, is off by this [s]; < 0: jumps back."),
+        )
         self._node = node
         self._rng = np.random.default_rng(0)
         self._frozen: dict[str, NDArray[np.uint8]] = {}
@@ -43,6 +49,14 @@ class Faults:
     @property
     def delay_s(self) -> float:
         return number(self._node, "image_delay_s")
+
+    @property
+    def stalled(self) -> bool:
+        return flag(self._node, "stall_arm")
+
+    @property
+    def clock_offset_ns(self) -> int:
+        return round(1e9 * number(self._node, "clock_offset_s"))
 
     def image(self, camera: str, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """The frame that is sent instead, None = lost."""

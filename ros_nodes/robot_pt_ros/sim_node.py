@@ -1,4 +1,5 @@
-"""sim: a simulator behind the very topics of a robot. Lock-step: it waits for the command to every observation.
+"""sim: a simulator behind the very topics of a robot. Lock-step: it waits for the command to every observation. Real time: it goes
+its way at `state_rate_hz` towards the newest command, and after an episode too, as an arm does.
 
 Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result; services sim/reset, arm/home.
 Faults on request, as parameters that may be set at any time: see `robot_pt_ros.sim_faults`.
@@ -77,8 +78,7 @@ class SimNode(LifecycleNode):
         self._tick_timers = [
             self.create_timer(0.1 if self._lockstep else self.world.period_s, self._on_timer, clock=self.world.wall)
         ]
-        self.world.reset()
-        self._publish()
+        self._start_episode()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -103,8 +103,9 @@ class SimNode(LifecycleNode):
     def _on_timer(self) -> None:
         """Real time: one step with the newest command. Lock-step: say the observation again, go on with a hold if nobody answers."""
         if not self._lockstep:
-            self.world.step(self._pairs.newest())
-            self._publish()
+            for _ in range(self.world.due()):
+                self.world.step(None if self._faults.stalled else self._pairs.newest())
+                self._publish()
         elif self.world.waited_too_long():
             self.get_logger().warning("no command for the last observation; the simulated arm holds for one step.")
             self.world.step(None)
@@ -112,18 +113,22 @@ class SimNode(LifecycleNode):
         else:
             self._publish_clock()
 
-    def _reset(self, request: Any, response: Any) -> Any:
+    def _start_episode(self) -> None:
         self.world.reset()
         self._pairs.clear()
+        self._told = False
         self._publish()
+
+    def _reset(self, request: Any, response: Any) -> Any:
+        self._start_episode()
         response.success, response.message = True, json.dumps(self.world.start())
         return response
 
     def _publish(self) -> None:
         """What the world looks like now, as the faults let it through."""
-        seen, now = self.world.observation, self.world.now_ns
+        seen, now = self.world.observation, self.world.now_ns + self._faults.clock_offset_ns
         self._publish_clock()
-        names = [*self._arm.joint_names, GRIPPER]
+        names = self._faults.names([*self._arm.joint_names, GRIPPER])
         q = self._faults.joints(self.world.joints(seen))
         if q is not None:
             self._joints.publish(joint_state_message(now, names, q, self._frame))
@@ -133,8 +138,10 @@ class SimNode(LifecycleNode):
             shown = self._faults.image(camera, frame)
             if shown is not None:
                 self._later(self._faults.delay_s, camera, now, shown)
-        self._reward.publish(Float32(data=float(self.world.reward)))
-        if self.world.ended:
+        if seen.images:
+            self._reward.publish(Float32(data=float(self.world.reward)))
+        if self.world.ended and not self._told:
+            self._told = True
             self._result.publish(String(data=json.dumps(self.world.result())))
 
     def _publish_image(self, camera: str, stamp_ns: int, frame: Any) -> None:
@@ -156,7 +163,7 @@ class SimNode(LifecycleNode):
 
     def _publish_clock(self) -> None:
         if self._lockstep:
-            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns)))
+            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns + self._faults.clock_offset_ns)))
 
 
 def main() -> int:

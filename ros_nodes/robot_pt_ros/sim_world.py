@@ -17,11 +17,13 @@ from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.schema import Observation
 from robot_pt.simulator import Simulator
-from robot_pt.targets import action_between
+from robot_pt.targets import action_between, moved
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
 BETWEEN_EPISODES_NS = 1_000_000_000
 """Simulated time between the last observation of an episode and the first of the next."""
+MOST_BEHIND_S = 0.1
+"""Real time: how much a world that was not run catches up with at once [s]."""
 
 
 def declare(node: Node) -> None:
@@ -36,6 +38,10 @@ def declare(node: Node) -> None:
     node.declare_parameter("cameras", ["primary"], fixed("Camera roles."))
     node.declare_parameter("image_size", [64, 64], fixed("Height and width of every frame [px]."))
     node.declare_parameter("lockstep", True, fixed("Wait for the command to every observation; else real time."))
+    node.declare_parameter(
+        "state_rate_hz", 50.0, fixed("Real time: joint states per second [Hz]: 5, 10, 20, 25, 50 or 100.")
+    )
+    node.declare_parameter("camera_every", 4, fixed("Real time: a frame with every n-th joint state."))
     node.declare_parameter(
         "answer_timeout_s", 10.0, fixed("Lock-step: wait so long for a command [s, wall], then hold.")
     )
@@ -56,6 +62,7 @@ class World:
         self._offset_ns, self.now_ns, self._answered_ns, self._asked_at = 0, 0, 0, 0.0
         self.reward, self.ended, self._steps, self._success = 0.0, False, 0, False
         self._seed: int | None = None
+        self._begun_at, self._paced = 0.0, 0
 
     @classmethod
     def of(cls, node: Node) -> World:
@@ -68,9 +75,9 @@ class World:
                 f"simulator {name!r} has no make() ({error}); install robot-pt[sim] or name another package."
             ) from None
         height, width = (int(v) for v in numbers(node, "image_size"))
-        return cls(
-            cast(Simulator, make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width))), node
-        )
+        paced = {} if flag(node, "lockstep") else _pace(node)
+        simulator = make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width), **paced)
+        return cls(cast(Simulator, simulator), node)
 
     def reset(self) -> None:
         """The next episode, from the seed in the parameter, which then counts up."""
@@ -84,20 +91,35 @@ class World:
         self._previous = PoseTarget(
             0, self._arm.fk(q[:-1]), float(q[-1])
         )  # targets are relative to where the arm stands
+        self._begun_at, self._paced = time.monotonic(), 0
         self._observed()
 
     def step(self, command: JointCommand | None) -> None:
-        """One control period towards a command; None holds the last target."""
-        if self.ended:
+        """One control period towards a command; None holds the last target. In real time the world goes on after an episode."""
+        if self.ended and self._lockstep:
             return
         target = self._previous if command is None else PoseTarget(0, command.T_base_tool, command.gripper)
         if command is not None:
             self._answered_ns = command.stamp_ns
         result = self._simulator.step(action_between(self._previous, target))
-        self._previous = target
-        self.observation, self.reward, self._steps = result.observation, result.reward, self._steps + 1
-        self.ended, self._success = result.terminated or result.truncated, result.success
+        # In real time targets are absolute: what was cut off is asked for again, and does not add up
+        reached = moved(self._previous.T_base_tool, result.sent_action)
+        self._previous = target if self._lockstep else target._replace(T_base_tool=reached)
+        self.observation = result.observation
+        if not self.ended:
+            self.reward, self._steps, self._success = result.reward, self._steps + 1, result.success
+            self.ended = result.terminated or result.truncated
         self._observed()
+
+    def due(self) -> int:
+        """Real time: steps that the world is behind, at most `MOST_BEHIND_S`; what is missed beyond that never was."""
+        now, most = time.monotonic(), max(1, round(MOST_BEHIND_S / self.period_s))
+        behind = max(0, round((now - self._begun_at) / self.period_s) - self._paced)
+        if behind > most:
+            self._begun_at, self._paced = now, 0
+            return most
+        self._paced += behind
+        return behind
 
     def answers(self, command: JointCommand) -> bool:
         """Lock-step: the command answers the last observation, once."""
@@ -126,3 +148,7 @@ class World:
 
     def _clock_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
+
+
+def _pace(node: Node) -> dict[str, Any]:
+    return {"control_hz": number(node, "state_rate_hz"), "camera_every": int(number(node, "camera_every"))}
