@@ -6,6 +6,7 @@ Services policy/start, policy/stop, policy/warmup, policy/reload (std_srvs/Trigg
 from __future__ import annotations
 
 import json
+import threading
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,9 @@ from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.session import Session
 from robot_pt_ros import topics
+from robot_pt_ros.control_loop import ControlLoop
 from robot_pt_ros.conversions import stamp, status_message, target_messages
+from robot_pt_ros.inference import InferenceThread
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text
 from robot_pt_ros.policy_inputs import SessionInputs
 from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
@@ -37,6 +40,8 @@ class PolicyNode(LifecycleNode):
         self._heartbeat = Heartbeat(self)
         self._driving: Session | None = None
         self._active = False
+        self._lock = threading.RLock()  # the session's: the control loop ticks it, services start and stop it
+        self._threads: list[ControlLoop | InferenceThread] = []
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -84,21 +89,32 @@ class PolicyNode(LifecycleNode):
         result = super().on_activate(state)
         self._active = True
         self._tick_timers = [self.create_timer(1.0, self._publish_diagnostics)]
+        self._threads = []
         if not self._lockstep:
-            self._tick_timers.append(self.create_timer(1e-9 * self.session.period_ns, self._tick))
+            self._threads.append(ControlLoop(1e-9 * self.session.period_ns, self._tick))
+        if self.session.settings.inference_mode == "async":
+            self._threads.append(InferenceThread(lambda: self.session, self._now, self._lock))
+        for thread in self._threads:
+            thread.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = False
+        self._end_threads()
         self.session.stop("the node was deactivated")
         for timer in self._tick_timers:
             self.destroy_timer(timer)
         return super().on_deactivate(state)
 
+    def _end_threads(self) -> None:
+        for thread in self._threads:
+            thread.stop()
+
     # requests
 
     def _serve(self, name: str, request: Any, response: Any) -> Any:
-        answer = getattr(self, f"_{name}")()
+        with self._lock:
+            answer = getattr(self, f"_{name}")()
         response.success, response.message = answer.ok, answer.sentence
         self.get_logger().info(f"{name}: {answer.sentence}")
         self._publish_diagnostics()
@@ -149,8 +165,8 @@ class PolicyNode(LifecycleNode):
         self._tick_at(self._now())
 
     def _tick_at(self, now_ns: int) -> None:
-        target = self.session.tick(now_ns)
-        step = self.session.last_step
+        with self._lock:
+            target, step = self.session.tick(now_ns), self.session.last_step
         if target is None or step is None:
             return
         self._info.publish(String(data=json.dumps(step.to_json())))
@@ -183,9 +199,10 @@ class PolicyNode(LifecycleNode):
 
     def leave(self) -> None:
         """The policy stops first; the supervisor holds."""
+        self._active = False
+        self._end_threads()
         if self._driving is not None:
             self.session.stop("the node is leaving")
-        self._active = False
 
     def has_left(self) -> bool:
         return True

@@ -37,11 +37,17 @@ def declare(node: Node) -> None:
     )
     node.declare_parameter("max_image_age_s", 0.15, fixed("Oldest camera frame to decide on [s]."))
     node.declare_parameter("max_joint_age_s", 0.05, fixed("Oldest joint reading to decide on [s]."))
+    node.declare_parameter("replay_store", "", fixed("DemoStore to replay an episode of, instead of a checkpoint."))
+    node.declare_parameter("replay_episode", 0, fixed("Number of the episode to replay."))
     node.declare_parameter("warmup_iters", 10, fixed("Inferences before activation."))
 
 
 def load_policy(node: Node) -> Any:
-    """The policy of `checkpoint`. Raises UserError and its kinds in one sentence."""
+    """The policy of `checkpoint`, or the episode to replay. Raises UserError and its kinds in one sentence."""
+    if text(node, "replay_store"):
+        from robot_pt.replaying import load_replay
+
+        return load_replay(text(node, "replay_store"), int(number(node, "replay_episode")))
     checkpoint = text(node, "checkpoint")
     if not checkpoint:
         raise UserError("checkpoint is empty; give a RUN, e.g. checkpoint:=runs/demo/ptr-finetune.")
@@ -58,9 +64,8 @@ def load_policy(node: Node) -> Any:
 
 def robot_spec(node: Node, trained: Spec) -> tuple[Spec, dict[str, str]]:
     """(what the robot offers, role -> camera name); sizes and rate as trained unless given."""
-    pairs = dict(pair.partition("=")[::2] for pair in texts(node, "cameras")) or {
-        role: role for role in trained.cameras
-    }
+    given = (pair.partition("=") for pair in texts(node, "cameras"))
+    pairs = {role: name or role for role, _, name in given} or {role: role for role in trained.cameras}
     missing = sorted(set(trained.cameras) - set(pairs))
     if missing:
         raise UserError(
