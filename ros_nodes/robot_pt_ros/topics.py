@@ -27,6 +27,10 @@ EPISODE_STATE = "episode/state"
 RECORDER_STATE = "recorder/state"
 REWARD = "episode/reward"
 HEARTBEAT = "manager/heartbeat"
+ARM_STATE = "arm/state"
+"""What the arm adapter does, as JSON."""
+ARM_FAULT = "arm/fault"
+"""What is broken in the arm, one sentence; "" where nothing is."""
 DIAGNOSTICS = "/diagnostics"
 
 
