@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("robot-pt", "torch", "numpy", "opencv-python-headless", "zarr", "mujoco", "robosuite", "mink", "av",
-            "tensorflow-datasets", "tensorflow-cpu", "tensorflow", "d3rlpy")  # fmt: skip
+            "tensorflow-datasets", "tensorflow-cpu", "tensorflow", "d3rlpy", "cyclonedds", "rosbags", "mcap")  # fmt: skip
 
 
 def versions() -> dict[str, str]:

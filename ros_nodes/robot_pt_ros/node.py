@@ -20,17 +20,40 @@ HEARTBEAT_S = 0.2
 
 
 def configuring(callback: Callback[N]) -> Callback[N]:
-    """Turn a user's mistake into FAILURE and one sentence in the log; nothing is left half started."""
+    """Turn a user's mistake into FAILURE and one sentence in the log; nothing is left half started.
+
+    What the callback makes is destroyed by `unmake`, which a node calls when it is cleaned up.
+    """
 
     @wraps(callback)
     def configure(node: N, state: LifecycleState) -> TransitionCallbackReturn:
+        node.before_configuring = _entities(node)
         try:
             return callback(node, state)
         except UserError as error:
             node.get_logger().error(str(error))
+            unmake(node)
             return TransitionCallbackReturn.FAILURE
 
     return configure
+
+
+def unmake(node: LifecycleNode) -> TransitionCallbackReturn:
+    """Destroy what was made since the node was configured, so that it can be configured again; for `on_cleanup`."""
+    before = getattr(node, "before_configuring", None)
+    if before is None:
+        return TransitionCallbackReturn.SUCCESS
+    for kind, made in _entities(node).items():
+        for entity in made - before[kind]:
+            getattr(node, f"destroy_{kind}")(entity)
+    return TransitionCallbackReturn.SUCCESS
+
+
+def _entities(node: LifecycleNode) -> dict[str, set[Any]]:
+    return {
+        "timer": set(node.timers), "subscription": set(node.subscriptions), "service": set(node.services),
+        "client": set(node.clients), "publisher": set(node.publishers),
+    }  # fmt: skip
 
 
 class Heartbeat:

@@ -25,7 +25,7 @@ from robot_pt_ros import topics
 from robot_pt_ros.control_loop import ControlLoop
 from robot_pt_ros.conversions import stamp, status_message, target_messages
 from robot_pt_ros.inference import InferenceThread
-from robot_pt_ros.node import Heartbeat, configuring, flag, number, text
+from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.policy_inputs import SessionInputs
 from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
 from robot_pt_ros.processes import run
@@ -105,6 +105,9 @@ class PolicyNode(LifecycleNode):
         for timer in self._tick_timers:
             self.destroy_timer(timer)
         return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return unmake(self)
 
     def _end_threads(self) -> None:
         for thread in self._threads:

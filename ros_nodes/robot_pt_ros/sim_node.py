@@ -29,7 +29,7 @@ from robot_pt_ros.conversions import (
     pose_message,
     stamp,
 )  # fmt: skip
-from robot_pt_ros.node import Heartbeat, configuring, flag, text
+from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.sim_commands import CommandPairs
 from robot_pt_ros.sim_faults import Faults
@@ -85,6 +85,9 @@ class SimNode(LifecycleNode):
         for timer in self._tick_timers:
             self.destroy_timer(timer)
         return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return unmake(self)
 
     def _on_joints(self, message: Any) -> None:
         self._pairs.joints(message)

@@ -25,7 +25,7 @@ from robot_pt_ros import topics
 from robot_pt_ros.conversions import command_messages, pose_message, status_message
 from robot_pt_ros.gate_parameters import declare, gate_limits
 from robot_pt_ros.latches import LatchFile
-from robot_pt_ros.node import Heartbeat, configuring, text
+from robot_pt_ros.node import Heartbeat, configuring, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.supervisor_inputs import GateInputs
 
@@ -76,6 +76,9 @@ class SupervisorNode(LifecycleNode):
             self.destroy_timer(timer)
         self._publish_state()
         return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return unmake(self)
 
     @property
     def gate(self) -> Gate:
