@@ -7,6 +7,7 @@ the log: never a half-started graph. A bond is a heartbeat, five times a second 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
@@ -21,6 +22,10 @@ from robot_pt_ros import topics
 from robot_pt_ros.bringup import Bringup, Step
 from robot_pt_ros.node import number, texts
 from robot_pt_ros.processes import run
+
+TRIGGER_TRIES_S = 10.0
+"""How long a refused trigger is asked again [s]; later it could start what an operator has stopped meanwhile."""
+TRIGGER_PAUSE_S = 0.2
 
 
 class ManagerNode(Node):
@@ -45,6 +50,7 @@ class ManagerNode(Node):
         )
         self._call: Any = None
         self._pulled: Any = None
+        self._pull_at = self._pull_until = 0.0
         self.finished, self.exit_code = False, 0
         self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
         self._ready = self.create_publisher(String, "manager/state", topics.latched())
@@ -93,14 +99,28 @@ class ManagerNode(Node):
     def _pull_triggers(self) -> None:
         """One after the other: the policy may ask for motion only when the supervisor listens to it."""
         self._publish("active")
-        if self._pulled is not None and not self._pulled.done():
+        now = time.monotonic()
+        if not self._triggers or self._pulled is not None or now < self._pull_at:
             return
-        if self._triggers and self._triggers[0][1].service_is_ready():
-            name, client = self._triggers.pop(0)
+        name, client = self._triggers[0]
+        if client.service_is_ready():
+            self._pull_until = self._pull_until or now + TRIGGER_TRIES_S
             self._pulled = client.call_async(Trigger.Request())
-            self._pulled.add_done_callback(
-                lambda future, name=name: self.get_logger().info(f"{name}: {future.result().message}")
-            )
+            self._pulled.add_done_callback(partial(self._on_pulled, name))
+
+    def _on_pulled(self, name: str, future: Any) -> None:
+        """A refused one is asked again for a while: an arm must be known to be at rest before it is armed."""
+        now, reply, self._pulled = time.monotonic(), future.result(), None
+        if reply.success:
+            self._triggers.pop(0)
+        elif now < self._pull_until:
+            self._pull_at = now + TRIGGER_PAUSE_S
+            return
+        else:
+            self._triggers.clear()  # what follows depends on it
+        self._pull_until = 0.0
+        log = self.get_logger().info if reply.success else self.get_logger().error
+        log(f"{name}: {reply.message}")
 
     def _publish(self, state: str) -> None:
         if getattr(self, "_said", None) != state:
