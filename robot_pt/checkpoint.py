@@ -13,6 +13,8 @@ earlier checkpoint and link as it was.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -89,9 +91,14 @@ def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: M
     write_json(part / "policy.json", record.to_json(step, weights_sha256))
     tensors = {f"agent.{name}": value for name, value in agent.state_dict().items()} | _random_state()
     trainer_sha256 = write_tensors(part / "trainer.safetensors", tensors)
-    document = {"format_version": TRAINER_FORMAT, "step": step, "trainer_sha256": trainer_sha256, "state": dict(state)}
-    write_json(part / "trainer.json", document)
+    position = {"step": step, "state": json.loads(json.dumps(dict(state), allow_nan=False))}  # as a reader gets it
+    document = {"format_version": TRAINER_FORMAT, "trainer_sha256": trainer_sha256, **position}
+    write_json(part / "trainer.json", {**document, "state_sha256": _sha256(position)})
     sync_folder(part)
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _put(part: Path, final: Path) -> None:
@@ -224,6 +231,14 @@ def _load_trainer(folder: Path, agent: Learner) -> tuple[Resumed, dict[str, Tens
     if not isinstance(step, int) or not isinstance(state, dict) or not isinstance(document.get("trainer_sha256"), str):
         raise DataError(
             f"{folder}/trainer.json is damaged: step, state or hash is missing; remove the folder to use the one before."
+        )
+    if document.get("state_sha256", ...) not in (
+        ...,
+        _sha256({"step": step, "state": state}),
+    ):  # ...: of an older version
+        raise DataError(
+            f"{folder}/trainer.json was changed after it was written: step and state are not those of its hash; restore it, or "
+            "remove the folder to use the one before."
         )
     tensors = read_tensors(folder / "trainer.safetensors", document["trainer_sha256"])
     agent.load_state_dict({n.removeprefix("agent."): v for n, v in tensors.items() if n.startswith("agent.")})

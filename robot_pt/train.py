@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from robot_pt.errors import TrainingInterrupted, UserError
+from robot_pt.errors import DataError, TrainingInterrupted, UserError
 from robot_pt.gradients import watched_gradients
 from robot_pt.observers import DivergenceError, Observer
 from robot_pt.replay import to_device
@@ -172,8 +172,7 @@ class _Window:
 
     def __init__(self, length: int, ranks: Processes, state: Mapping[str, Any] | None):
         self._length, self._ranks = length, ranks
-        self._names: list[str] = list((state or {}).get("metric_names", []))
-        self._early: list[list[float]] = [list(map(float, row)) for row in (state or {}).get("window", [])]
+        self._names, self._early = _window_of(state or {})
         self._rows: list[Tensor] = []
         self._end = 0
         self.last: dict[str, float] = {}
@@ -217,6 +216,21 @@ class _Window:
                         f"{name} became {value} at update {first + i}; the last checkpoint is from before: resume from it with a "
                         "lower learning rate, or inspect the data with robot-pt data inspect."
                     )
+
+
+def _window_of(state: Mapping[str, Any]) -> tuple[list[str], list[list[float]]]:
+    """(names, rows) as `_Window.state` gave them. Raises DataError for anything else."""
+    names, rows = state.get("metric_names", []), state.get("window", [])
+    sound = isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names)
+    for row in rows if sound else ():
+        sound = sound and isinstance(row, list) and len(row) == len(names)
+        sound = sound and all(isinstance(value, int | float) for value in row)
+    if not sound:
+        raise DataError(
+            "the loop's state in trainer.json is damaged: metric_names and window are no names with a row of numbers each; restore "
+            "it, or remove the checkpoint's folder to resume from the one before."
+        )
+    return list(names), [list(map(float, row)) for row in rows]
 
 
 class _Clock:

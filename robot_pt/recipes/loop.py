@@ -10,6 +10,7 @@ from typing import Any
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.distributed import Ranks
+from robot_pt.errors import DataError
 from robot_pt.observers import GradientAlarm, JsonLines, Observer, ProgressBar, TensorBoard, read_metrics
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import runs
@@ -29,8 +30,8 @@ def run(
     loop_state: Mapping[str, Any] | None = None
     if resume and checkpoint.steps(out):
         start, state = checkpoint.resume(out, agent, relink=ranks.is_first)
-        batches.load_state(state["replay"])
-        loop_state = state["loop"]
+        replay_state, loop_state = (_position(state, name, start, out) for name in ("replay", "loop"))
+        batches.load_state(replay_state)
         if after_save is not None:
             after_save(start)  # a kill may have come between the checkpoint and this
     metric = "critic/bellman" if record.agent == "ptr" else "actor/mse"
@@ -46,6 +47,16 @@ def run(
         save=_saver(agent, batches, out, record, after_save), device=ranks.device, log_every=log_every, state=loop_state,
         processes=ranks,
     )  # fmt: skip
+
+
+def _position(state: Mapping[str, Any], name: str, step: int, out: Path) -> Mapping[str, Any]:
+    found = state.get(name)
+    if not isinstance(found, dict):
+        raise DataError(
+            f"trainer.json of checkpoint {step} of {out} is damaged: its state has no {name}; restore it, or remove the checkpoint's "
+            "folder to resume from the one before."
+        )
+    return found
 
 
 def _saver(

@@ -135,6 +135,41 @@ def test_resuming_continues_to_the_same_numbers(data, tmp_path, capsys) -> None:
     assert whole.version == parts.version  # a hash of every weight
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"replay": None}, "its state has no replay"),
+        ({"loop": [1]}, "its state has no loop"),
+        ({"loop": {"metric_names": ["a"], "window": [[1.0, 2.0]]}}, "no names with a row of numbers each"),
+        ({"loop": {"metric_names": "ab", "window": []}}, "no names with a row of numbers each"),
+        ({"loop": {"metric_names": ["a"], "window": [["x"]]}}, "no names with a row of numbers each"),
+        ({"replay": {}}, "the run was recorded with seed = None"),
+    ],
+)
+def test_a_damaged_trainer_file_is_one_sentence(pretrained, data, tmp_path, capsys, change, sentence) -> None:
+    shutil.copytree(pretrained, tmp_path / "p", symlinks=True)
+    newest = checkpoint.folder_of(tmp_path / "p", checkpoint.steps(tmp_path / "p")[-1]) / "trainer.json"
+    document = json.loads(newest.read_text())
+    del document["state_sha256"]  # as by a version that did not write it
+    document["state"] |= change
+    newest.write_text(json.dumps(document))
+    arguments = [
+        "--data",
+        data["source"],
+        "--encoder",
+        "small",
+        "--steps",
+        8,
+        "--batch-size",
+        8,
+        "--checkpoint-every",
+        2,
+    ]
+    code, result, _ = run("pretrain", *arguments, "--out", tmp_path / "p", "--resume", capsys=capsys)
+    assert code == 2
+    assert sentence in result["error"]
+
+
 def test_an_existing_run_is_not_overwritten(pretrained, data, capsys) -> None:
     code, result, _ = run(
         "pretrain", "--data", data["source"], "--out", pretrained, "--steps", 4, "--encoder", "small", capsys=capsys

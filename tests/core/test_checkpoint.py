@@ -189,6 +189,25 @@ def test_a_trainer_file_of_another_kind_is_refused(tmp_path, change):
         checkpoint.resume(tmp_path, Line())
 
 
+@pytest.mark.parametrize("change", [{"step": 2}, {"state": {"at": 8}}, {"state": {}}, {"state_sha256": None}])
+def test_a_position_that_is_not_the_one_written_is_refused(tmp_path, change):
+    state = {"at": 7, "share": 0.1, "of": {"1": [None, True, "ü"]}}
+    path = checkpoint.save(tmp_path, 1, Line(), RECORD, state) / "trainer.json"
+    document = json.loads(path.read_text())
+    assert checkpoint.resume(tmp_path, Line()).state == state
+    path.write_text(json.dumps({**document, **change}))
+    with pytest.raises(DataError, match=r"trainer\.json was changed after it was written"):
+        checkpoint.resume(tmp_path, Line())
+
+
+def test_a_checkpoint_from_before_positions_were_hashed_still_resumes(tmp_path):
+    path = save(tmp_path, 1) / "trainer.json"
+    document = json.loads(path.read_text())
+    del document["state_sha256"]
+    path.write_text(json.dumps(document))
+    assert checkpoint.resume(tmp_path, Line()) == (1, {"replay": {"next_batch": 1}})
+
+
 def test_random_state_of_another_machine_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_random_state", lambda: {"random.cpu": torch.zeros(3, dtype=torch.uint8)})
     save(tmp_path, 1)
