@@ -65,9 +65,9 @@ class Mapping:
     """dx dy dz, or the first of them; what is missing is 0."""
     rotation: str = ""
     """droll dpitch dyaw; "" = the arm keeps its orientation."""
-    action_kind: Literal["delta", "target", "axis_angle_residual"] = "delta"
+    action_kind: Literal["delta", "target", "axis_angle_residual", "none"] = "delta"
     """delta: as canonical; target: absolute poses, differenced here with angles wrapped; axis_angle_residual: `rotation`
-    is added to the measured axis-angle vector."""
+    is added to the measured axis-angle vector; none: the data has no actions, all are zero."""
     gripper: str = ""
     """Gripper command; "" = `gripper_constant` always."""
     gripper_kind: GripperKind = "open"
@@ -133,6 +133,17 @@ class Mapping:
             raise DataError(
                 "a mapping with action_source = 'achieved' names the stored actions (translation) or the measured pose they follow "
                 "from (position); this one names neither."
+            )
+        stored = bool(self.translation or self.rotation or self.gripper)
+        if self.action_kind == "none" and (stored or self.computes_actions or self.action_unit == "metric"):
+            raise DataError(
+                "a mapping with action_kind = 'none' is of data without actions; leave translation, rotation, gripper, action_source "
+                "and action_unit out, or the action_kind."
+            )
+        if not stored and not self.computes_actions and self.action_kind != "none":
+            raise DataError(
+                "the mapping names no action, so every action would be zero; give the columns of translation, rotation or gripper, or "
+                "action_source = 'achieved' to compute actions from position, or action_kind = 'none' for data without actions."
             )
         for text in self.selectors():
             Selector.parse(text)

@@ -99,7 +99,8 @@ def test_selectors(text: str, expected: Selector) -> None:
     assert Selector.parse(text) == expected
 
 
-GOOD: dict[str, Any] = {"embodiment": "x", "control_hz": 5.0, "cameras": {"primary": "image"}}
+NO_ACTION: dict[str, Any] = {"embodiment": "x", "control_hz": 5.0, "cameras": {"primary": "image"}}
+GOOD = {**NO_ACTION, "gripper": "action[6]"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,32 @@ GOOD: dict[str, Any] = {"embodiment": "x", "control_hz": 5.0, "cameras": {"prima
 def test_each_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         load_mapping({**GOOD, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"position": "p"}, {"action_unit": "metric"}, {"gripper_constant": 0.0}])
+def test_a_mapping_without_any_action_is_refused_unless_it_says_that_there_is_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(
+        DataError, match="every action would be zero.*translation, rotation or gripper.*'achieved'.*'none'"
+    ):
+        load_mapping({**NO_ACTION, **changes})
+    for column in ("translation", "rotation", "gripper"):
+        load_mapping({**NO_ACTION, **changes, column: "action[0:1]"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gripper": "action[6]"}, {"action_source": "achieved", "position": "p"}, {"action_unit": "metric"}]
+)
+def test_data_without_actions_has_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="action_kind = 'none' is of data without actions"):
+        load_mapping({**NO_ACTION, "action_kind": "none", **changes})
+
+
+def test_data_declared_without_actions_opens_and_is_refused_for_execution(unknown: Path) -> None:
+    silent = {**NO_ACTION, "cameras": {"primary": "observation/image_0"}, "action_kind": "none"}
+    source: Any = robot_pt_data.open(unknown, mapping=silent)
+    assert not source.actions[:, :6].any()
+    assert source.spec.action_unit == "unknown"
+    assert any("refused for execution" in warning for warning in source.warnings)
 
 
 def test_missing_fields_and_files(tmp_path: Path) -> None:
@@ -174,8 +201,8 @@ def test_names_operator_and_dataset_may_come_from_the_data(unknown: Path) -> Non
 
 def test_state_columns_are_kept_under_plain_names(unknown: Path) -> None:
     mapping = Mapping(
-        embodiment="x", control_hz=5, cameras={"primary": "observation/image_0"}, state="observation/state[0:2]"
-    )
+        embodiment="x", control_hz=5, cameras={"primary": "observation/image_0"}, state="observation/state[0:2]", gripper="action[6]",
+    )  # fmt: skip
     source = robot_pt_data.open(unknown, mapping=mapping)
     assert source.spec.proprio_names == ("state_0", "state_1")
     assert source.proprio.shape == (10, 2)
@@ -221,7 +248,7 @@ def test_a_data_set_without_actions_gets_them_from_its_poses(unknown: Path) -> N
 
 def test_achieved_actions_from_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="names neither"):
-        load_mapping({**GOOD, "action_source": "achieved"})
+        load_mapping({**NO_ACTION, "action_source": "achieved"})
     with pytest.raises(DataError, match="action_source = 'wished'"):
         load_mapping({**GOOD, "action_source": "wished"})
 

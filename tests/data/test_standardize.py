@@ -110,6 +110,8 @@ def one(mapping: Mapping, steps: int = 4, **columns: Any) -> Any:
 
 
 def simple(**changes: Any) -> Mapping:
+    if not {"translation", "rotation", "gripper", "action_source"} & set(changes):
+        changes["action_kind"] = "none"
     return Mapping(embodiment="x", control_hz=5, cameras={"primary": "image"}, **changes)
 
 
