@@ -41,6 +41,7 @@ def decode(
     size: tuple[int, int] | None = None,
     out: Image | None = None,
     threads: int | None = None,
+    stored: tuple[int, int] | None = None,
 ) -> Image:
     """Decode JPEG or PNG buffers to (N, H, W, 3) uint8 RGB.
 
@@ -48,14 +49,12 @@ def decode(
         size: (H, W) to resize to, aspect not kept; None keeps the stored size, which all buffers must then share.
         out: written and returned when given, (N, H, W, 3) uint8; its size decides where `size` is None.
         threads: None uses all cores; 1 decodes in the calling thread. The codecs release the GIL.
+        stored: (H, W) that every buffer must have as stored, whatever it is resized to; None takes any.
     Raises:
         DataError: naming the first buffer that is not an image or is of another size.
     """
     if size is None and out is None:
-        size = image_size(buffers[0])[:2] if len(buffers) else (0, 0)
-        same = True
-    else:
-        same = False
+        size = stored = stored or (image_size(buffers[0])[:2] if len(buffers) else (0, 0))
     if out is None:
         assert size is not None
         out = np.empty((len(buffers), *size, 3), np.uint8)
@@ -64,13 +63,13 @@ def decode(
         raise DataError(f"out is {out.dtype} {out.shape}; give uint8 {(len(buffers), *(size or target), 3)}.")
     workers = min(threads or os.cpu_count() or 1, max(len(buffers) // 4, 1))
     if workers <= 1 or len(buffers) < _INLINE:
-        _decode_range(buffers, 0, len(buffers), out, same)
+        _decode_range(buffers, 0, len(buffers), out, stored)
         return out
     pieces = max(
         min(4 * workers, len(buffers) // _INLINE), workers
     )  # several each: a busy core holds nobody up for long
     edges = np.linspace(0, len(buffers), pieces + 1).astype(int).tolist()
-    done = [_pool(workers).submit(_decode_range, buffers, a, b, out, same) for a, b in pairwise(edges)]
+    done = [_pool(workers).submit(_decode_range, buffers, a, b, out, stored) for a, b in pairwise(edges)]
     for job in done:
         job.exception()  # wait for all: nobody may write to `out` after this returns
     for job in done:
@@ -147,14 +146,14 @@ def _jpeg_size(head: memoryview) -> tuple[int, int, str] | None:
     return None
 
 
-def _decode_range(buffers: Sequence[Buffer], first: int, last: int, out: Image, same: bool) -> None:
+def _decode_range(buffers: Sequence[Buffer], first: int, last: int, out: Image, stored: tuple[int, int] | None) -> None:
     target = (int(out.shape[1]), int(out.shape[2]))
     for i in range(first, last):
         buffer = buffers[i]  # once: reading it may cost a system call
         height, width, codec = image_size(buffer, f"image {i}")
-        if same and (height, width) != target:
+        if stored is not None and (height, width) != stored:
             raise DataError(
-                f"image {i} is {height}x{width}, image 0 is {target[0]}x{target[1]}; give a size to resize to."
+                f"image {i} is {height}x{width}, the others are {stored[0]}x{stored[1]}; one camera has one size, mend what was stored."
             )
         _resize_into(_decode_reduced(buffer, height, width, codec, target, i), out[i])
 

@@ -76,7 +76,7 @@ class RldsSource:
         steps = np.asarray(steps, np.int64)
         buffers = self._fetch(steps, camera)
         try:
-            return decode(buffers, size or self.spec.cameras[camera], threads=self.threads)
+            return decode(buffers, size or self.spec.cameras[camera], threads=self.threads, stored=self._stored(camera))
         except DataError as error:
             raise self._located(error, steps, buffers, camera) from None
 
@@ -109,12 +109,16 @@ class RldsSource:
     def _located(self, error: DataError, steps: Int, buffers: Sequence[Bytes], camera: str) -> DataError:
         for step, buffer in zip(steps.tolist(), buffers, strict=True):
             try:
-                decode([buffer], (8, 8), threads=1)
+                decode([buffer], (8, 8), threads=1, stored=self._stored(camera))
             except DataError as reason:
                 shard = self._index.shards[int(self._index.shard[step])]
                 record = int(self._index.record[step])
                 return DataError(f"step {step}, camera {camera!r}, record {record} of {shard}: {reason}")
         return error
+
+    def _stored(self, camera: str) -> tuple[int, int] | None:
+        """The size every frame must have; None where the episodes differ in it."""
+        return None if self._index.info.get("mixed_sizes") else self.spec.cameras[camera]
 
     def _use_achieved(self, length: Int) -> Int:
         index = self._index
@@ -182,6 +186,10 @@ def _warnings(index: StepIndex, mapping: Mapping) -> list[str]:
     unknown = int((np.asarray(index.success) < 0).sum())
     if unknown:
         out.append(f"{unknown} of {len(ends)} episodes of {name} carry no success label.")
+    if index.info.get("mixed_sizes"):
+        out.append(
+            f"the frames of {name} have several sizes: all are resized to one, so what is seen may be stretched."
+        )
     silent = sum(not text for text in index.instruction)
     if silent:
         out.append(f"{silent} of {len(ends)} episodes of {name} have no language instruction.")

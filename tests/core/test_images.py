@@ -165,9 +165,19 @@ def test_a_huge_header_is_refused_before_allocating() -> None:
 
 def test_mixed_sizes_need_a_size() -> None:
     buffers = [encode_png(natural(8, 8)), encode_png(natural(8, 10))]
-    with pytest.raises(DataError, match="image 1 is 8x10, image 0 is 8x8; give a size"):
+    with pytest.raises(DataError, match="image 1 is 8x10, the others are 8x8"):
         decode(buffers)
     assert decode(buffers, (4, 4)).shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize("size", [None, (4, 4), (8, 8)])
+def test_a_stored_size_is_required_of_every_buffer_whatever_it_is_resized_to(size: tuple[int, int] | None) -> None:
+    good = [encode_png(natural(8, 8))] * 20
+    np.testing.assert_array_equal(decode(good, size, stored=(8, 8)), decode(good, size))
+    with pytest.raises(DataError, match="image 17 is 8x10, the others are 8x8"):
+        decode([*good[:17], encode_png(natural(8, 10)), *good[:2]], size, threads=2, stored=(8, 8))
+    with pytest.raises(DataError, match="image 0 is 8x8, the others are 16x8"):
+        decode(good, size, stored=(16, 8))
 
 
 def test_wrong_out_and_wrong_input_are_refused() -> None:

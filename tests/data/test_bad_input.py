@@ -184,6 +184,49 @@ def test_frames_of_another_size_or_no_image_at_all(copy: Callable[..., Path]) ->
         source.images(np.arange(step - 4, step + 1), "primary")
 
 
+def test_a_frame_of_another_size_within_an_episode_is_named_when_it_is_read(copy: Callable[..., Path]) -> None:
+    import cv2
+
+    folder = copy()
+
+    def spoil(i: int, feature: Any) -> None:
+        if i == 2:
+            other = cv2.imencode(".jpg", np.zeros((48, 32, 3), np.uint8))[1].tobytes()
+            feature["steps/observation/image_0"].bytes_list.value[3] = other
+
+    rewrite(folder, spoil)
+    source: Any = robot_pt_data.open(folder)
+    step = int(source.episodes.start[2]) + 3
+    for size in (None, (8, 8)):
+        with pytest.raises(
+            DataError, match=rf"step {step}, camera 'primary', record 2 of .*48x32, the others are 24x32"
+        ):
+            source.images(np.arange(step - 3, step + 2), "primary", size)
+    assert source.images(np.arange(step - 3, step), "primary").shape == (3, 24, 32, 3)
+
+
+def test_episodes_of_different_sizes_are_resized_and_said(copy: Callable[..., Path]) -> None:
+    import cv2
+
+    folder = copy()
+    features = json.loads((folder / "features.json").read_text())
+    text = json.dumps(features).replace('["24", "32", "3"]', '["-1", "-1", "3"]')
+    assert text != json.dumps(features)
+    (folder / "features.json").write_text(text)
+
+    def spoil(i: int, feature: Any) -> None:
+        frames = feature["steps/observation/image_0"].bytes_list.value
+        if i == 2:
+            for t in range(len(frames)):
+                frames[t] = cv2.imencode(".jpg", np.full((48, 32, 3), 9 * t, np.uint8))[1].tobytes()
+
+    rewrite(folder, spoil)
+    source: Any = robot_pt_data.open(folder)
+    assert any("have several sizes" in w for w in source.warnings)
+    rows = np.arange(int(source.episodes.start[1]), int(source.episodes.start[3]))
+    assert source.images(rows, "primary").shape == (len(rows), 24, 32, 3)
+
+
 def test_a_column_that_is_gone(copy: Callable[..., Path]) -> None:
     folder = copy()
     rewrite(folder, lambda i, feature: feature.pop("steps/action") if i == 0 else None)
