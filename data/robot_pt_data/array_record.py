@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,23 @@ Bytes = NDArray[np.uint8]
 
 
 class ArrayRecordShard:
-    """The records of one ``.array_record`` file; the last few stay decompressed. Safe to read from threads."""
+    """The records of one ``.array_record`` file. Safe to read from threads."""
 
-    def __init__(self, path: Path, keep: int = 4):
-        self._path, self._keep = path, keep
+    def __init__(self, path: Path):
+        self._path = path
         self._lock = threading.Lock()
-        self._recent: OrderedDict[int, Bytes] = OrderedDict()
         self._reader = _open(path)
         self.records = int(self._reader.num_records())
 
     def read(self, number: int) -> Bytes:
         """The payload of record `number`; raises DataError naming shard and record."""
         with self._lock:
-            if number in self._recent:
-                self._recent.move_to_end(number)
-                return self._recent[number]
             try:
                 payload = self._reader.read([number])[0]
             except (RuntimeError, ValueError, IndexError) as error:
                 reason = str(error).split("\n")[0][:120]
                 raise DataError(f"record {number} of {self._path.name} cannot be read ({reason})") from None
-            self._recent[number] = np.frombuffer(payload, np.uint8)
-            while len(self._recent) > self._keep:
-                self._recent.popitem(last=False)
-            return self._recent[number]
+        return np.frombuffer(payload, np.uint8)
 
     def __iter__(self) -> Iterator[tuple[int, Bytes | DataError]]:
         """(number, payload), or the error in its place, so that the rest stays usable."""

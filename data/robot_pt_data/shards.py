@@ -28,6 +28,11 @@ class Shards(Protocol):
         ...
 
 
+def most_open() -> int:
+    """Shards to keep open: well under the limit of open files (1,024 shards are common)."""
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
+
+
 class MappedShards:
     """TFRecord shards as memory maps: nothing is copied, the page cache holds what is read."""
 
@@ -35,8 +40,7 @@ class MappedShards:
         self._folder, self._names = folder, names
         self._lock = threading.Lock()
         self._maps: OrderedDict[int, Bytes] = OrderedDict()
-        # a map keeps its file open: stay well under the limit of open files (1,024 shards are common)
-        self._limit = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
+        self._limit = most_open()  # a map keeps its file open
 
     def fetch(self, shard: Rows, record: Rows, offset: Int, size: Int) -> list[Bytes]:
         maps = {i: self._map(i) for i in set(shard.tolist())}
@@ -64,23 +68,40 @@ class MappedShards:
 class ArrayRecordShards:
     """ArrayRecord shards: a step costs reading its whole episode, unless that is among the last few read."""
 
-    def __init__(self, folder: Path, names: list[str]):
-        self._folder, self._names = folder, names
+    def __init__(self, folder: Path, names: list[str], keep: int = 8):
+        self._folder, self._names, self._keep = folder, names, keep
         self._lock = threading.Lock()
-        self._open: dict[int, ArrayRecordShard] = {}
+        self._open: OrderedDict[int, ArrayRecordShard] = OrderedDict()
+        self._recent: OrderedDict[tuple[int, int], Bytes] = OrderedDict()  # whole episodes, of all shards together
+        self._limit = most_open()
 
     def fetch(self, shard: Rows, record: Rows, offset: Int, size: Int) -> list[Bytes]:
         out: list[Bytes] = [np.zeros(0, np.uint8)] * len(shard)
         for row in np.lexsort((record, shard)).tolist():  # steps of one episode together: one read each
-            data = self._shard(int(shard[row])).read(int(record[row]))
+            data = self._record(int(shard[row]), int(record[row]))
             first, last = int(offset[row]), int(offset[row]) + int(size[row])
             if last > len(data):
                 raise DataError(f"{self._names[int(shard[row])]} has changed since it was indexed; index it again.")
             out[row] = data[first:last]
         return out
 
+    def _record(self, i: int, number: int) -> Bytes:
+        with self._lock:
+            if (i, number) in self._recent:
+                self._recent.move_to_end((i, number))
+                return self._recent[i, number]
+        data = self._shard(i).read(number)
+        with self._lock:
+            self._recent[i, number] = data
+            while len(self._recent) > self._keep:
+                self._recent.popitem(last=False)
+        return data
+
     def _shard(self, i: int) -> ArrayRecordShard:
         with self._lock:
             if i not in self._open:
                 self._open[i] = ArrayRecordShard(self._folder / self._names[i])
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)  # its file closes when the last who reads from it is done
+            self._open.move_to_end(i)
             return self._open[i]

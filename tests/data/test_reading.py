@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,37 @@ def test_more_shards_than_open_files(write_rlds: Write, monkeypatch: pytest.Monk
     images = mapped.fetch(rows, np.zeros(40, np.int32), offset, size)
     assert len({image.tobytes() for image in images}) == 1
     assert len(mapped._maps) == 3
+
+
+def test_more_array_records_than_open_files(write_rlds: Write, tmp_path: Path) -> None:
+    source: Any = robot_pt_data.open(write_rlds("bridge_dataset", "array_record", episodes=6, steps=4))
+    name, folder = source._shards._names[0], source._shards._folder
+    names = [f"{i}.array_record" for i in range(20)]
+    for each in names:
+        (tmp_path / each).symlink_to(folder / name)
+    many = shards.ArrayRecordShards(tmp_path, names, keep=2)
+    many._limit = 3
+    index = source._index
+    rows = np.repeat(np.arange(20, dtype=np.int32), 2)
+    step = np.tile(np.array([0, 9]), 20)  # of episodes 0 and 2
+    arguments = index.record[step], index.offset[step, 0], index.size[step, 0].astype(np.int64)
+
+    def opened() -> int:
+        return sum(os.readlink(f).endswith(name) for f in glob.glob("/proc/self/fd/*") if os.path.islink(f))
+
+    before = opened()
+    for _ in range(2):
+        images = [image.tobytes() for image in many.fetch(rows, *arguments)]
+        assert images[:2] * 20 == images
+        assert images[:2] == [bytes(b) for b in source.encoded(np.array([0, 9]), "primary")]
+    assert len(many._open) == 3
+    assert len(many._recent) == 2
+    assert opened() - before <= 3 + 1
+    with ThreadPoolExecutor(4) as pool:  # shards are closed and opened again while others read from them
+        orders = [np.random.default_rng(seed).permutation(40) for seed in range(8)]
+        found = pool.map(lambda order: many.fetch(rows[order], *(a[order] for a in arguments)), orders)
+        for order, got in zip(orders, found, strict=True):
+            assert [image.tobytes() for image in got] == [images[i] for i in order]
 
 
 def test_an_array_record_that_shrank_is_named(write_rlds: Write) -> None:
