@@ -120,8 +120,11 @@ def finetune_with(
         if not (resume and checkpoint.steps(out)):
             checkpoint.load_agent(origin.folder(start), agent)
         first = origin.step
-        data = loop.describe(source) + [{**row, "name": f"target: {row['name']}"} for row in loop.describe(target)]
-        record = runs.record(agent, settings, target.spec, tasks, data)  # the robot it will drive
+        data, trained_on = (
+            describe(source) + [{**row, "name": f"target: {row['name']}"} for row in describe(target)]
+            for describe in (loop.describe, loop.trained_on)
+        )
+        record = runs.record(agent, settings, target.spec, tasks, trained_on)  # the robot it will drive
         selector = _selector(settings, judges, tasks, out, ranks, resume)
         with replay_of(settings, [source, target], [mixing_ratio, 1 - mixing_ratio], tasks, ranks) as batches:
             last = loop.run(

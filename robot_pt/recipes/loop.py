@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.distributed import Ranks
@@ -16,9 +18,13 @@ from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import runs
 from robot_pt.replay import Replay
 from robot_pt.report import Report, Selection, write_report
-from robot_pt.schema import SUCCESS, Float
+from robot_pt.schema import ACTION_NAMES, SUCCESS, Float, Int
+from robot_pt.session import step_lengths
 from robot_pt.sources import EpisodeSource
 from robot_pt.train import train
+
+MOST_LENGTHS = 1_000_000
+"""Steps of one data set whose length is taken, evenly spread: enough for quantiles of 0.1 %, a fraction of a second."""
 
 
 def run(
@@ -80,6 +86,35 @@ def describe(source: EpisodeSource) -> list[dict[str, Any]]:
         row["steps"] += int(length)
         row["successes"] += int(success == SUCCESS)
     return [{"name": name, **row} for name, row in rows.items()]
+
+
+def trained_on(source: EpisodeSource) -> list[dict[str, Any]]:
+    """The rows of `describe` for a policy's record: where actions are metric, with the lengths of the steps it was trained on.
+
+    The gate's limits are held against them before the policy drives (`robot_pt.session.readiness.clipping`).
+    """
+    rows = describe(source)
+    if source.spec.action_unit != "metric" or source.spec.action_names != ACTION_NAMES:
+        return rows
+    table = source.episodes
+    names = np.array([name or source.spec.embodiment for name in table.dataset], object)
+    for row in rows:
+        of = np.flatnonzero(names == row["name"])
+        steps = spread_rows(table.start[of], table.length[of], MOST_LENGTHS)
+        if len(steps):
+            row["step_lengths"] = step_lengths(source.actions[steps])
+    return rows
+
+
+def spread_rows(start: Int, length: Int, most: int) -> Int:
+    """Rows of these episodes in their order: all, or `most` of them evenly spread over their steps."""
+    ends = np.cumsum(length)
+    total = int(ends[-1]) if len(ends) else 0
+    count = min(total, most)
+    place = np.arange(count) * total // max(count, 1)
+    episode = np.searchsorted(ends, place, side="right")
+    rows: Int = start[episode] + place - (ends - length)[episode]
+    return rows
 
 
 def report(

@@ -91,7 +91,7 @@ def pretrain_with(
         agent = settings.build(source.spec, ranks.device)
         if start_from is not None:
             load_encoder(agent, start_from)
-        record = runs.record(agent, settings, source.spec, tasks, loop.describe(train_part))
+        record = runs.record(agent, settings, source.spec, tasks, loop.trained_on(train_part))
         with replay_of(settings, [train_part], [1.0], tasks, ranks) as batches:
             last = loop.run(
                 agent, batches, out, record, ranks, steps=steps, checkpoint_every=checkpoint_every,

@@ -114,6 +114,21 @@ def test_demos_that_judge_are_not_trained_on_when_the_target_is_also_data(pretra
     ]  # 6 less 4 judges, one of the 2 left held out by the 90/10 split
 
 
+def test_the_record_knows_how_long_the_steps_of_all_its_data_are(pretrained, data, tmp_path, capsys) -> None:
+    (row,) = Policy.load(pretrained).record.data
+    actions = DemoStore(data["source"]).source().actions
+    longest = float(np.linalg.norm(actions[:, :3], axis=1).max())
+    assert row["step_lengths"]["m"][-1] <= longest + 1e-6  # a tenth is held out
+    assert len(row["step_lengths"]["m"]) == len(row["step_lengths"]["rad"]) == 1001
+    arguments = ["--target", data["target"], "--data", data["source"], "--demos", 3, "--steps", 2]
+    run("finetune", "--from", pretrained, *arguments, "--out", tmp_path / "f", capsys=capsys)
+    rows = Policy.load(tmp_path / "f").record.data
+    assert len(rows) == 2
+    assert rows[1]["name"].startswith("target: ")
+    assert all("step_lengths" in row for row in rows)
+    assert "step_lengths" not in (tmp_path / "f" / "report.html").read_text()
+
+
 def test_bc_trains_on_the_same_parts(data, tmp_path, capsys) -> None:
     out = tmp_path / "bc"
     code, result, _ = run(
