@@ -17,7 +17,7 @@ from robot_pt_ros.camera_calibration import read_calibration, uncalibrated
 from robot_pt_ros.camera_grabber import Grabber
 from robot_pt_ros.camera_sources import Wanted, open_source
 from robot_pt_ros.conversions import compressed_message, image_message, stamp, status_message
-from robot_pt_ros.node import Heartbeat, configuring, flag, number, numbers, text
+from robot_pt_ros.node import Heartbeat, configuring, flag, number, numbers, text, unmake
 from robot_pt_ros.processes import run
 
 SILENT_S = 1.0
@@ -76,7 +76,7 @@ class CameraNode(LifecycleNode):
         self._info = self.create_lifecycle_publisher(CameraInfo, topics.camera_info(self._role), topics.newest())
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.recorded(10))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._reports = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         log.info(f"camera {self._role}: {text(self, 'source')}, {self._grabber.status()['size']}.")
         return TransitionCallbackReturn.SUCCESS
 
@@ -93,10 +93,7 @@ class CameraNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
-        self.destroy_timer(self._reports)
-        for publisher in (self._image, self._jpeg, self._info, self._diagnostics):
-            self.destroy_publisher(publisher)
-        return TransitionCallbackReturn.SUCCESS
+        return unmake(self)
 
     def _now(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -23,7 +23,7 @@ from robot_pt.messages import Message, header_stamp
 from robot_pt_ros import recorder_parameters, topics
 from robot_pt_ros.conversions import stamp, status_message
 from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder, Wish
-from robot_pt_ros.node import Heartbeat, configuring, flag, text
+from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.recorder_topics import Listener
 
@@ -41,6 +41,7 @@ class RecorderNode(LifecycleNode):
         self._heartbeat = Heartbeat(self)
         self._episodes: EpisodeRecorder | None = None
         self._active, self._said, self._ended = False, "", 0.0
+        self._leaving: Any = None
         self._wanted: dict[str, Any] = {}
         self._changed = self.create_guard_condition(self._publish_state)
 
@@ -80,6 +81,11 @@ class RecorderNode(LifecycleNode):
             self.episodes.stop("aborted", "the recorder was deactivated")
         return super().on_deactivate(state)
 
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.episodes.close()
+        self._episodes, self._said = None, ""
+        return unmake(self)
+
     # inputs
 
     def _now(self) -> int:
@@ -107,10 +113,10 @@ class RecorderNode(LifecycleNode):
                 name, str(told.get("task", "")), str(told.get("instruction", "")), dict(told.get("metadata") or {}),
                 int(told.get("begin_ns", 0)),
             ))  # fmt: skip
-        elif running == name and phase in ("awaiting label", "ended"):
+        elif running == name and phase != "recording":
             self.episodes.ends_at(int(told.get("end_ns", 0)))
-            self._ended = time.monotonic() + LINGER_S if phase == "ended" else 0.0
-        elif phase == "ended" and told.get("outcome") == "discarded" and self._last_kept() == name:
+            self._ended = 0.0 if phase == "awaiting label" else time.monotonic() + LINGER_S
+        elif phase != "recording" and told.get("outcome") == "discarded" and self._last_kept() == name:
             self.episodes.discard_last()
         self._wanted = told
 
@@ -172,7 +178,8 @@ class RecorderNode(LifecycleNode):
     def leave(self) -> None:
         """End what runs as aborted, on the disk before the process ends."""
         self._active = False
-        self._leaving = self._episodes.close(wait=False) if self._episodes is not None else None
+        if self._episodes is not None:
+            self._leaving = self._episodes.close(wait=False)
 
     def has_left(self) -> bool:
         return self._leaving is None or self._leaving.done()

@@ -1,0 +1,166 @@
+"""episodes: the episode manager. Services episode/start, stop, cancel, keep, discard, redo, reset_scene (Trigger), episode/end (SetBool: success).
+
+Topic episode/state (latched JSON). With `episodes` it runs that many by itself, where something resets the scene, and sums them up on
+episode/summary: autonomous evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from robot_pt.commands import Answer
+from robot_pt.episodes import EpisodeMachine
+from robot_pt_ros import topics
+from robot_pt_ros.calls import Call
+from robot_pt_ros.episode_director import Director, Settings
+from robot_pt_ros.errands import Errands
+from robot_pt_ros.node import flag, number, text
+from robot_pt_ros.processes import run
+
+REQUESTS = ("start", "stop", "cancel", "keep", "discard", "redo", "reset_scene")
+CALLED = ("policy/start", "policy/stop", "safety/arm", "safety/disarm", "safety/start_policy", "safety/stop_policy")
+
+
+class EpisodesNode(Node):
+    """Requests and news in, `Director`, state out."""
+
+    def __init__(self) -> None:
+        super().__init__("episodes")
+        self._declare()
+        log, reset = self.get_logger(), text(self, "reset_service")
+        triggers = [*CALLED, *([reset] if reset else [])]
+        self._errands = Errands(self, triggers, ["takeover"], lambda name, ok, said: log.info(f"{name}: {said}"))
+        settings = Settings(
+            number(self, "control_rate_hz"), reset, flag(self, "record"), flag(self, "auto_label"),
+            int(number(self, "episodes")), flag(self, "use_sim_time"),
+        )  # fmt: skip
+        machine = EpisodeMachine(
+            text(self, "prefix") or time.strftime("%Y%m%d-%H%M%S"), task=text(self, "task"),
+            instruction=text(self, "prompt"), automatic_reset=bool(reset),
+            max_steps=int(number(self, "max_steps")) or None,
+        )  # fmt: skip
+        self._director = Director(
+            machine, settings, self._ask, self._errands.abandon, self._errands.serves, lambda said: log.info(said)
+        )
+        self._said, self._summed, self.finished = "", False, False
+        self._state = self.create_publisher(String, topics.EPISODE_STATE, topics.latched())
+        self._summary = self.create_publisher(String, "episode/summary", topics.latched())
+        self.create_subscription(String, topics.RECORDER_STATE, self._on_recorder, topics.latched())
+        self.create_subscription(String, "sim/result", self._on_result, topics.latched())
+        self.create_subscription(String, "manager/state", self._on_manager, topics.latched())
+        self.create_subscription(DiagnosticStatus, topics.SAFETY_STATE, self._on_safety, topics.latched())
+        for name in REQUESTS:
+            self.create_service(Trigger, f"episode/{name}", partial(self._serve, lambda request, name=name: name))
+        self.create_service(
+            SetBool, "episode/end", partial(self._serve, lambda request: "success" if request.data else "failure")
+        )
+        self.create_timer(0.05, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publish()
+
+    def _declare(self) -> None:
+        fixed = lambda words, **more: ParameterDescriptor(description=words, read_only=True, **more)  # noqa: E731
+        count = [IntegerRange(from_value=0, to_value=1_000_000, step=1)]
+        rate = [FloatingPointRange(from_value=0.1, to_value=1000.0, step=0.0)]
+        self.declare_parameter("task", "", fixed("Task of the episodes."))
+        self.declare_parameter("prompt", "", fixed("Instruction of the episodes, for data with language."))
+        self.declare_parameter("record", False, fixed("Episodes begin when a recorder records them."))
+        self.declare_parameter("prefix", "", fixed("Of episode ids; empty: the time of this start."))
+        self.declare_parameter(
+            "control_rate_hz", 5.0, fixed("Control steps per second [Hz].", floating_point_range=rate)
+        )
+        self.declare_parameter("max_steps", 0, fixed("An episode stops there; 0: no limit.", integer_range=count))
+        self.declare_parameter(
+            "reset_service", "", fixed("Resets the scene, e.g. sim/reset; empty: the operator does.")
+        )
+        self.declare_parameter(
+            "episodes", 0, fixed("Run so many by itself once the graph is active; 0: none.", integer_range=count)
+        )
+        self.declare_parameter("auto_label", True, fixed("A simulator's result labels the episode; else the operator."))
+        self.declare_parameter("exit_when_done", False, fixed("Leave after the last of `episodes`."))
+
+    def _now(self) -> tuple[int, float]:
+        return int(self.get_clock().now().nanoseconds), time.monotonic()
+
+    def _ask(self, calls: Sequence[Call], done: Callable[[bool, str, dict[str, str]], None]) -> None:
+        self._errands.run(calls, done)
+
+    def _serve(self, named: Callable[[Any], str], request: Any, response: Any) -> Any:
+        answer: Answer = self._director.request(named(request), *self._now())
+        response.success, response.message = answer.ok, answer.sentence
+        self.get_logger().info(answer.sentence)
+        self._publish()
+        return response
+
+    # news
+
+    def _on_json(self, message: Any, take: Callable[[dict[str, Any]], None]) -> None:
+        try:
+            values = json.loads(message.data)
+        except ValueError:
+            values = None
+        if isinstance(values, dict):
+            take(values)
+            self._tick()
+
+    def _on_recorder(self, message: Any) -> None:
+        self._on_json(message, self._director.recorder)
+
+    def _on_result(self, message: Any) -> None:
+        self._on_json(message, self._director.result)
+
+    def _on_manager(self, message: Any) -> None:
+        self._director.graph_is_up = message.data == "active"
+
+    def _on_safety(self, message: Any) -> None:
+        values = {pair.key: pair.value for pair in message.values}
+        self._director.safety(str(values.get("mode", "")), str(message.message))
+
+    # outputs
+
+    def _tick(self) -> None:
+        self._director.tick(*self._now())
+        self._publish()
+        if self._director.done and not self._summed and not self._errands.busy:
+            self._sum_up()
+
+    def _publish(self) -> None:
+        state = json.dumps(self._director.state())
+        if state != self._said:
+            self._said = state
+            self._state.publish(String(data=state))
+
+    def _sum_up(self) -> None:
+        self._summed, results = True, self._director.results
+        successes = sum(result["outcome"] == "success" for result in results)
+        self.get_logger().info(f"{successes} of {len(results)} episodes succeeded.")
+        summary = {"episodes": len(results), "successes": successes, "results": results}
+        self._summary.publish(String(data=json.dumps(summary)))
+        self.finished = flag(self, "exit_when_done")
+
+    def leave(self) -> None:
+        """An episode that runs is aborted; policy and gate are told to hold, if they are still there."""
+        self._director.machine.abort("the episode manager is leaving")
+        self._tick()
+
+    def has_left(self) -> bool:
+        return not self._errands.busy
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(EpisodesNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

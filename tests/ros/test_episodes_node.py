@@ -1,0 +1,408 @@
+"""episodes: scene, recorder, gate and policy in their order around every episode; by itself; through faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robot_pt.episodes import EpisodeMachine
+from robot_pt.errors import UserError
+from robot_pt.store import DemoStore
+from robot_pt_ros import topics
+from robot_pt_ros.calls import Call
+from robot_pt_ros.episode_director import Director, Settings
+from robot_pt_ros.errands import Errands
+from tests.ros.node_process import NodeProcess, call, change_state
+from tests.ros.scripted_robot import ScriptedRobot
+from tests.ros.test_camera_node import write_video
+from tests.ros.test_recorder_node import ROOM
+
+DOMAIN = 75
+SECOND = 1_000_000_000
+SERVED = ("policy/start",)
+
+# the director, with a clock and services of the test
+
+
+class Stage:
+    """Services that answer at once as told; a clock by hand."""
+
+    def __init__(self, served: tuple[str, ...] = SERVED, *, max_steps: int | None = None, **settings: Any):
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        self.refuse: dict[str, str] = {}
+        self.seed, self.now_s = 10, 100.0
+        self.waiting: list[Callable[[], None]] = []
+        self.hold = False
+        machine = EpisodeMachine("e", automatic_reset=bool(settings.get("reset_service")), max_steps=max_steps)
+        self.director = Director(
+            machine, Settings(**settings), self.ask, self.waiting.clear, lambda name: name in served, self.said.append
+        )
+
+    def ask(self, calls: Sequence[Call], done: Callable[[bool, str, dict[str, str]], None]) -> None:
+        def answer() -> None:
+            said = {}
+            for asked in calls:
+                self.asked.append(asked.service if asked.data is None else f"{asked.service} {asked.data}")
+                said[asked.service] = json.dumps({"seed": self.seed}) if asked.service == "sim/reset" else "done."
+                self.seed += asked.service == "sim/reset"
+                if asked.service in self.refuse and not asked.may_refuse:
+                    return done(False, f"{asked.service}: {self.refuse[asked.service]}", said)
+            return done(True, "", said)
+
+        if self.hold:
+            self.waiting.append(answer)
+        else:
+            answer()
+
+    def tick(self, seconds: float = 0.05) -> None:
+        self.now_s += seconds
+        self.director.tick(round(self.now_s * SECOND), self.now_s)
+
+    def request(self, name: str) -> tuple[bool, str]:
+        answer = self.director.request(name, round(self.now_s * SECOND), self.now_s)
+        self.tick()
+        return answer.ok, answer.sentence
+
+    def records(self, phase: str = "recording", **more: Any) -> None:
+        self.director.recorder({"phase": phase, "episode_id": self.director.machine.id, "active": True, **more})
+        self.tick()
+
+    def puts_away(self) -> None:
+        self.records("ready", last={"episode_id": self.director.machine.id})
+
+    @property
+    def phase(self) -> str:
+        return self.director.machine.phase
+
+
+def test_a_simulated_episode_goes_through_scene_recorder_gate_and_policy_in_this_order() -> None:
+    stage = Stage(reset_service="sim/reset", record=True)
+    assert stage.request("start") == (False, "no active recorder is heard; start one, or set record to false.")
+    stage.director.recorder({"active": True, "phase": "ready"})
+    assert stage.request("start")[0]
+    stage.tick()
+    assert (stage.phase, stage.asked) == ("recording", ["safety/disarm", "sim/reset"])
+    state = stage.director.state()
+    assert state["metadata"] == {"seed": 10}
+    assert state["begin_ns"] > 0
+    stage.tick(1.0)
+    assert len(stage.asked) == 2, "the policy waits for the recorder"
+    stage.records()
+    assert stage.asked[2:] == ["safety/arm", "takeover False", "policy/start", "safety/start_policy"]
+    stage.director.result({"seed": 9, "success": True})
+    assert stage.phase == "recording", "the result of another episode"
+    stage.tick(1.0)
+    stage.director.result({"seed": 10, "success": True})
+    stage.tick()
+    state = stage.director.state()
+    assert (state["phase"], state["outcome"]) == ("ended", "success")
+    assert state["end_ns"] == pytest.approx(stage.now_s * SECOND, abs=1)
+    assert stage.asked[6:] == ["policy/stop", "safety/stop_policy"]
+    assert 4 <= state["step"] <= 11
+
+
+def test_in_lock_step_the_scene_is_ready_when_its_clock_is_and_nothing_ends_by_the_clock() -> None:
+    stage = Stage(reset_service="sim/reset", sim_time=True)
+    director = stage.director
+    director.request("start", 5 * SECOND, 0.0)
+    assert stage.asked == ["sim/reset"], "a gate that waits need not be disarmed"
+    for now_s in (0.1, 0.2):
+        director.tick(5 * SECOND, now_s)
+        assert stage.phase == "resetting scene"
+    director.tick(6 * SECOND, 0.3)
+    assert director.state()["begin_ns"] == 6 * SECOND
+    director.tick(6 * SECOND, 0.4)
+    director.result({"seed": 10, "success": False})
+    director.tick(7 * SECOND, 0.5)
+    assert (director.state()["outcome"], director.state()["end_ns"]) == ("failure", 0)
+
+
+def test_without_a_policy_the_gate_is_not_asked_for_one_and_the_operator_resets() -> None:
+    stage = Stage(served=())
+    assert stage.request("start")[0]
+    stage.tick()
+    assert (stage.phase, stage.asked) == ("recording", [])
+    assert stage.request("stop")[0]
+    assert stage.phase == "awaiting label"
+    assert stage.request("failure")[0]
+    assert stage.director.state()["outcome"] == "failure"
+    assert stage.director.state()["previous"] == {"id": "e-0001", "outcome": "failure", "reason": ""}
+
+
+def test_aborts_stop_the_policy_take_the_hand_off_and_give_the_reason() -> None:
+    for abort, reason in (
+        (lambda s: s.records("failed", reason="disk: no space left."), "recorder: disk: no space left"),
+        (lambda s: s.director.safety("estop", "pressed"), "estop: pressed"),
+        (lambda s: s.request("cancel"), "cancelled"),
+    ):
+        stage = Stage(record=True)
+        stage.director.recorder({"active": True})
+        stage.request("start")
+        stage.records()
+        stage.asked.clear()
+        abort(stage)
+        stage.tick()
+        state = stage.director.state()
+        assert (state["phase"], state["outcome"], state["reason"]) == ("ended", "aborted", reason)
+        assert stage.asked == ["policy/stop", "safety/stop_policy", "takeover False"]
+
+
+def test_what_cannot_begin_is_aborted_with_its_sentence() -> None:
+    stage = Stage(reset_service="sim/reset")
+    stage.refuse["sim/reset"] = "it is broken."
+    stage.request("start")
+    assert stage.phase == "idle"
+    assert "it is broken" in stage.said[-1]
+    stage.refuse = {"safety/arm": "a fault is latched."}
+    stage.request("start")
+    stage.tick()
+    assert (stage.phase, stage.director.machine.outcome) == ("ended", "aborted")
+    assert "a fault is latched" in stage.director.machine.reason
+    stage.director.safety("fault", "tracking")
+    assert stage.request("start") == (False, "the supervisor is in fault (tracking); reset it, then start.")
+
+
+def test_a_recorder_that_never_begins_is_not_waited_for_forever() -> None:
+    stage = Stage(record=True)
+    stage.director.recorder({"active": True, "phase": "ready"})
+    stage.request("start")
+    stage.tick(21.0)
+    assert (stage.director.machine.outcome, stage.director.machine.reason) == ("aborted", "the recorder did not begin")
+
+
+def test_an_answer_that_comes_after_an_abort_starts_nothing() -> None:
+    stage = Stage(reset_service="sim/reset")
+    stage.hold = True
+    stage.request("start")
+    answer = stage.waiting[0]
+    stage.request("cancel")
+    stage.hold = False
+    answer()
+    stage.tick()
+    assert stage.phase == "idle"
+
+
+def test_redo_throws_away_and_begins_again_when_the_recorder_has_put_it_away() -> None:
+    stage = Stage(reset_service="sim/reset", record=True)
+    stage.director.recorder({"active": True})
+    stage.request("start")
+    stage.records()
+    stage.asked.clear()
+    assert stage.request("redo")[0]
+    assert stage.director.state()["outcome"] == "discarded"
+    stage.tick(1.0)
+    assert (stage.phase, "sim/reset" in stage.asked) == ("resetting scene", False)
+    stage.puts_away()
+    stage.tick()
+    assert (stage.phase, stage.director.machine.id) == ("recording", "e-0002")
+    assert stage.director.state()["previous"]["outcome"] == "discarded"
+
+
+def test_it_runs_as_many_as_asked_by_itself_and_counts_them() -> None:
+    stage = Stage(reset_service="sim/reset", episodes=3, max_steps=20)
+    stage.tick()
+    assert stage.phase == "idle", "the graph is not up"
+    stage.director.graph_is_up = True
+    for number in range(3):
+        for _ in range(3):  # asked for, reset, begun
+            stage.tick()
+        assert stage.director.machine.id == f"e-000{number + 1}"
+        if number < 2:
+            stage.director.result({"seed": 10 + number, "success": number == 0})
+        else:
+            stage.tick(4.1)  # 20 steps of 5 Hz
+        stage.tick()
+    stage.tick()
+    assert stage.director.done
+    found = [(r["outcome"], r["seed"]) for r in stage.director.results]
+    assert found == [("success", 10), ("failure", 11), ("failure", 12)]
+    with pytest.raises(UserError, match="give reset_service"):
+        Stage(episodes=3)
+
+
+def test_a_result_that_may_not_label_waits_for_the_operator() -> None:
+    stage = Stage(reset_service="sim/reset", auto_label=False)
+    stage.request("start")
+    stage.tick()
+    stage.director.result({"seed": 10, "success": True})
+    stage.tick()
+    assert stage.phase == "awaiting label"
+
+
+# errands, over services of this process
+
+
+def test_errands_leave_out_wait_insist_and_fail(graph: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from std_srvs.srv import SetBool, Trigger
+
+    monkeypatch.setattr("robot_pt_ros.errands.APPEAR_S", 0.5)
+    monkeypatch.setattr("robot_pt_ros.errands.ANSWER_S", 1.0)
+    node, asked = graph.node("both"), []
+
+    def serve(name: str, refusals: int = 0) -> Any:
+        def answer(request: Any, response: Any) -> Any:
+            asked.append(name)
+            response.success, response.message = asked.count(name) > refusals, f"{name} said"
+            return response
+
+        return answer
+
+    node.create_service(Trigger, "yes", serve("yes"))
+    node.create_service(Trigger, "later", serve("later", 2))
+    node.create_service(Trigger, "no", serve("no", 99))
+    node.create_service(SetBool, "switch", serve("switch"))
+    results: list[tuple[bool, str, dict[str, str]]] = []
+    errands = Errands(node, ["yes", "later", "no", "nobody"], ["switch"], lambda *_: None)
+    done = lambda *result: results.append(result)  # noqa: E731
+    assert graph.spin_until(lambda: errands.serves("no") and errands.serves("switch"))
+    errands.run(
+        [
+            Call("yes"), Call("nobody", optional=True), Call("no", may_refuse=True), Call("later", patience_s=5.0),
+            Call("switch", True),
+        ],
+        done,
+    )  # fmt: skip
+    errands.run([Call("no"), Call("yes")], done)
+    errands.run([Call("nobody")], done)
+    assert graph.spin_until(lambda: len(results) == 3)
+    assert results[0] == (True, "", {name: f"{name} said" for name in ("yes", "no", "later", "switch")})
+    assert asked == ["yes", "no", "later", "later", "later", "switch", "no"]
+    assert results[1][:2] == (False, "no: no said")
+    assert "nobody serves nobody" in results[2][1]
+    errands.run([Call("yes")], done)
+    errands.abandon()
+    graph.spin_for(0.3)
+    assert (len(results), errands.busy) == (3, False)
+
+
+# the processes
+
+
+class FakeWorld:
+    """What a simulator, a supervisor and a policy serve, in the test's process."""
+
+    def __init__(self, node: Any):
+        from std_msgs.msg import String
+        from std_srvs.srv import SetBool, Trigger
+
+        self.asked: list[str] = []
+        self.seed = 4
+        self.states: list[dict[str, Any]] = []
+        for name in (
+            "sim/reset",
+            "policy/start",
+            "policy/stop",
+            "safety/arm",
+            "safety/disarm",
+            "safety/start_policy",
+            "safety/stop_policy",
+        ):
+            node.create_service(Trigger, name, self._serve(name))
+        node.create_service(SetBool, "takeover", self._serve("takeover"))
+        self.result = node.create_publisher(String, "sim/result", topics.latched())
+        node.create_subscription(
+            String, topics.EPISODE_STATE, lambda m: self.states.append(json.loads(m.data)), topics.recorded(100)
+        )
+
+    def _serve(self, name: str) -> Any:
+        def answer(request: Any, response: Any) -> Any:
+            self.asked.append(name)
+            self.seed += name == "sim/reset"
+            response.success, response.message = True, json.dumps({"seed": self.seed})
+            return response
+
+        return answer
+
+    def end(self, success: bool) -> None:
+        from std_msgs.msg import String
+
+        self.result.publish(String(data=json.dumps({"seed": self.seed, "success": success})))
+
+    @property
+    def phase(self) -> tuple[str, str]:
+        return (self.states[-1]["phase"], self.states[-1]["id"]) if self.states else ("", "")
+
+
+def test_episodes_flow_through_services_into_the_store(graph: Any, tmp_path: Path) -> None:
+    node = graph.node("world")
+    world = FakeWorld(node)
+    store = tmp_path / "store"
+    video = write_video(tmp_path / "v.avi", 15, 20.0)
+    processes = [
+        NodeProcess("camera", DOMAIN, tmp_path, source=str(video)),
+        NodeProcess("recorder", DOMAIN, tmp_path, root=str(store), robot="panda", **ROOM),
+        NodeProcess("episodes", DOMAIN, tmp_path, record=True, task="lift", prefix="run", reset_service="sim/reset"),
+    ]
+    try:
+        for name in ("camera", "recorder"):
+            assert change_state(graph, node, name, 1, 3) == [True, True]
+        ScriptedRobot(node, mode="policy", asks=False)
+        assert graph.spin_until(lambda: call(graph, node, "episode/start")[0])
+        assert graph.spin_until(lambda: "safety/start_policy" in world.asked, 20), processes[2].text
+        assert world.phase == ("recording", "run-0001")
+        graph.spin_for(1.2)
+        world.end(True)
+        assert graph.spin_until(lambda: world.phase == ("ended", "run-0001"))
+        assert call(graph, node, "episode/start")[0]
+        assert graph.spin_until(lambda: world.phase == ("recording", "run-0002"), 20), processes[1].text
+        graph.spin_for(1.2)
+        assert call(graph, node, "episode/stop")[0]
+        assert world.phase[0] == "awaiting label"
+        assert "kept as a failure" in call(graph, node, "episode/end", False)[1]
+        assert graph.spin_until(lambda: len(DemoStore(store).episodes) == 2, 20), processes[1].text
+        found = [DemoStore(store).read(name) for name in DemoStore(store).episodes]
+        assert [e.success for e in found] == [True, False]
+        assert [e.metadata["seed"] for e in found] == [5, 6]
+        assert [e.task for e in found] == ["lift"] * 2
+        assert all(set(e.operator or []) == {"policy"} for e in found)
+        assert call(graph, node, "episode/discard")[0]
+        assert graph.spin_until(lambda: len(DemoStore(store).source(split="train").episodes.split) == 1, 20)
+        assert call(graph, node, "episode/keep")[0] is False
+        assert world.asked.index("sim/reset") < world.asked.index("safety/arm") < world.asked.index("policy/start")
+        assert processes[2].end() == 0
+    finally:
+        for process in processes:
+            process.close()
+
+
+def test_evaluation_runs_by_itself_and_leaves(graph: Any, tmp_path: Path) -> None:
+    from std_msgs.msg import String
+
+    node = graph.node("world")
+    world, summaries = FakeWorld(node), []
+    listen = node.create_subscription(
+        String, "episode/summary", lambda m: summaries.append(json.loads(m.data)), topics.latched()
+    )
+    manager = node.create_publisher(String, "manager/state", topics.latched())
+    process = NodeProcess("episodes", DOMAIN, tmp_path, episodes=2, reset_service="sim/reset", exit_when_done=True)
+    try:
+        graph.spin_for(0.3)
+        assert world.asked == []
+        manager.publish(String(data="active"))
+        for number in (1, 2):
+            assert graph.spin_until(lambda n=number: world.asked.count("safety/start_policy") == n, 20), process.text
+            graph.spin_for(0.2)
+            world.end(number == 2)
+        assert graph.spin_until(lambda: bool(summaries), 20), process.text
+        assert (summaries[0]["episodes"], summaries[0]["successes"]) == (2, 1)
+        assert [r["outcome"] for r in summaries[0]["results"]] == ["failure", "success"]
+        assert process.process.wait(10) == 0
+        assert listen is not None
+    finally:
+        process.close()
+
+
+def test_mistakes_are_one_sentence_at_start(tmp_path: Path) -> None:
+    for words, parameters in (("give reset_service", {"episodes": 2}), ("without slashes", {"prefix": "a/b"})):
+        process = NodeProcess("episodes", DOMAIN, tmp_path, **parameters)
+        try:
+            assert process.process.wait(20) == 2
+            assert words in process.text
+            assert "Traceback" not in process.text
+        finally:
+            process.close()
