@@ -34,12 +34,19 @@ class LatchFile:
             self._written = "unreadable"  # which the gate takes for a fault
         return self._written
 
-    def write(self, latches: str) -> None:
-        """Keep `latches`, if they are news. A full disk leaves the last ones; the gate keeps its own in memory."""
+    def write(self, latches: str) -> str:
+        """Keep `latches`, if they are news. Returns what the operator must be told where they could not be kept, else "".
+
+        A full disk leaves the last ones in the file; the gate keeps its own in memory, and the next call tries again.
+        """
         if self._path is None or latches == self._written:
-            return
+            return ""
         try:
             replace_json(self._path, {"latches": latches})
-            self._written = latches
-        except OSError:
-            return
+        except OSError as error:
+            return (
+                f"latch_file {self._path} could not be written ({error.strerror}): an e-stop or fault is latched in memory alone and "
+                "would not survive a restart; make room."
+            )
+        self._written = latches
+        return ""

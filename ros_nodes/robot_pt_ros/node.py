@@ -12,6 +12,7 @@ from std_msgs.msg import String
 
 from robot_pt.errors import UserError
 from robot_pt_ros import topics
+from robot_pt_ros.qos_check import require_heard
 
 N = TypeVar("N", bound=LifecycleNode)
 Callback = Callable[[N, LifecycleState], TransitionCallbackReturn]
@@ -29,7 +30,9 @@ def configuring(callback: Callback[N]) -> Callback[N]:
     def configure(node: N, state: LifecycleState) -> TransitionCallbackReturn:
         node.before_configuring = _entities(node)
         try:
-            return callback(node, state)
+            result = callback(node, state)
+            require_heard(node)
+            return result
         except UserError as error:
             node.get_logger().error(str(error))
             unmake(node)

@@ -91,7 +91,7 @@ class SupervisorNode(LifecycleNode):
         reply = self.gate.request(self._inputs.now_ns(), name)
         response.success, response.message = reply.ok, reply.message
         self.get_logger().info(f"{name}: {reply.message}")
-        self._latches.write(self.gate.state_to_json())
+        self._keep_latches()
         self._tick()
         return response
 
@@ -102,10 +102,15 @@ class SupervisorNode(LifecycleNode):
         if not request.data:
             return self._serve("clear_estop", request, response)
         self.gate.on_estop(self._inputs.now_ns(), True)
-        self._latches.write(self.gate.state_to_json())
+        self._keep_latches()
         response.success, response.message = True, "the software e-stop is latched."
         self._tick()
         return response
+
+    def _keep_latches(self) -> None:
+        complaint = self._latches.write(self.gate.state_to_json())
+        if complaint:
+            self.get_logger().error(complaint, throttle_duration_sec=5.0)
 
     # outputs
 
@@ -122,12 +127,13 @@ class SupervisorNode(LifecycleNode):
         if output.clipped.any():
             self._clipped.publish(Float64MultiArray(data=[float(v) for v in output.clipped]))
         if output.changed:
-            self._latches.write(self.gate.state_to_json())
+            self._keep_latches()
             self._publish(output)
         self._last = output
 
     def _publish_state(self) -> None:
         self._inputs.check_publishers()
+        self._keep_latches()  # again, where the disk was full
         if self._lockstep:
             self._tick()
         self._publish(self._last)

@@ -1,0 +1,304 @@
+"""A whole graph in processes of its own from a launch file, and a watcher that times and checks every command it sends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robot_pt.robots import load
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = Path(__file__).with_name("faults.launch.yaml")
+LOW, HIGH = np.array([0.38, -0.12, -0.02]), np.array([0.58, 0.14, 0.2])
+"""Workspace of the launch file [m]."""
+STEP_M, STEP_RAD, CONTROL_HZ = 0.051, 0.3, 5.0
+"""The gate's step limits in simulation."""
+
+
+class Command(NamedTuple):
+    heard_s: float  # time.monotonic
+    stamp_ns: int
+    q: np.ndarray  # (J,)
+    gripper: float
+
+
+class State(NamedTuple):
+    heard_s: float
+    mode: str
+    text: str
+    fault: str
+    counts: str
+
+
+class Graph:
+    """`robot-pt launch FILE name:=value ...` on a domain; killed with everything it started at `close`."""
+
+    def __init__(self, domain: int, folder: Path, *, launch: Path = LAUNCH, **arguments: object):
+        self.said = folder / "launch.txt"
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "ros_nodes"), str(ROOT / "sim")])
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        given = [f"{name}:={value}" for name, value in arguments.items()]
+        with self.said.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "robot_pt", "launch", str(launch), *given],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        return self.said.read_text()
+
+    def pid(self, node: str) -> int:
+        """Of a node's process."""
+        found = re.search(rf"\] {node}-\d+: started with pid (\d+)", self.text)
+        assert found, f"{node} was not started: {self.text[-2000:]}"
+        return int(found[1])
+
+    def send(self, node: str, number: int) -> float:
+        """A signal to one node; the time it was sent [s, monotonic]."""
+        os.kill(self.pid(node), number)
+        return time.monotonic()
+
+    def wait(self, timeout_s: float = 40.0) -> int:
+        """The launch's exit code."""
+        return self.process.wait(timeout_s)
+
+    def end(self, timeout_s: float = 40.0) -> tuple[int, float]:
+        """Ctrl-C: (exit code, seconds it took)."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        return self.wait(timeout_s), time.monotonic() - begun
+
+    def exit_codes(self) -> dict[str, int]:
+        """Node -> exit code, as launch's last table has it."""
+        return {node: int(code) for node, code in re.findall(r"^\s+(\w+)-\d+\s+(-?\d+)\s*$", self.text, re.M)}
+
+    def close(self) -> None:
+        pids = [int(pid) for pid in re.findall(r"started with pid (\d+)", self.text)]
+        if self.process.poll() is None:
+            for pid in [*pids, self.process.pid]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        self.process.wait()
+
+
+class Watcher:
+    """A node in this process, spun by a thread, that records what is sent and said; an operator with a deadman in hand."""
+
+    def __init__(self, domain: int):
+        from rclpy.context import Context
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = Context()
+        self.context.init(["watcher"], domain_id=domain)
+        import rclpy
+
+        self.node = rclpy.create_node("watcher", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.commands: list[Command] = []
+        self.states: list[State] = []
+        self.joints: list[tuple[float, np.ndarray]] = []
+        self.steps: list[dict[str, Any]] = []
+        self.held: bool | None = None  # the deadman; None: no heartbeat at all
+        self.arm = load("panda")
+        self._clients: dict[tuple[Any, str], Any] = {}
+        self._listen()
+        self._running = True
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticStatus
+        from rclpy.clock import Clock, ClockType
+        from sensor_msgs.msg import JointState
+        from std_msgs.msg import Bool, String
+        from trajectory_msgs.msg import JointTrajectory
+
+        from robot_pt_ros import topics
+
+        listen = self.node.create_subscription
+        listen(JointTrajectory, topics.COMMAND, self._on_command, topics.recorded(1000))
+        listen(DiagnosticStatus, topics.SAFETY_STATE, self._on_state, topics.latched())
+        listen(JointState, topics.JOINT_STATES, self._on_joints, topics.recorded(1000))
+        listen(String, topics.STEP_INFO, lambda m: self.steps.append(json.loads(m.data)), topics.recorded(1000))
+        self._deadman = self.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
+        self._estop = self.node.create_publisher(Bool, topics.ESTOP, topics.latched())
+        self._bool = Bool
+        self.node.create_timer(0.05, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _spin(self) -> None:
+        while self._running and self.context.ok():
+            self.executor.spin_once(timeout_sec=0.1)
+
+    def _beat(self) -> None:
+        if self.held is not None:
+            self._deadman.publish(self._bool(data=self.held))
+
+    def _on_command(self, message: Any) -> None:
+        values = np.array(message.points[0].positions)
+        assert list(message.joint_names) == [*self.arm.joint_names, "gripper"]
+        stamp = message.header.stamp
+        self.commands.append(Command(time.monotonic(), stamp.sec * 10**9 + stamp.nanosec, values[:-1], values[-1]))
+
+    def _on_state(self, message: Any) -> None:
+        values = {pair.key: pair.value for pair in message.values}
+        self.states.append(State(time.monotonic(), values["mode"], message.message, values["fault"], values["counts"]))
+
+    def _on_joints(self, message: Any) -> None:
+        self.joints.append((time.monotonic(), np.array(message.position)))
+
+    # the operator
+
+    def estop(self, stop: bool) -> float:
+        """Say it on the topic; when [s, monotonic]."""
+        self._estop.publish(self._bool(data=stop))
+        return time.monotonic()
+
+    def pull(self, name: str, data: bool | None = None, timeout_s: float = 15.0) -> tuple[bool, str]:
+        """A Trigger, or with `data` a SetBool: (success, message)."""
+        from std_srvs.srv import SetBool, Trigger
+
+        kind = Trigger if data is None else SetBool
+        answer = self._call(kind, name, kind.Request() if data is None else kind.Request(data=data), timeout_s)
+        return bool(answer.success), str(answer.message)
+
+    def set(self, node: str, **parameters: object) -> float:
+        """Parameters of a node; when they were in force [s, monotonic]."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        values = [Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()]
+        answer = self._call(
+            SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=values), timeout_s=15.0
+        )
+        assert all(result.successful for result in answer.results), answer.results
+        return time.monotonic()
+
+    def _call(self, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
+        client = self._clients.get((kind, name))
+        if client is None:
+            client = self._clients[kind, name] = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, timeout_s, f"{name} is not there")
+        future = client.call_async(request)
+        self.until(future.done, timeout_s, f"{name} does not answer")
+        return future.result()
+
+    # what was seen
+
+    @property
+    def mode(self) -> str:
+        """As last said; "" before anything was."""
+        return self.states[-1].mode if self.states else ""
+
+    def until(self, reached: Callable[[], object], timeout_s: float, what: str) -> float:
+        """Wait for it; when it was so [s, monotonic]."""
+        until = time.monotonic() + timeout_s
+        while not reached():
+            assert time.monotonic() < until, f"{what}; last said: {self.states[-1:]}"
+            time.sleep(0.01)
+        return time.monotonic()
+
+    def until_mode(self, *modes: str, since_s: float = 0.0, timeout_s: float = 10.0) -> State:
+        """The first state of one of these modes that was said after `since_s`."""
+        found: list[State] = []
+
+        def said() -> bool:
+            found[:] = [s for s in list(self.states) if s.heard_s > since_s and s.mode in modes][:1]
+            return bool(found)
+
+        self.until(said, timeout_s, f"waited for mode {modes}")
+        return found[0]
+
+    def motions(self, since_s: float = 0.0) -> list[Command]:
+        """Commands after `since_s` that differ from the one before."""
+        sent = list(self.commands)
+        pairs = itertools.pairwise(sent)
+        return [b for a, b in pairs if b.heard_s > since_s and np.abs(b.q - a.q).max() > 1e-9]
+
+    def time_to_hold(self, since_s: float, settle_s: float = 0.6) -> float:
+        """Wait until no command moves for `settle_s`; how long after `since_s` the last one did [s]."""
+        while True:
+            moved = self.motions(since_s)
+            last = moved[-1].heard_s if moved else since_s
+            if time.monotonic() - last > settle_s:
+                return last - since_s
+            time.sleep(0.02)
+
+    def check_limits(self) -> int:
+        """Every command ever heard is inside joint limits, workspace and speeds; how many there were."""
+        sent = list(self.commands)
+        stamps = [c.stamp_ns for c in sent]
+        assert stamps == sorted(set(stamps)), "stamps of commands go up"
+        low, high = np.asarray(self.arm.lower_rad), np.asarray(self.arm.upper_rad)
+        fastest = np.asarray(self.arm.max_velocity_rad_s).max()
+        poses = [self.arm.fk(c.q) for c in sent]
+        for command, pose in zip(sent, poses, strict=True):
+            assert np.isfinite(command.q).all()
+            assert 0 <= command.gripper <= 1
+            assert (command.q >= low - 1e-6).all()
+            assert (command.q <= high + 1e-6).all()
+            assert (pose[:3, 3] >= LOW - 1e-3).all(), pose[:3, 3]  # inverse kinematics may miss by 0.5 mm
+            assert (pose[:3, 3] <= HIGH + 1e-3).all(), pose[:3, 3]
+        for a, b, from_pose, to_pose in zip(sent, sent[1:], poses, poses[1:], strict=False):
+            dt_s = (b.stamp_ns - a.stamp_ns) / 1e9 + 0.02  # a tick's own delay
+            assert np.abs(b.q - a.q).max() <= fastest * dt_s
+            assert np.linalg.norm(to_pose[:3, 3] - from_pose[:3, 3]) <= STEP_M * CONTROL_HZ * dt_s + 1e-3
+            turned = np.arccos(np.clip((np.trace(from_pose[:3, :3].T @ to_pose[:3, :3]) - 1) / 2, -1, 1))
+            assert turned <= STEP_RAD * CONTROL_HZ * dt_s + 1e-2
+        return len(sent)
+
+    def close(self) -> None:
+        self._running = False
+        self._thread.join(5.0)
+        self.executor.shutdown(2.0)
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+def circling_policy(folder: Path, *, broken: bool = False) -> Path:
+    """A checkpoint of a policy that never rests: round the centre of the workspace, outwards, along its walls. `broken`: NaN weights."""
+    import torch
+
+    from robot_pt import checkpoint
+    from robot_pt.agents.bc import BC, BCConfig
+    from robot_pt.networks.encoders import EncoderConfig
+    from robot_pt.policy_record import PolicyRecord
+    from robot_pt.tasks import TaskTable
+    from robot_pt_sim.panda import panda_spec
+
+    centre = [*((LOW + HIGH) / 2), 0.0, 0.0, 0.0, 0.0]
+    spec, tasks = panda_spec(("primary",), (64, 64)), TaskTable.of(["lift-red"])
+    agent = BC.build(
+        spec, cameras=["primary"], image_size=(64, 64), task_slots=tasks.slots, encoder=EncoderConfig(name="small"),
+        config=BCConfig(head="tanh_gaussian"), seed=3, proprio=(centre, [0.05] * 7),
+    )  # fmt: skip
+    actor, inputs = agent.actor, len(centre)
+    begin = actor.encoder.width
+    with torch.no_grad():
+        for parameter in (*actor.body.parameters(), *actor.mean.parameters()):
+            parameter.zero_()
+        for i in range(inputs):  # through three rectifiers: what is above the centre and what is below it
+            for sign, row in ((1.0, i), (-1.0, inputs + i)):
+                actor.body[0].weight[row, begin + i] = sign
+                actor.body[2].weight[row, row] = actor.body[4].weight[row, row] = 1.0
+        for action, seen, gain in ((0, 0, 0.4), (0, 1, -1.0), (1, 0, 1.0), (1, 1, 0.4), (2, 2, -1.0)):
+            actor.mean.weight[action, seen], actor.mean.weight[action, inputs + seen] = gain, -gain
+        actor.mean.bias[6] = torch.nan if broken else 2.0
+    record = PolicyRecord.of(agent="bc", network=actor.config, spec=spec, tasks=tasks)
+    checkpoint.save(folder, 0, agent, record, {})
+    return folder
