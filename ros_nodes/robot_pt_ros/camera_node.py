@@ -55,6 +55,7 @@ class CameraNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._close()
         self._role, fourcc = text(self, "camera"), text(self, "fourcc")
         if not self._role or "/" in self._role:
             raise UserError(f"camera is {self._role!r}; give a role such as primary or wrist.")

@@ -47,6 +47,7 @@ class RecorderNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._close()
         maker = recorder_parameters.Maker(self, self.get_namespace(), self.get_logger().error)
         self._episodes = EpisodeRecorder(maker, self._changed.trigger)
         found = maker.recorder_of_store()
@@ -82,9 +83,13 @@ class RecorderNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.episodes.close()
-        self._episodes, self._said = None, ""
+        self._close()
         return unmake(self)
+
+    def _close(self) -> None:
+        if self._episodes is not None:
+            self._episodes.close()
+        self._episodes, self._said = None, ""
 
     # inputs
 

@@ -209,7 +209,7 @@ def test_it_runs_as_many_as_asked_by_itself_and_counts_them() -> None:
     assert stage.phase == "idle", "the graph is not up"
     stage.director.graph_is_up = True
     for number in range(3):
-        for _ in range(3):  # asked for, reset, begun
+        for _ in range(4):  # asked for, reset, begun, started
             stage.tick()
         assert stage.director.machine.id == f"e-000{number + 1}"
         if number < 2:
