@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
@@ -136,7 +137,8 @@ class SimNode(LifecycleNode):
         if q is not None:
             self._joints.publish(joint_state_message(now, names, q, self._frame))
             self._opening.publish(joint_state_message(now, [GRIPPER], q[-1:], self._frame))
-            self._pose.publish(pose_message(now, self._frame, self._arm.fk(q[:-1])))
+            if np.isfinite(q).all():
+                self._pose.publish(pose_message(now, self._frame, self._arm.fk(q[:-1])))
         for camera, frame in seen.images.items():
             shown = self._faults.image(camera, frame)
             if shown is not None:
