@@ -10,6 +10,7 @@ import time
 from functools import partial
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType
@@ -109,11 +110,12 @@ class ArmNode(LifecycleNode):
         if isinstance(self._driver, XsDriver):
             self._driver.state(reading.q, reading.opening, reading.effort)
         names = [*self._arm.joint_names, GRIPPER]
-        joints = joint_state_message(reading.stamp_ns, names, [*reading.q, self._opening], self._frame)
+        joints = joint_state_message(reading.stamp_ns, names, np.append(reading.q, self._opening), self._frame)
         if self._hands_on_effort and reading.effort is not None:
             joints.effort = [*map(float, reading.effort), 0.0]
         self._joints.publish(joints)
-        self._gripper.publish(joint_state_message(reading.stamp_ns, [GRIPPER], [self._opening], self._frame))
+        opening = np.array([self._opening])
+        self._gripper.publish(joint_state_message(reading.stamp_ns, [GRIPPER], opening, self._frame))
         self._pose.publish(pose_message(reading.stamp_ns, self._frame, self._arm.fk(reading.q)))
         self.adapter.state(time.monotonic_ns(), reading.q, self._opening)
 
