@@ -1,7 +1,7 @@
 """sim: a simulator behind the very topics of a robot. Lock-step: it waits for the command to every observation. Real time: it goes
 its way at `state_rate_hz` towards the newest command, and after an episode too, as an arm does.
 
-Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result; services sim/reset, arm/home.
+Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result, sim/state (truth); services sim/reset, arm/home.
 Faults on request, as parameters that may be set at any time: see `robot_pt_ros.sim_faults`.
 """
 
@@ -60,6 +60,7 @@ class SimNode(LifecycleNode):
         self._time_topic = make(Clock, "/clock", topics.newest())
         self._reward = make(Float32, topics.REWARD, topics.recorded())
         self._result = self.create_publisher(String, "sim/result", topics.latched())
+        self._truth = self.create_publisher(String, "sim/state", topics.newest())
         self._images = {c: make(Image, topics.camera_image(c), topics.newest()) for c in self.world.cameras}
         self._jpegs = {
             c: make(CompressedImage, topics.camera_compressed(c), topics.recorded(5)) for c in self.world.cameras
@@ -143,6 +144,8 @@ class SimNode(LifecycleNode):
             shown = self._faults.image(camera, frame)
             if shown is not None:
                 self._later(self._faults.delay_s, camera, now, shown)
+        if self._truth.get_subscription_count():
+            self._truth.publish(String(data=json.dumps({"stamp_ns": now, **self.world.truth()})))
         if seen.images:
             self._reward.publish(Float32(data=float(self.world.reward)))
         if self.world.ended and not self._told:

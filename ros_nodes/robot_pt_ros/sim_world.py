@@ -134,6 +134,10 @@ class World:
         assert seen.joint_positions is not None, "simulators of arms report their joints"
         return np.append(np.asarray(seen.joint_positions, np.float64), float(seen.proprio[-1]))
 
+    def truth(self) -> dict[str, Any]:
+        """The scene as it truly is, JSON values."""
+        return {**self._simulator.truth(), "seed": self._seed, "ended": self.ended}
+
     def start(self) -> dict[str, Any]:
         """Seed and initial conditions of this episode, JSON values."""
         return {"seed": self._seed, "initial_conditions": self._simulator.initial_conditions()}

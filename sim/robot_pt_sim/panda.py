@@ -175,6 +175,10 @@ class PandaSimulator:
             contacts=self._scene.contacts(data),
         )
 
+    def truth(self) -> dict[str, Any]:
+        """`state` as JSON values; `SceneState.from_json` reads it."""
+        return self.state().to_json()
+
     def initial_conditions(self) -> dict[str, Any]:
         """Seed, and the poses of objects (position [m], roll pitch yaw [rad], base frame) at the first observation."""
         return dict(self._start)

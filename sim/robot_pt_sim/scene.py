@@ -44,6 +44,37 @@ class SceneState:
         """Both fingers touch the object."""
         return self.touching(LEFT_FINGER, name) and self.touching(RIGHT_FINGER, name)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` takes, bit for bit."""
+        return {
+            "tool": _pose_to_json(self.tool),
+            "target": _pose_to_json(self.target),
+            "gripper": self.gripper,
+            "objects": {name: _pose_to_json(pose) for name, pose in self.objects.items()},
+            "joints": dict(self.joints),
+            "contacts": sorted(sorted(pair) for pair in self.contacts),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SceneState:
+        """The inverse of `to_json`. Raises KeyError or ValueError on anything else."""
+        return cls(
+            tool=_pose_from_json(values["tool"]),
+            target=_pose_from_json(values["target"]),
+            gripper=float(values["gripper"]),
+            objects={name: _pose_from_json(pose) for name, pose in values["objects"].items()},
+            joints={name: float(value) for name, value in values["joints"].items()},
+            contacts=frozenset(frozenset(pair) for pair in values["contacts"]),
+        )
+
+
+def _pose_to_json(pose: Pose) -> dict[str, Any]:
+    return {"position": pose.position.tolist(), "rotation": pose.rotation.tolist()}
+
+
+def _pose_from_json(values: Mapping[str, Any]) -> Pose:
+    return Pose(np.array(values["position"], np.float64), np.array(values["rotation"], np.float64))
+
 
 class SceneReader:
     """Reads objects, joints and contacts of one robosuite model."""

@@ -65,3 +65,21 @@ def test_a_name_the_model_lacks_is_our_mistake(robosuite):
     model = mujoco.MjModel.from_xml_string(XML)
     with pytest.raises(AssertionError, match="no BODY ghost"):
         SceneReader(model, base=Pose(np.zeros(3), np.eye(3)), places={"ghost": "ghost"}, joints={}, geoms={})
+
+
+def test_state_survives_json_bit_for_bit(scene):
+    import json
+
+    from robot_pt_sim.scene import SceneState
+
+    simulator = scene("lift")
+    simulator.reset(3)
+    state = simulator.state()
+    again = SceneState.from_json(json.loads(json.dumps(simulator.truth())))
+    assert again.contacts == state.contacts
+    assert again.joints == dict(state.joints)
+    assert again.gripper == state.gripper
+    for name, pose in {**state.objects, "tool": state.tool, "target": state.target}.items():
+        other = {**again.objects, "tool": again.tool, "target": again.target}[name]
+        assert np.array_equal(pose.position, other.position)
+        assert np.array_equal(pose.rotation, other.rotation)
