@@ -11,8 +11,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
-from robot_pt.messages import COMPRESSED, LATCHED, RAW, TOPICS, camera_of
+from robot_pt.messages import COMPRESSED, LATCHED, TOPICS
 from robot_pt_ros import topics
+from robot_pt_ros.camera_topics import all_frames, best_frames, cameras_in, frames_topic
 
 EXTRA: Mapping[str, str] = {
     topics.DEADMAN: "std_msgs/msg/Bool",
@@ -51,30 +52,14 @@ class Listener:
 
     def _look(self) -> None:
         """Subscribe to the best that every camera offers now."""
-        for name in sorted(self._names | self._offered()):
-            raw, compressed = topics.camera_image(name), topics.camera_compressed(name)
-            best = (
-                COMPRESSED
-                if self._node.count_publishers(compressed)
-                else RAW
-                if self._node.count_publishers(raw)
-                else ""
-            )
-            kind, subscription = self._frames.get(name, ("", None))
+        for name in sorted(self._names or cameras_in(self._node)):
+            best, (kind, subscription) = best_frames(self._node, name), self._frames.get(name, ("", None))
             if not best or kind in (best, COMPRESSED):
                 continue
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
-            topic = compressed if best == COMPRESSED else raw
-            self._frames[name] = (best, self._listen(topic, best, topics.recorded(100)))
-
-    def _offered(self) -> set[str]:
-        """Cameras in the graph, where none are named."""
-        if self._names:
-            return set()
-        prefix = self._node.get_namespace().rstrip("/") + "/"
-        found = (camera_of(topic.removeprefix(prefix)) for topic, _ in self._node.get_topic_names_and_types())
-        return {name for name in found if name is not None}
+            topic = frames_topic(name, best)
+            self._frames[name] = (best, self._listen(topic, best, all_frames(self._node, topic)))
 
 
 assert set(TRANSIENT) - {topics.ESTOP} <= set(LATCHED)

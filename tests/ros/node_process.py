@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class NodeProcess:
-    """`python -m robot_pt_ros.NAME_node --ros-args -p ..` on a domain; ended at `close`."""
+    """`python -m robot_pt_ros.NAME_node --ros-args -p ..` on a domain; ended at `close`.
 
-    def __init__(self, name: str, domain: int, folder: Path, *args: str, **parameters: object):
+    `terminal`: handle of the terminal that it gets, in whose foreground it runs.
+    """
+
+    def __init__(
+        self, name: str, domain: int, folder: Path, *args: str, terminal: int | None = None, **parameters: object
+    ):
         self.name, self.said = name, folder / f"{name}.txt"
         given = [part for key, value in parameters.items() for part in ("-p", f"{key}:={_yaml(value)}")]
         paths = os.pathsep.join([str(ROOT), str(ROOT / "ros_nodes")])
@@ -24,6 +31,8 @@ class NodeProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-u", "-m", f"robot_pt_ros.{name}_node", "--ros-args", *args, *given],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder,
+                preexec_fn=None if terminal is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
+                pass_fds=() if terminal is None else (terminal,),
             )  # fmt: skip
 
     @property
