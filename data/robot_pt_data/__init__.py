@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robot_pt_data.report import IndexReport
     from robot_pt_data.step_index import Progress
 
-__all__ = ["cache", "index", "inspect", "open"]
+__all__ = ["cache", "describes_itself", "index", "inspect", "open"]
 
 
 def open(
@@ -57,6 +57,13 @@ def open(
         if "unverified" in sentence or "damaged records" in sentence:
             warnings.warn(sentence, UserWarning, stacklevel=2)
     return source
+
+
+def describes_itself(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` opens without a mapping given to `open`."""
+    from robot_pt_data import opening
+
+    return opening.describes_itself(path)
 
 
 def index(

@@ -12,10 +12,11 @@ from robot_pt.errors import DataError
 from robot_pt.schema import ActionSource
 from robot_pt.sources import EpisodeSource
 from robot_pt_data import index_files
-from robot_pt_data.bags import mapping_table
+from robot_pt_data.bags import is_bag_folder, mapping_table, members
 from robot_pt_data.files import Files
-from robot_pt_data.layout import Layout, MappingLike, mapping_for, recognise
+from robot_pt_data.layout import MAPPING_FILES, Layout, MappingLike, dataset_name, mapping_for, recognise
 from robot_pt_data.mapping import Mapping
+from robot_pt_data.oxe import ENTRIES
 from robot_pt_data.report import IndexReport
 from robot_pt_data.rlds import RldsSource
 from robot_pt_data.step_index import Progress, StepIndex, build, refusal
@@ -38,20 +39,43 @@ def open_source(
         from robot_pt_data.journals import JournalSource
 
         return JournalSource(layout.folder, None if split == "all" else split, mapping_table(mapping), skip_corrupt)
+    if action_source not in (None, "commanded", "achieved"):
+        raise DataError(f"action_source is {action_source!r}; give 'commanded' or 'achieved'.")
     if layout.kind != "rlds" and (mapping is not None or action_source == "achieved"):
         raise DataError(f"{path} is a {_KINDS[layout.kind]} in canonical form; it takes no mapping or action source.")
     if layout.kind == "demo_store":
-        return _open_store(layout, split, skip_corrupt)
+        return _as_asked(_open_store(layout, split, skip_corrupt), action_source, layout)
     if layout.kind == "decoded":
         from robot_pt_data.decoded import DecodedSource
 
-        return DecodedSource(layout.folder)
-    if action_source not in (None, "commanded", "achieved"):
-        raise DataError(f"action_source is {action_source!r}; give 'commanded' or 'achieved'.")
+        return _as_asked(DecodedSource(layout.folder), action_source, layout)
     files = layout.files()
     index = load_or_build(files, split, mapping_for(files.folder, mapping), skip_corrupt, progress)
     shards = files.images(index.shards, index.info["file_format"])
     return RldsSource(index, shards, action_source)
+
+
+def describes_itself(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` opens without a mapping given: a shipped entry or a mapping beside it knows its columns, or it is no RLDS.
+
+    Bags of other recorders count as undescribed. Raises DataError where nothing can be opened.
+    """
+    layout = recognise(path)
+    if layout.kind == "journals":
+        return not any(is_bag_folder(member) or member.suffix == ".db3" for member in members(layout.folder))
+    if layout.kind != "rlds":
+        return True
+    folder = layout.files().folder
+    return any((folder / name).is_file() for name in MAPPING_FILES) or dataset_name(folder) in ENTRIES
+
+
+def _as_asked(source: EpisodeSource, action_source: ActionSource | None, layout: Layout) -> EpisodeSource:
+    if action_source not in (None, source.spec.action_source):
+        raise DataError(
+            f"{layout.folder} is a {_KINDS[layout.kind]} of {source.spec.action_source} actions, {action_source} ones were asked for; "
+            "leave the action source out."
+        )
+    return source
 
 
 def load_or_build(

@@ -62,6 +62,10 @@ class DataExport:
     """Name of the data set that is written."""
     split: str = "train"
     """Split to read."""
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one)."""
+    action_source: Literal["commanded", "achieved"] | None = None
+    """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
     json: bool = False
@@ -71,7 +75,8 @@ class DataExport:
         from robot_pt.recipes import datasets
 
         return datasets.export(
-            self.path, self.out, format=self.format, name=self.name, split=self.split, skip_corrupt=self.skip_corrupt
+            self.path, self.out, format=self.format, name=self.name, split=self.split,
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
         )  # fmt: skip
 
 
@@ -87,6 +92,10 @@ class DataCache:
     """Height and width of the cached frames, in pixels."""
     split: str = "train"
     """Split to read."""
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one)."""
+    action_source: Literal["commanded", "achieved"] | None = None
+    """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
     json: bool = False
@@ -95,7 +104,10 @@ class DataCache:
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets
 
-        return datasets.cache(self.path, self.out, size=self.size, split=self.split, skip_corrupt=self.skip_corrupt)
+        return datasets.cache(
+            self.path, self.out, size=self.size, split=self.split,
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,8 @@ class Pretrain:
     """ptr: CQL with PTR's settings; bc: behaviour cloning on the same network."""
     encoder: str = "auto"
     """small | resnet18 | resnet34 | resnet50 | RUN | timm:NAME; auto: resnet34 with a GPU, small without."""
+    encoder_weights: Path | None = None
+    """For timm:NAME: a .safetensors file of that model to start from; without it the encoder starts from random weights."""
     steps: int = 160_000
     """Gradient updates (the paper's schedule pretrains 160,000)."""
     batch_size: int = 64
@@ -39,23 +41,30 @@ class Pretrain:
     """Treat episodes without a success label as successful; without it they get no positive reward."""
     checkpoint_every: int = 0
     """Updates between checkpoints; 0: a twentieth of the steps, at most 20,000."""
+    bf16: bool = False
+    """Run the networks in bfloat16: less memory, and faster on a GPU; losses stay in float32."""
     seed: int = 0
     """Seed of sampling, initialisation and all noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
+    action_source: Literal["commanded", "achieved"] | None = None
+    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
-        from robot_pt.recipes import pretrain
+        from robot_pt.recipes import datasets, pretrain
 
         return pretrain.pretrain(
-            self.data, self.out, algorithm=self.algorithm, encoder=self.encoder, steps=self.steps,
+            self.data, self.out, algorithm=self.algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
             route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success,
-            checkpoint_every=self.checkpoint_every, seed=self.seed, resume=self.resume, skip_corrupt=self.skip_corrupt,
+            checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
         )  # fmt: skip
 
 
@@ -64,7 +73,7 @@ class Finetune:
     """Finetune a pretrained run on a few demonstrations of a new task, mixed with the pretraining data."""
 
     from_: Annotated[Path, tyro.conf.arg(name="from")]
-    """RUN to start from."""
+    """RUN to start from: its selected checkpoint, or the newest that still has its optimiser state."""
     target: Path
     """Demonstrations of the new task."""
     data: tuple[Path, ...]
@@ -85,16 +94,21 @@ class Finetune:
     """Seed of sampling and noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
+    action_source: Literal["commanded", "achieved"] | None = None
+    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
-        from robot_pt.recipes import finetune
+        from robot_pt.recipes import datasets, finetune
 
         return finetune.finetune(
             self.from_, self.target, self.data, self.out, demos=self.demos, mixing_ratio=self.mixing_ratio,
             steps=self.steps, checkpoint_every=self.checkpoint_every, assume_success=self.assume_success,
-            seed=self.seed, resume=self.resume, skip_corrupt=self.skip_corrupt,
+            seed=self.seed, resume=self.resume,
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
         )  # fmt: skip

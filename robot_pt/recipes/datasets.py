@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +11,41 @@ import numpy as np
 
 from robot_pt.errors import DataError, UserError
 from robot_pt.recipes.progress import bar, say, warn
-from robot_pt.schema import SUCCESS, UNKNOWN
+from robot_pt.schema import SUCCESS, UNKNOWN, ActionSource
 from robot_pt.sources import Concat, EpisodeSource
 
 LARGEST_CACHED = 2048
 """Largest side of a cached frame [pixels]: more is a mistake, no camera of the known data sets has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How data sets are read, as the command line says it."""
+
+    mapping: Path | None = None
+    action_source: ActionSource | None = None
+    skip_corrupt: bool = False
+    mapped: Collection[Path] | None = None
+    """The data sets that `mapping` is for; None = all."""
+
+    def of(self, paths: Sequence[Path]) -> Reading:
+        """The same for these data sets together: the mapping is for the only one, or for those that do not describe themselves.
+
+        Raises UserError where it is for none of several.
+        """
+        import robot_pt_data
+
+        if self.mapping is None or len({path.resolve() for path in paths}) < 2:
+            return self
+        mapped = [path for path in paths if not robot_pt_data.describes_itself(path)]
+        if not mapped:
+            raise UserError(
+                f"--mapping {self.mapping} is for none of {', '.join(map(str, paths))}: each has an entry or a mapping of its own; "
+                "leave it out, or keep it as robot_pt_mapping.toml beside the data set it is for."
+            )
+        return Reading(
+            mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, mapped=mapped
+        )
 
 
 def index(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False) -> dict[str, Any]:
@@ -34,12 +65,12 @@ def inspect(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = Fal
 
 
 def export(
-    path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str, skip_corrupt: bool = False
+    path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str, reading: Reading
 ) -> dict[str, Any]:  # fmt: skip
     """Write one split of `path` in another format; raises DataError when `out` exists."""
     from robot_pt_data.export import export as write
 
-    source = _open(path, split, skip_corrupt)
+    source = _open(path, split, reading)
     with bar(f"export {format}", "episode") as advance:
         written = write(
             source, out, format=format, name=name, split=None if split == "all" else split, progress=advance
@@ -47,26 +78,26 @@ def export(
     return {"out": str(written), "format": format, "episodes": len(source.episodes), "steps": source.episodes.steps}
 
 
-def cache(path: Path, out: Path, *, size: int, split: str, skip_corrupt: bool = False) -> dict[str, Any]:
+def cache(path: Path, out: Path, *, size: int, split: str, reading: Reading) -> dict[str, Any]:
     """Decode every camera of one split at `size` x `size` into a memory-mapped cache."""
     import robot_pt_data
 
     if not 1 <= size <= LARGEST_CACHED:
         raise UserError(f"--size is {size}; give pixels from 1 to {LARGEST_CACHED}.")
-    source = _open(path, split, skip_corrupt)
+    source = _open(path, split, reading)
     with bar("cache", "frame") as advance:
         robot_pt_data.cache(source, out, size=(size, size), progress=advance)
     total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     return {"out": str(out), "cameras": sorted(source.spec.cameras), "frames": source.episodes.steps, "bytes": total}
 
 
-def open_all(paths: Sequence[Path], *, assume_success: bool, skip_corrupt: bool, what: str) -> EpisodeSource:
+def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards."""
     if not paths:
         raise DataError(f"no {what} was given; name at least one data set folder.")
     sources = []
     for path in paths:
-        sources.append(_open(path, "train", skip_corrupt))
+        sources.append(_open(path, "train", reading))
     source: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
     if len(source.episodes) == 0:
         raise DataError(f"{what} {', '.join(map(str, paths))} holds no episodes; record some or name another folder.")
@@ -74,12 +105,15 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, skip_corrupt: bool,
     return source
 
 
-def _open(path: Path, split: str, skip_corrupt: bool) -> EpisodeSource:
+def _open(path: Path, split: str, reading: Reading) -> EpisodeSource:
     """`robot_pt_data.open` with a bar for the index that the first opening builds."""
     import robot_pt_data
 
     with bar(f"open {Path(path).name}", "record") as advance:
-        return robot_pt_data.open(path, split=split, skip_corrupt=skip_corrupt, progress=advance)
+        return robot_pt_data.open(
+            path, split=split, mapping=reading.mapping if reading.mapped is None or path in reading.mapped else None,
+            action_source=reading.action_source, skip_corrupt=reading.skip_corrupt, progress=advance,
+        )  # fmt: skip
 
 
 def _say_success(source: EpisodeSource, assume_success: bool, what: str) -> None:

@@ -144,12 +144,12 @@ def _write_rlds(out: Path) -> None:
 
 def _open(out: Path, seed: int) -> tuple[EpisodeSource, EpisodeView, EpisodeView]:
     """(source data, ten target demos, held-out target demos), read from the RLDS folders."""
-    from robot_pt.recipes.datasets import open_all
+    from robot_pt.recipes.datasets import Reading, open_all
 
     folders = [out / "rlds" / task.replace("-", "_") for task in SOURCE_TASKS]
-    source = open_all(folders, assume_success=False, skip_corrupt=False, what="source data")
+    source = open_all(folders, assume_success=False, reading=Reading(), what="source data")
     target = open_all(
-        [out / "rlds" / TARGET_TASK.replace("-", "_")], assume_success=False, skip_corrupt=False, what="target data"
+        [out / "rlds" / TARGET_TASK.replace("-", "_")], assume_success=False, reading=Reading(), what="target data"
     )
     demos = filter_episodes(target, lambda table, e: table.success[e] == SUCCESS)
     train, judges = finetune.split_demos(demos, DEMOS, seed)

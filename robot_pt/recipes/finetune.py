@@ -20,7 +20,7 @@ from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
-from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.pretrain import HELD_OUT, replay_of, warn_of_clipping
 from robot_pt.recipes.progress import say, warn
@@ -50,7 +50,7 @@ class Origin(NamedTuple):
 def finetune(
     start: Path, target: Path, data: Sequence[Path], out: Path, *, demos: int = 10, mixing_ratio: float = 0.9,
     steps: int = 20_000, checkpoint_every: int = 0, assume_success: bool = False, seed: int = 0, resume: bool = False,
-    skip_corrupt: bool = False,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Finetune run `start` on `demos` demonstrations of `target`; the arguments are those of the command line.
 
@@ -59,16 +59,13 @@ def finetune(
     runs.require_amounts(steps, seed)
     at_least(0, checkpoint_every=checkpoint_every)
     runs.read_settings(start)
-    wanted = target_source = open_all(
-        [target], assume_success=assume_success, skip_corrupt=skip_corrupt, what="target data"
-    )
+    reading = (reading or Reading()).of([target, *data])
+    wanted = target_source = open_all([target], assume_success=assume_success, reading=reading, what="target data")
     target_part, judges = split_demos(wanted, demos, seed)
     others = [path for path in data if path.resolve() != target.resolve()]
     parts: list[EpisodeSource] = []
     if others or not data:
-        parts.append(
-            open_all(others, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
-        )
+        parts.append(open_all(others, assume_success=assume_success, reading=reading, what="pretraining data"))
     if len(others) < len(data):  # the target is among the data: what judges checkpoints must not be trained on
         parts.append(_without(wanted, judges))
     source = parts[0] if len(parts) == 1 else Concat(parts)
@@ -78,7 +75,10 @@ def finetune(
     return finetune_with(
         start, target_part, judges, source, out, mixing_ratio=mixing_ratio, steps=steps,
         checkpoint_every=checkpoint_every or max(1, min(steps // 10, 5_000)), assume_success=assume_success, seed=seed,
-        resume=resume, arguments={"from": start, "target": target, "data": list(data), "demos": demos, "steps": steps},
+        resume=resume, arguments={
+            "from": start, "target": target, "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source,
+            "demos": demos, "steps": steps,
+        },
         tasks_also=target_source.episodes.task,
     )  # fmt: skip
 
@@ -102,8 +102,13 @@ def finetune_with(
             f"--mixing-ratio is {mixing_ratio}; give the share of pretraining data in a batch, 0 to below 1."
         )
     before, _ = runs.read_settings(start)
+    encoder = replace(before.encoder, weights="")  # the start brings them; the file may be elsewhere by now
     settings = replace(
-        before, seed=seed, reward=replace(before.reward, assume_success=assume_success), **(changes or {})
+        before,
+        encoder=encoder,
+        seed=seed,
+        reward=replace(before.reward, assume_success=assume_success),
+        **(changes or {}),
     )
     origin = _origin(start, out, resume)
     trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))

@@ -22,7 +22,7 @@ from robot_pt.networks.resnet import STAGES
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, share_clipped
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
-from robot_pt.recipes.datasets import open_all
+from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say, warn
 from robot_pt.replay import Replay
@@ -40,10 +40,10 @@ IMAGE_SIZE = 128
 
 
 def pretrain(
-    data: Sequence[Path], out: Path, *, algorithm: runs.Algorithm = "ptr", encoder: str = "auto", steps: int = 160_000,
+    data: Sequence[Path], out: Path, *, algorithm: runs.Algorithm = "ptr", encoder: str = "auto", encoder_weights: Path | None = None, steps: int = 160_000,
     batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
-    seed: int = 0, resume: bool = False, skip_corrupt: bool = False,
+    bf16: bool = False, seed: int = 0, resume: bool = False, reading: Reading | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -52,9 +52,10 @@ def pretrain(
     runs.require_amounts(steps, seed)
     at_least(1, batch_size=batch_size)
     at_least(0, checkpoint_every=checkpoint_every, bc_warm_start=bc_warm_start)
-    source = open_all(data, assume_success=assume_success, skip_corrupt=skip_corrupt, what="pretraining data")
+    reading = (reading or Reading()).of(data)
+    source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
     _require_camera(source.spec, camera)
-    encoder_config, start_from = _encoder(encoder)
+    encoder_config, start_from = _encoder(encoder, encoder_weights)
     settings = runs.RunSettings(
         algorithm=algorithm,
         encoder=encoder_config,
@@ -65,14 +66,16 @@ def pretrain(
         language_size=runs.language_size(language),
         reward=RewardLabel(assume_success=assume_success),
         bounds=bounds_for(source),
-        ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start),
-        bc=BCConfig(),
+        ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16),
+        bc=BCConfig(bf16=bf16),
         seed=seed,
     )
     warn_of_clipping(source, settings.bounds, "pretraining data")
     return pretrain_with(
         settings, source, out, steps=steps, checkpoint_every=checkpoint_every or max(1, min(steps // 20, 20_000)),
-        resume=resume, start_from=start_from, arguments={"data": list(data), "encoder": encoder, "steps": steps},
+        resume=resume, start_from=start_from, arguments={
+            "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source, "encoder": encoder, "steps": steps,
+        },
     )  # fmt: skip
 
 
@@ -170,7 +173,7 @@ def load_encoder(agent: Agent, run: Path) -> None:
         encoder.load_state_dict(weights)
 
 
-def _encoder(name: str) -> tuple[EncoderConfig, Path | None]:
+def _encoder(name: str, weights: Path | None = None) -> tuple[EncoderConfig, Path | None]:
     """(architecture, run to take its weights from)."""
     if name == "auto":
         name = "resnet34" if torch.cuda.is_available() else "small"
@@ -181,9 +184,13 @@ def _encoder(name: str) -> tuple[EncoderConfig, Path | None]:
             raise DataError(
                 f"--encoder {name} is no folder of a run; give small, resnet18, resnet34, resnet50, timm:NAME or a RUN."
             )
-        return EncoderConfig(name=name), None
+        return EncoderConfig(name=name, weights=str(weights.resolve()) if weights else ""), None
+    if weights is not None:
+        raise UserError(
+            f"--encoder {name} is a run and brings its own weights; leave --encoder-weights {weights} out, or choose timm:NAME."
+        )
     network = read_json(checkpoint.resolve(path) / "policy.json").get("network", {})
-    return EncoderConfig.from_json(network["encoder"]), path
+    return replace(EncoderConfig.from_json(network["encoder"]), weights=""), path
 
 
 def _image_size(wanted: int, spec: Spec, camera: str) -> tuple[int, int]:

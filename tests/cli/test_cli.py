@@ -15,16 +15,16 @@ from robot_pt.recipes.progress import bar, warnings_as_lines
 FLAGS = {
     "data index": {"path", "mapping", "skip_corrupt"},
     "data inspect": {"path", "mapping", "skip_corrupt"},
-    "data export": {"path", "out", "format", "name", "split", "skip_corrupt"},
-    "data cache": {"path", "out", "size", "split", "skip_corrupt"},
+    "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt"},
+    "data cache": {"path", "out", "size", "split", "mapping", "action_source", "skip_corrupt"},
     "collect": {"task", "episodes", "out", "quality", "image_size", "workers", "seed", "list"},
     "pretrain": {
-        "data", "out", "algorithm", "encoder", "steps", "batch_size", "image_size", "camera", "language", "route",
-        "bc_warm_start", "assume_success", "checkpoint_every", "seed", "resume", "skip_corrupt",
+        "data", "out", "algorithm", "encoder", "encoder_weights", "steps", "batch_size", "image_size", "camera", "language", "route",
+        "bc_warm_start", "assume_success", "checkpoint_every", "bf16", "seed", "resume", "mapping", "action_source", "skip_corrupt",
     },
     "finetune": {
         "from_", "target", "data", "out", "demos", "mixing_ratio", "steps", "checkpoint_every", "assume_success",
-        "seed", "resume", "skip_corrupt",
+        "seed", "resume", "mapping", "action_source", "skip_corrupt",
     },
     "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
