@@ -55,7 +55,7 @@ class ArmNode(LifecycleNode):
         self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
         self._hands_on_effort = text(self, "effort_unit") == "Nm"
         states, reader = parameters.driver_topics(self), parameters.state_reader(self, self._arm)
-        guard = ArmGuard(self._arm, parameters.guard_settings(self))
+        guard = ArmGuard(parameters.narrowed(self, self._arm), parameters.guard_settings(self))
         settings = parameters.adapter_settings(self)
         self._driver = parameters.make_driver(self, self._arm)
         self._adapter = ArmAdapter(self._arm, self._driver, guard, settings)

@@ -451,6 +451,8 @@ def test_a_pose_controller_gets_the_last_pose_again_while_held(rig) -> None:
         ({"effort_unit": "kg"}, "choose Nm, mA or none"),
         ({"controller_joints": "[joint1]"}, "controller_joints are"),
         ({"gripper_joint": "''"}, "gripper_joint is empty"),
+        ({"joint_lower": "[-9.0, -1.0, -1.0, -1.0, -1.0, 1.0, -1.0]"}, "joint_lower is [-9.0"),
+        ({"joint_upper": "[0.0, 0.0]"}, "inside the model's"),
         ({"max_jump_rad": "0.0"}, "max_jump_rad is 0.0"),
         ({"reset_speed_rad_s": "9.0"}, "reset_speed_rad_s is 9.0"),
         ({"arm_output": "velocity"}, "an arm's commands cannot be 'velocity'"),
@@ -476,3 +478,20 @@ def test_a_mistake_is_one_sentence_at_configure(graph, parameters: dict[str, str
         node.destroy_node()
         rclpy.shutdown()
     assert sentence in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("robot", ["wx250s", "ros2_control", "franka"])
+def test_the_settings_that_come_with_a_robot_configure_its_arm(graph, robot: str, capfd) -> None:
+    import rclpy
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    from robot_pt_ros.arm_node import ArmNode
+
+    file = HERE.parents[1] / f"ros_nodes/config/{robot}.yaml"
+    rclpy.init(args=["test", "--ros-args", "-r", "__ns:=/s", "--params-file", str(file)], domain_id=DOMAIN)
+    node = ArmNode()
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS, capfd.readouterr().err
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()

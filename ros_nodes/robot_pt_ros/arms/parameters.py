@@ -69,6 +69,8 @@ def declare(node: Node) -> None:
         node.declare_parameter(name, default, ParameterDescriptor(description=words, read_only=True))
     fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
     node.declare_parameter("allow_domain_0", False, fixed("Drive an arm on DDS domain 0, where everybody talks."))
+    for name in ("joint_lower", "joint_upper"):
+        node.declare_parameter(name, [nan], fixed("Narrower joint limits than the model's [rad]; [NaN]: the model's."))
     node.declare_parameter("joint_map", [""], fixed("DRIVER=MODEL joint names, e.g. fr3_joint1=joint1."))
     node.declare_parameter(
         "controller_joints", [""], fixed("Model's joints in the controller's order; empty: the same.")
@@ -111,6 +113,30 @@ def rate_hz(node: Node) -> float:
     if not 5 <= rate <= 500:
         raise UserError(f"command_rate_hz is {rate:g}; give 5 to 500, or 0 for the usual.")
     return rate
+
+
+class NarrowedArm(NamedTuple):
+    """The model's limits, narrowed by the place's."""
+
+    lower_rad: Float64
+    upper_rad: Float64
+    max_velocity_rad_s: Float64
+
+
+def narrowed(node: Node, arm: Arm) -> NarrowedArm:
+    """What the guard holds the arm to. Raises UserError for limits that are wider than the model's or leave no room."""
+    given = [numbers(node, name) for name in ("joint_lower", "joint_upper")]
+    low, high = (
+        usual if len(values) == 1 and isnan(values[0]) else np.asarray(values)
+        for values, usual in zip(given, (arm.lower_rad, arm.upper_rad), strict=True)
+    )
+    fits = low.shape == high.shape == arm.lower_rad.shape
+    if not fits or not ((low >= arm.lower_rad) & (low < high) & (high <= arm.upper_rad)).all():
+        raise UserError(
+            f"joint_lower is {given[0]} and joint_upper {given[1]}; give one number per joint inside the model's "
+            f"{arm.lower_rad.tolist()} to {arm.upper_rad.tolist()}."
+        )
+    return NarrowedArm(low, high, arm.max_velocity_rad_s)
 
 
 def guard_settings(node: Node) -> GuardSettings:
