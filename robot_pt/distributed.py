@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -126,6 +127,37 @@ def processes(device: str | None = None) -> Iterator[Ranks]:
         ranks.wait()  # the first still writes its checkpoint and report, which the others go on to read
     finally:
         dist.destroy_process_group()
+
+
+def first_failure(mine: int | None, wait_s: float = 5.0) -> int | None:
+    """Under torchrun: the exit code of the process that failed first and speaks for all; None where that is this one, or nobody.
+
+    mine: this process's exit code, which is the first where there is none yet; None only asks, and waits `wait_s` for an answer:
+        who loses another in mid-sum may know so before that one has said why.
+    The answer lies in torchrun's own store. Where that went with the process that kept it, the first rank counts as the first.
+    """
+    try:
+        rank, world_size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+        if world_size == 1:
+            return None
+        found = _agreed(f"{rank} {mine}" if mine is not None else "", wait_s)
+        who, code = map(int, found.split())
+    except UserError:
+        return None
+    except (KeyError, ValueError, RuntimeError):  # what torch's store raises are RuntimeErrors
+        return None if rank == 0 else mine
+    return None if who == rank else code
+
+
+def _agreed(proposal: str, wait_s: float) -> str:
+    """What the first process wrote into torchrun's store; an empty `proposal` waits for it."""
+    key, wait = f"robot_pt/failure/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", timedelta(seconds=wait_s)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=wait)  # type: ignore[attr-defined]
+    if proposal:
+        return bytes(store.compare_set(key, "", proposal)).decode()
+    store.wait([key], wait)
+    return bytes(store.get(key)).decode()
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -72,6 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror or error}{where}; check the path, its rights and free space.", 2, as_json)
     except MemoryError:
         return _fail("there is not enough memory for this; lower the batch size, image size or workers.", 2, as_json)
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            return _fail(
+                "the device has not enough memory for this; give a smaller --batch-size, --image-size or --encoder, or --bf16.",
+                2,
+                as_json,
+            )
+        spoken = _spoken_for(None)  # lost another process of torchrun that has said why it ends
+        if spoken is None:
+            raise
+        return spoken
     return 0
 
 
@@ -97,7 +108,25 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         sys.stdout.flush()
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Of a GPU, or of torch on the CPU, whose allocator has no error of its own."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error))
+
+
+def _spoken_for(code: int | None) -> int | None:
+    """The exit code that another process of torchrun has ended with before this one could; None where it is up to this one."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return None
+    from robot_pt.distributed import first_failure
+
+    return first_failure(code)
+
+
 def _fail(sentence: str, code: int, as_json: bool) -> int:
+    spoken = _spoken_for(code)
+    if spoken is not None:
+        return spoken
     print(f"robot-pt: {sentence}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": sentence}))

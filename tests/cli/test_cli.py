@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import pytest
+import torch
 
 from robot_pt import cli
 from robot_pt.errors import TrainingInterrupted, UserError
@@ -136,6 +137,12 @@ class Raises:
         (OSError(28, "No space left on device"), 2, "No space left on device; check"),
         (PermissionError(13, "Permission denied", "/a"), 2, "Permission denied: /a; check"),
         (MemoryError(), 2, "not enough memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+            2,
+            "--batch-size, --image-size or --encoder",
+        ),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate"), 2, "--batch-size"),
     ],
 )
 def test_every_end_has_its_code_and_one_sentence(
@@ -147,6 +154,22 @@ def test_every_end_has_its_code_and_one_sentence(
     assert sentence in shown.err
     assert shown.err.count("\n") == 1
     assert sentence in json.loads(shown.out)["error"]
+
+
+def test_a_tensor_that_no_machine_holds_is_one_sentence(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Greedy(Raises):
+        def run(self) -> dict[str, object]:
+            return {"tensor": torch.empty(1 << 60)}
+
+    monkeypatch.setattr(cli, "parse", lambda arguments: Greedy(KeyError()))
+    assert cli.main(["demo"]) == 2
+    assert "smaller --batch-size" in capsys.readouterr().err
+
+
+def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch) -> None:
+    monkeypatch.setattr(cli, "parse", lambda arguments: Raises(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.main(["demo"])
 
 
 def test_a_reader_that_leaves_early_is_no_mistake() -> None:
