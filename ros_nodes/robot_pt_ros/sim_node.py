@@ -173,6 +173,12 @@ class SimNode(LifecycleNode):
         if self._lockstep:
             self._time_topic.publish(Clock(clock=stamp(self.world.now_ns + self._faults.clock_offset_ns)))
 
+    def leave(self) -> None:
+        """The arm leaves last: it follows the supervisor's hold until that has left."""
+
+    def has_left(self) -> bool:
+        return self._world is None or self._lockstep or not self.count_publishers(topics.COMMAND)
+
 
 def main() -> int:
     """Entry point of the executable."""

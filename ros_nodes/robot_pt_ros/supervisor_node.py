@@ -154,9 +154,12 @@ class SupervisorNode(LifecycleNode):
                 self.gate.request(self._inputs.now_ns(), name)
 
     def has_left(self) -> bool:
-        """Half a second of hold was sent, which an arm adapter confirms by following it."""
+        """Half a second of hold was sent, which an arm adapter confirms by following it, and nobody asks for motion any more."""
         assert self._held_since is not None
-        return self._gate is None or self._lockstep or time.monotonic() - self._held_since > HOLD_BEFORE_LEAVING_S
+        if self._gate is None or self._lockstep:
+            return True
+        asking = any(self.count_publishers(topic) for topic in (topics.POLICY_POSE, topics.TELEOP_POSE))
+        return time.monotonic() - self._held_since > HOLD_BEFORE_LEAVING_S and not asking
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,6 +116,7 @@ class Watcher:
         self.joints: list[tuple[float, np.ndarray]] = []
         self.steps: list[dict[str, Any]] = []
         self.held: bool | None = None  # the deadman; None: no heartbeat at all
+        self._checked = 0
         self.arm = load("panda")
         self._clients: dict[tuple[Any, str], Any] = {}
         self._listen()
@@ -169,6 +171,28 @@ class Watcher:
         self._estop.publish(self._bool(data=stop))
         return time.monotonic()
 
+    def forget_estop(self) -> None:
+        """Take the e-stop's publisher away, and with it what those who come later would hear."""
+        self.node.destroy_publisher(self._estop)
+
+    def drive(self, timeout_s: float = 30.0) -> None:
+        """From any latch or stop back to a policy that moves the arm, as an operator does it."""
+        until = time.monotonic() + timeout_s
+        while True:
+            begun = time.monotonic()
+            if self.mode != "policy":
+                self.held = False
+                time.sleep(0.3)
+                for request in ("reset_fault", "clear_estop", "arm"):
+                    self.pull(f"safety/{request}")
+                self.held = True
+                self.until(lambda: self.pull("safety/start_policy")[0] or time.monotonic() > until, 30, "no start")
+                self.pull("policy/start")
+            time.sleep(0.7)
+            if self.mode == "policy" and self.motions(begun):
+                return
+            assert begun < until, f"it does not drive again: {self.states[-1:]}, {self.pull('policy/start')}"
+
     def pull(self, name: str, data: bool | None = None, timeout_s: float = 15.0) -> tuple[bool, str]:
         """A Trigger, or with `data` a SetBool: (success, message)."""
         from std_srvs.srv import SetBool, Trigger
@@ -197,6 +221,13 @@ class Watcher:
         future = client.call_async(request)
         self.until(future.done, timeout_s, f"{name} does not answer")
         return future.result()
+
+    def spin_until(self, reached: Callable[[], Any], timeout_s: float = 10.0) -> bool:
+        """Whether it was reached in time; the thread spins."""
+        until = time.monotonic() + timeout_s
+        while not reached() and time.monotonic() < until:
+            time.sleep(0.01)
+        return bool(reached())
 
     # what was seen
 
@@ -240,8 +271,8 @@ class Watcher:
             time.sleep(0.02)
 
     def check_limits(self) -> int:
-        """Every command ever heard is inside joint limits, workspace and speeds; how many there were."""
-        sent = list(self.commands)
+        """Every command heard since the last check is inside joint limits, workspace and speeds; how many there were."""
+        sent, self._checked = list(self.commands)[max(0, self._checked - 1) :], len(self.commands)
         stamps = [c.stamp_ns for c in sent]
         assert stamps == sorted(set(stamps)), "stamps of commands go up"
         low, high = np.asarray(self.arm.lower_rad), np.asarray(self.arm.upper_rad)
@@ -254,13 +285,21 @@ class Watcher:
             assert (command.q <= high + 1e-6).all()
             assert (pose[:3, 3] >= LOW - 1e-3).all(), pose[:3, 3]  # inverse kinematics may miss by 0.5 mm
             assert (pose[:3, 3] <= HIGH + 1e-3).all(), pose[:3, 3]
-        for a, b, from_pose, to_pose in zip(sent, sent[1:], poses, poses[1:], strict=False):
+        for i, (a, b) in enumerate(itertools.pairwise(sent)):
+            if self._stands_at(b):
+                continue  # it asks for no motion: a start from where the arm was found to rest
             dt_s = (b.stamp_ns - a.stamp_ns) / 1e9 + 0.02  # a tick's own delay
-            assert np.abs(b.q - a.q).max() <= fastest * dt_s
-            assert np.linalg.norm(to_pose[:3, 3] - from_pose[:3, 3]) <= STEP_M * CONTROL_HZ * dt_s + 1e-3
-            turned = np.arccos(np.clip((np.trace(from_pose[:3, :3].T @ to_pose[:3, :3]) - 1) / 2, -1, 1))
-            assert turned <= STEP_RAD * CONTROL_HZ * dt_s + 1e-2
+            turned = poses[i][:3, :3].T @ poses[i + 1][:3, :3]
+            assert np.abs(b.q - a.q).max() <= fastest * dt_s, (a, b)
+            assert np.linalg.norm(poses[i + 1][:3, 3] - poses[i][:3, 3]) <= STEP_M * CONTROL_HZ * dt_s + 1e-3, (a, b)
+            assert np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1)) <= STEP_RAD * CONTROL_HZ * dt_s + 1e-2, (a, b)
         return len(sent)
+
+    def _stands_at(self, command: Command) -> bool:
+        """Whether the arm was measured within a hundredth of a radian of the command when it came."""
+        at = bisect_right(self.joints, command.heard_s, key=lambda heard: heard[0])
+        near = [q for heard_s, q in self.joints[max(0, at - 3) : at + 1] if abs(heard_s - command.heard_s) < 0.2]
+        return any(np.abs(q[:-1] - command.q).max() < 0.01 for q in near)
 
     def close(self) -> None:
         self._running = False
