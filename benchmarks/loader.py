@@ -2,6 +2,7 @@
 
 Run: ``python benchmarks/loader.py [--quick] [--threads 2]``. Prints a table, then one JSON object on the last line.
 All rates are medians over interleaved rounds of one run on one machine. An image is one decoded camera frame; a step has two.
+The loader also reads the same records from ArrayRecord, where a random step costs reading its whole episode.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -84,6 +86,25 @@ def generate(folder: Path, episodes: int, steps: int) -> int:
     }  # fmt: skip
     (folder / "dataset_info.json").write_text(json.dumps(info))
     return total // (episodes * steps)
+
+
+def as_array_record(folder: Path, out: Path) -> Path:
+    """The same records in ArrayRecord shards, one record per group as tensorflow-datasets writes them; returns `out`."""
+    from array_record.python import array_record_module
+
+    from robot_pt_data import tfrecord
+
+    out.mkdir(parents=True)
+    for shard in sorted(folder.glob("*.tfrecord-*")):
+        name = shard.name.replace("tfrecord", "array_record")
+        writer, data = array_record_module.ArrayRecordWriter(str(out / name), "group_size:1"), tfrecord.map_file(shard)
+        for record in tfrecord.scan(data, shard.name):
+            writer.write(data[record.offset : record.offset + record.length].tobytes())
+        writer.close()
+    shutil.copy(folder / "features.json", out)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (out / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "array_record"}))
+    return out
 
 
 def textured(rng: np.random.Generator, size: int) -> np.ndarray[Any, Any]:
@@ -303,6 +324,9 @@ def measure(root: Path, args: argparse.Namespace) -> dict[str, Any]:
     subjects = {
         "bare decode": bare_decode(list(_blobs(source)), args.threads),
         "loader": loader(folder, args.threads),
+        "loader, ArrayRecord": loader(
+            as_array_record(folder, root / "array_record" / "bridge_dataset" / "1.0.0"), args.threads
+        ),
         "tf.data bilinear": tf_data(folder, "bilinear", args.threads),
         "tf.data Lanczos": tf_data(folder, "lanczos3", args.threads),
         "decoded cache": decoded(folder, root / "decoded"),

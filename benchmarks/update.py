@@ -1,7 +1,7 @@
 """Updates per second of PTR and BC, beside d3rlpy 2.8.1's CQL with the same image encoder, on the same data in the same run.
 
 Run: ``python benchmarks/update.py [--quick] [--encoder small] [--size 64] [--threads 2]``. Prints a table, then one JSON object on
-the last line. The peer is optional (`--no-peer`, or not installed):
+the last line. `--compile` adds torch.compile of the networks, which needs a C++ compiler. The peer is optional (`--no-peer`, or not installed):
 
     .venv/bin/python -m pip install --no-deps --target /tmp/d3rlpy -r benchmarks/requirements-d3rlpy.txt
     PYTHONPATH=/tmp/d3rlpy .venv/bin/python benchmarks/update.py
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -158,7 +160,7 @@ def d3rlpy_cql(actions: int, encoder: str, size: int, device: str) -> Update:
     return lambda: learner.impl.update(ready, next(step))
 
 
-def contestants(encoder: str, size: int, device: str, peer: bool) -> dict[str, Update]:
+def contestants(encoder: str, size: int, device: str, peer: bool, compiled: bool = False) -> dict[str, Update]:
     ptr = lambda **options: ours(PTR, PTRConfig(**{"augment": None, **options}), encoder, size, device)  # noqa: E731
     out: dict[str, Update] = {}
     for actions in LIMITS:
@@ -169,10 +171,22 @@ def contestants(encoder: str, size: int, device: str, peer: bool) -> dict[str, U
     out["PTR bf16, 4 actions"] = ptr(bf16=True)
     if device == "cuda":
         out["PTR CUDA graph bf16, 4 actions"] = ptr(bf16=True, acceleration="cuda_graph")
+    if compiled:
+        out["PTR compiled, 4 actions"] = ptr(acceleration="compile")
+        out["PTR compiled bf16, 4 actions"] = ptr(acceleration="compile", bf16=True)
     out["PTR advantage-weighted, 4 actions"] = ptr(actor_loss="advantage_weighted")
     out["PTR extraction from a frozen critic"] = ptr(actor_loss="advantage_weighted", critic_steps=0)
     out["BC"] = ours(BC, BCConfig(augment=None), encoder, size, device)
     return out
+
+
+def require_compiler(device: str) -> None:
+    """torch.compile writes C++ for a CPU, and C for Triton's launchers on a GPU. Ends with one sentence where nothing compiles it."""
+    names = [os.environ.get("CXX"), "g++", "clang++"] if device == "cpu" else [os.environ.get("CC"), "gcc", "clang"]
+    if not any(name and shutil.which(name) for name in names):
+        raise SystemExit(
+            f"--compile needs a compiler, none of {', '.join(filter(None, names))} is here; install one (apt-get install g++) or leave it out."
+        )
 
 
 def measure(updates: dict[str, Update], rounds: int, device: str, at_least_s: float) -> dict[str, list[float]]:
@@ -221,13 +235,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="two short rounds instead of five")
     parser.add_argument("--no-peer", action="store_true", help="leave d3rlpy out")
+    parser.add_argument(
+        "--compile", action="store_true", help="also torch.compile of the networks; the first update takes minutes"
+    )
     options = parser.parse_args()
+    if options.compile:
+        require_compiler(options.device)
     torch.set_num_threads(options.threads)
     try:
-        updates = contestants(options.encoder, options.size, options.device, peer=not options.no_peer)
+        updates = contestants(
+            options.encoder, options.size, options.device, peer=not options.no_peer, compiled=options.compile
+        )
     except ImportError as error:
         print(f"d3rlpy is not importable ({error}); measuring without it. The docstring says how to install it.")
-        updates = contestants(options.encoder, options.size, options.device, peer=False)
+        updates = contestants(options.encoder, options.size, options.device, peer=False, compiled=options.compile)
     seconds = measure(updates, 2 if options.quick else 5, options.device, 0.5 if options.quick else 2.0)
     result = {"benchmark": "update", "encoder": options.encoder, "size": options.size, "batch": BATCH,
               "threads": options.threads, "device": options.device, **report(seconds)}  # fmt: skip

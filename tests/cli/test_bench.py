@@ -1,7 +1,11 @@
 """`robot-pt bench` runs the scripts of benchmarks/ and hands their JSON on."""
 
+import importlib.util
 import os
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from robot_pt.errors import UserError
@@ -46,3 +50,41 @@ def test_ctrl_c_ends_the_script_without_its_traceback(tmp_path, monkeypatch, cap
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def script(name: str):
+    place = importlib.util.spec_from_file_location(
+        f"benchmark_{name}", Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("device", "missing"), [("cpu", "my-cxx, g++, clang++"), ("cuda", "gcc, clang")])
+def test_compiling_without_a_compiler_is_one_sentence(tmp_path, monkeypatch, device, missing) -> None:
+    update = script("update")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "my-cxx")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(SystemExit, match=re.escape(f"none of {missing} is here; install one")):
+        update.require_compiler(device)
+    (tmp_path / missing.split(", ")[0]).write_text("#!/bin/sh\n")
+    (tmp_path / missing.split(", ")[0]).chmod(0o755)
+    update.require_compiler(device)
+
+
+def test_the_loader_measures_the_same_data_as_array_record(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("tensorflow", reason="the benchmark writes its data with TensorFlow (extra rlds)")
+    import robot_pt_data
+
+    monkeypatch.setenv("ROBOT_PT_CACHE", str(tmp_path / "cache"))
+    loader, folder = script("loader"), tmp_path / "bridge_dataset" / "1.0.0"
+    loader.generate(folder, 4, 3)
+    copy = loader.as_array_record(folder, tmp_path / "copy" / "bridge_dataset" / "1.0.0")
+    one, other = robot_pt_data.open(folder), robot_pt_data.open(copy)
+    assert one.spec == other.spec
+    np.testing.assert_array_equal(one.actions, other.actions)
+    for camera in loader.CAMERAS:
+        assert one.encoded(np.arange(12), camera) == other.encoded(np.arange(12), camera)
+    assert loader.loader(copy, 1)(0.05) > 0
