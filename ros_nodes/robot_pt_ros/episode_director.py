@@ -1,6 +1,6 @@
 """What an episode asks of the rest of the graph: scene, recorder, gate and policy around one `EpisodeMachine`. No ROS here.
 
-Begin: the scene is reset, the recorder says that it records, the gate is armed (simulation), the policy starts. End: the policy stops,
+Begin: the scene is reset and the gate armed (simulation), the recorder says that it records, the policy starts. End: the policy stops,
 what is held is held. A recorder that fails and a gate that faults abort the episode.
 """
 
@@ -200,7 +200,8 @@ class Director:
         if self._scene == "" and self._settled(now_s):
             self._scene, self._before_ns, self._since = "asked", now_ns, now_s
             disarm = [] if self._is.sim_time else [Call("safety/disarm", optional=True)]  # else it would drive back
-            self._ask([*disarm, Call(self._is.reset_service)], self._was_reset)
+            armed = Call("safety/arm", optional=True, patience_s=5.0)
+            self._ask([*disarm, Call(self._is.reset_service), armed], self._was_reset)
         elif self._scene == "reset" and (
             not self._is.sim_time or now_ns > self._before_ns or now_s - self._since > CLOCK_S
         ):
@@ -221,7 +222,7 @@ class Director:
         self._scene = "reset"
 
     def _start(self, now_s: float) -> None:
-        """When the recorder records: the gate, then the policy."""
+        """When the recorder records: the policy."""
         if self._is.record:
             told = self._recorder.get("episode_id") == self.machine.id and self._recorder.get("phase") == "recording"
             if not told and now_s - self._since > RECORDER_S:
@@ -229,11 +230,14 @@ class Director:
             if not told:
                 return
         self._starting = False
-        calls = [Call("safety/arm", optional=True, patience_s=5.0)] if self._is.reset_service else []
         if self._serves("policy/start"):  # a gate that waits for a policy there is none of would only refuse
             released = Call("takeover", False, optional=True, may_refuse=True)
-            calls += [released, Call("policy/start"), Call("safety/start_policy", optional=True)]
-        self._ask(calls, self._was_started)
+            begin = [
+                released,
+                Call("safety/start_policy", optional=True),
+                Call("policy/start"),
+            ]  # heard from its first target on
+            self._ask(begin, self._was_started)
 
     def _was_started(self, ok: bool, sentence: str, said: dict[str, str]) -> None:
         if not ok and self.machine.phase == "recording":

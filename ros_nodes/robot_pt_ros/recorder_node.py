@@ -74,12 +74,14 @@ class RecorderNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = True
+        self._publish_state()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = False
         if self.episodes.running:
             self.episodes.stop("aborted", "the recorder was deactivated")
+        self._publish_state()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -118,10 +120,10 @@ class RecorderNode(LifecycleNode):
                 name, str(told.get("task", "")), str(told.get("instruction", "")), dict(told.get("metadata") or {}),
                 int(told.get("begin_ns", 0)),
             ))  # fmt: skip
-        elif running == name and phase != "recording":
+        elif running and running == name and phase != "recording":
             self.episodes.ends_at(int(told.get("end_ns", 0)))
             self._ended = 0.0 if phase == "awaiting label" else time.monotonic() + LINGER_S
-        elif phase != "recording" and told.get("outcome") == "discarded" and self._last_kept() == name:
+        elif phase != "recording" and told.get("outcome") == "discarded" and name and self._last_kept() == name:
             self.episodes.discard_last()
         self._wanted = told
 

@@ -86,14 +86,14 @@ def test_a_simulated_episode_goes_through_scene_recorder_gate_and_policy_in_this
     stage.director.recorder({"active": True, "phase": "ready"})
     assert stage.request("start")[0]
     stage.tick()
-    assert (stage.phase, stage.asked) == ("recording", ["safety/disarm", "sim/reset"])
+    assert (stage.phase, stage.asked) == ("recording", ["safety/disarm", "sim/reset", "safety/arm"])
     state = stage.director.state()
     assert state["metadata"] == {"seed": 10}
     assert state["begin_ns"] > 0
     stage.tick(1.0)
-    assert len(stage.asked) == 2, "the policy waits for the recorder"
+    assert len(stage.asked) == 3, "the policy waits for the recorder"
     stage.records()
-    assert stage.asked[2:] == ["safety/arm", "takeover False", "policy/start", "safety/start_policy"]
+    assert stage.asked[3:] == ["takeover False", "safety/start_policy", "policy/start"]
     stage.director.result({"seed": 9, "success": True})
     assert stage.phase == "recording", "the result of another episode"
     stage.tick(1.0)
@@ -110,7 +110,7 @@ def test_in_lock_step_the_scene_is_ready_when_its_clock_is_and_nothing_ends_by_t
     stage = Stage(reset_service="sim/reset", sim_time=True)
     director = stage.director
     director.request("start", 5 * SECOND, 0.0)
-    assert stage.asked == ["sim/reset"], "a gate that waits need not be disarmed"
+    assert stage.asked == ["sim/reset", "safety/arm"], "a gate that waits need not be disarmed"
     for now_s in (0.1, 0.2):
         director.tick(5 * SECOND, now_s)
         assert stage.phase == "resetting scene"
@@ -160,9 +160,14 @@ def test_what_cannot_begin_is_aborted_with_its_sentence() -> None:
     assert "it is broken" in stage.said[-1]
     stage.refuse = {"safety/arm": "a fault is latched."}
     stage.request("start")
+    assert stage.phase == "idle"
+    assert "a fault is latched" in stage.said[-1]
+    stage.refuse = {"policy/start": "it is not active."}
+    stage.request("start")
+    stage.tick()
     stage.tick()
     assert (stage.phase, stage.director.machine.outcome) == ("ended", "aborted")
-    assert "a fault is latched" in stage.director.machine.reason
+    assert "it is not active" in stage.director.machine.reason
     stage.director.safety("fault", "tracking")
     assert stage.request("start") == (False, "the supervisor is in fault (tracking); reset it, then start.")
 
@@ -343,7 +348,7 @@ def test_episodes_flow_through_services_into_the_store(graph: Any, tmp_path: Pat
             assert change_state(graph, node, name, 1, 3) == [True, True]
         ScriptedRobot(node, mode="policy", asks=False)
         assert graph.spin_until(lambda: call(graph, node, "episode/start")[0])
-        assert graph.spin_until(lambda: "safety/start_policy" in world.asked, 20), processes[2].text
+        assert graph.spin_until(lambda: "policy/start" in world.asked, 20), processes[2].text
         assert world.phase == ("recording", "run-0001")
         graph.spin_for(1.2)
         world.end(True)
@@ -385,7 +390,7 @@ def test_evaluation_runs_by_itself_and_leaves(graph: Any, tmp_path: Path) -> Non
         assert world.asked == []
         manager.publish(String(data="active"))
         for number in (1, 2):
-            assert graph.spin_until(lambda n=number: world.asked.count("safety/start_policy") == n, 20), process.text
+            assert graph.spin_until(lambda n=number: world.asked.count("policy/start") == n, 20), process.text
             graph.spin_for(0.2)
             world.end(number == 2)
         assert graph.spin_until(lambda: bool(summaries), 20), process.text

@@ -53,7 +53,10 @@ class Rig:
         return NodeProcess("recorder", DOMAIN, self.folder, *args, **given)
 
     def up(self) -> None:
+        self.say("", "idle")
         assert change_state(self.graph, self.node, "recorder", 1, 3) == [True, True], self.recorder.text
+        assert self.graph.spin_until(lambda: self.states and self.states[-1]["active"])
+        assert self.states[-1]["phase"] == "ready"
         self.graph.spin_for(0.7)
 
     def say(self, name: str, phase: str, **more: object) -> None:
