@@ -145,7 +145,7 @@ class Policy:
             action = self._actor.mode(images, proprio, self._task, self._language).cpu().numpy()
         if not np.isfinite(action).all():
             raise DataError(
-                f"the policy's action is {action[0]}: its weights or the observation are damaged; nothing may move."
+                f"the policy's action is {action[0].tolist()}, not finite: its weights or the observation are damaged; nothing may move."
             )
         return np.asarray(action, np.float32)
 
