@@ -94,9 +94,10 @@ class Senses:
         return self._states.fresh(now_ns)
 
     def at_rest(self) -> bool:
+        """In lock-step always: time stands still until the next command, and what moved before it was commanded or a reset."""
         speed = self.rest.speed_rad_s()
-        if speed is None and self.arm_state is not None and self._limits.lockstep:
-            return True  # time has not passed yet: nothing moves before the first command
+        if self._limits.lockstep:
+            return self.arm_state is not None
         return speed is not None and isfinite(speed) and speed < self._limits.rest_rad_s
 
     def camera_trouble(self, now_ns: int) -> Reason | None:

@@ -199,14 +199,17 @@ class Director:
     def _reset(self, now_ns: int, now_s: float) -> None:
         if self._scene == "" and self._settled(now_s):
             self._scene, self._before_ns, self._since = "asked", now_ns, now_s
-            disarm = [] if self._is.sim_time else [Call("safety/disarm", optional=True)]  # else it would drive back
-            armed = Call("safety/arm", optional=True, patience_s=5.0)
-            self._ask([*disarm, Call(self._is.reset_service), armed], self._was_reset)
+            self._ask(self._scene_calls(), self._was_reset)
         elif self._scene == "reset" and (
             not self._is.sim_time or now_ns > self._before_ns or now_s - self._since > CLOCK_S
         ):
             self._scene = ""
             self.machine.scene_ready()
+
+    def _scene_calls(self) -> list[Call]:
+        """In real time a gate that is armed would drive the arm back. In lock-step it does not, and sees the jump as speed if armed later."""
+        reset, arm = Call(self._is.reset_service), Call("safety/arm", optional=True, patience_s=5.0)
+        return [arm, reset] if self._is.sim_time else [Call("safety/disarm", optional=True), reset, arm]
 
     def _was_reset(self, ok: bool, sentence: str, said: dict[str, str]) -> None:
         if self.machine.phase != "resetting scene":

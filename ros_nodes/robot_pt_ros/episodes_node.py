@@ -50,9 +50,7 @@ class EpisodesNode(Node):
             instruction=text(self, "prompt"), automatic_reset=bool(reset),
             max_steps=int(number(self, "max_steps")) or None,
         )  # fmt: skip
-        self._director = Director(
-            machine, settings, self._ask, self._errands.abandon, self._errands.serves, lambda said: log.info(said)
-        )
+        self._director = Director(machine, settings, self._ask, self._errands.abandon, self._errands.serves, self._tell)
         self._said, self._summed, self.finished = "", False, False
         self._state = self.create_publisher(String, topics.EPISODE_STATE, topics.latched())
         self._summary = self.create_publisher(String, "episode/summary", topics.latched())
@@ -101,6 +99,9 @@ class EpisodesNode(Node):
         self.get_logger().info(answer.sentence)
         self._publish()
         return response
+
+    def _tell(self, sentence: str) -> None:
+        self.get_logger().info(sentence)
 
     # news
 

@@ -24,9 +24,11 @@ DEVICES = ("keyboard", "joy", "spacenav", "topic")
 class Attached(Protocol):
     """A device whose events arrive by themselves."""
 
-    device: Device
     hung_up: bool
     """Whoever held it is gone for good."""
+
+    @property
+    def device(self) -> Device: ...
 
     def close(self) -> None:
         """Release it and give back what it took."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robot_pt.commands import ArmState
 from robot_pt.errors import UserError
 from robot_pt.gate import SENTENCES, Box, GateLimits, Reason
 from robot_pt.gate.clocks import ClockEvent, Clocks
@@ -29,11 +30,12 @@ from robot_pt.gate.poses import (
     step_position,
     step_rotation,
 )
+from robot_pt.gate.senses import Senses
 from robot_pt.gate.watchdogs import Deadman, FrameWatch, JitterMonitor, RestMonitor, Watchdog
 from robot_pt.rotations import angle_between, rpy_to_matrix
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import NS, Gantry, pose
+from gate_rig import NS, Gantry, limits, pose
 
 ROOM = Box((-0.5, -0.5, 0.0), (0.5, 0.5, 0.6))
 angles = st.floats(-pi, pi)
@@ -330,3 +332,12 @@ def test_clocks_notice_who_was_set():
     assert clocks.read(903 * NS, 9 * NS) is ClockEvent.STAMPS_JUMPED
     assert clocks.stamp_ns == 9 * NS
     assert clocks.read(904 * NS, 3 * NS) is ClockEvent.STAMPS_JUMPED
+
+
+def test_a_reset_that_moved_the_arm_keeps_nobody_from_arming_in_lock_step() -> None:
+    for stepping, rests in ((True, True), (False, False)):
+        senses = Senses(Gantry(), limits(lockstep=stepping), Counter())
+        assert senses.at_rest() is False, "nothing is known of the arm"
+        for i in range(3):
+            senses.state(i * NS // 10, i * NS // 10, ArmState(i * NS // 10, np.full(6, 0.1 * i), 1.0))
+        assert senses.at_rest() is rests
