@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,14 +20,14 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt import robots
-from robot_pt.commands import JointCommand
+from robot_pt.commands import JointCommand, PoseTarget
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import command_messages, pose_of
+from robot_pt_ros.conversions import command_messages, pose_of, target_messages
 
 DOMAIN = 90
 HERE = Path(__file__).parent
@@ -62,6 +63,11 @@ class Rig:
             self.listen(kind, name, topics.sampled())
         for name in (topics.ARM_STATE, topics.ARM_FAULT):
             self.listen(String, name, topics.latched())
+
+    def close(self) -> None:
+        """While the others live: a writer whose reader died without a word waits for it a second."""
+        for publisher in list(self.node.publishers):
+            self.node.destroy_publisher(publisher)
 
     def listen(self, kind, name, qos=10):
         heard = self.heard.setdefault(name, [])
@@ -159,8 +165,10 @@ class Rig:
 
 
 @pytest.fixture
-def rig(graph, program) -> Rig:
-    return Rig(graph, program)
+def rig(graph, program) -> Iterator[Rig]:
+    made = Rig(graph, program)
+    yield made
+    made.close()
 
 
 def test_a_widowx_follows_the_supervisor_and_holds_when_it_falls_silent(rig) -> None:
@@ -198,6 +206,7 @@ def test_xs_sdk_is_set_up_with_short_profiles_and_modes_change_only_in_the_sleep
     assert "sleep pose" in refused.message
 
 
+@pytest.mark.slow
 def test_in_the_sleep_pose_the_mode_is_set_and_registers_are_written(rig) -> None:
     rig.start("fake_xs_sdk.py", {"arm_mode": "velocity"}, **XS)
     rig.await_state("no command has come")
@@ -210,6 +219,7 @@ def test_in_the_sleep_pose_the_mode_is_set_and_registers_are_written(rig) -> Non
         assert set(found.values) == {value}
 
 
+@pytest.mark.slow
 def test_another_arm_than_the_model_is_not_moved(rig) -> None:
     rig.start("fake_xs_sdk.py", {"limits": 0.8}, **XS)
     rig.await_state("start the right one")
@@ -236,6 +246,7 @@ def test_the_gripper_is_pushed_no_harder_than_allowed_and_left_alone_in_place(ri
     assert rig.opening() == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.slow
 def test_home_sleep_and_torque_only_while_disarmed_and_slowly(rig) -> None:
     rig.start("fake_xs_sdk.py", {"start": "[0.0, -1.5, 1.4, 0.0, 0.5, 0.0]"}, **XS)
     rig.await_state("no command has come")
@@ -409,6 +420,7 @@ def test_a_trajectory_controller_gets_its_own_names_and_one_period(rig) -> None:
     assert "no torque service" in reply.message
 
 
+@pytest.mark.slow
 def test_a_forward_controller_gets_an_array_in_its_own_order(rig) -> None:
     backwards = "[" + ", ".join(f"joint{i}" for i in range(7, 0, -1)) + "]"
     rig.start("fake_controllers.py", **{**FRANKA, "arm_output": "array", "controller_joints": backwards})
@@ -495,3 +507,94 @@ def test_the_settings_that_come_with_a_robot_configure_its_arm(graph, robot: str
     finally:
         node.destroy_node()
         rclpy.shutdown()
+
+
+SUPERVISOR = "from robot_pt_ros.supervisor_node import main\nraise SystemExit(main())\n"
+
+
+def test_with_the_real_supervisor_an_operator_moves_the_arm_and_its_death_ends_in_hold(
+    graph, program, tmp_path
+) -> None:
+    """Three processes: xs_sdk, arm, supervisor on hardware's terms; the test is the operator with a hold-to-run device."""
+    rig = Rig(graph, program)
+    rig.graph.nodes.remove(rig.node)
+    rig.graph.executor.remove_node(rig.node)
+    rig.node.destroy_node()
+    rig.node = graph.node("operator", namespace=rig.ns)
+    for kind, name, qos in (
+        (JointState, topics.JOINT_STATES, topics.sampled()), (PoseStamped, topics.EE_POSE, topics.sampled()),
+        (JointState, topics.GRIPPER_STATE, topics.sampled()), (String, topics.ARM_STATE, topics.latched()),
+        (DiagnosticStatus, topics.SAFETY_STATE, topics.latched()),
+    ):  # fmt: skip
+        rig.heard[name] = []
+        rig.listen(kind, name, qos)
+    rig.driver_process = rig.driver("fake_xs_sdk.py", start="[0.0, -0.2, 0.6, 0.0, 1.17, 0.0]")
+    rig.process = rig.arm_process(**XS)
+    supervisor = rig._started(
+        SUPERVISOR, rig.ns,
+        {
+            "robot": "wx250s", "hardware": True, "require_deadman": True, "latch_file": tmp_path / "latch.json",
+            "workspace_min": "[0.1, -0.2, 0.05]", "workspace_max": "[0.45, 0.25, 0.4]", "max_joint_velocity": 0.5,
+        }, ready=False,
+    )  # fmt: skip
+    for node in ("arm", "supervisor"):
+        client = rig.node.create_client(ChangeState, f"{node}/change_state")
+        assert graph.spin_until(client.service_is_ready, 20)
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            assert rig.answer(client.call_async(request), 20).success
+    rig.await_state("no command has come")
+    deadman = rig.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
+    beat = rig.node.create_timer(0.05, lambda: deadman.publish(Bool(data=True)))
+    pose = rig.node.create_publisher(PoseStamped, topics.TELEOP_POSE, topics.newest())
+    gripper = rig.node.create_publisher(JointTrajectory, topics.TELEOP_GRIPPER, topics.newest())
+    rig.call_until_done("safety/arm")
+    rig.await_state("following")
+    assert "disarm it first" in rig.call("arm/home").message
+    target = pose_of(rig.heard[topics.EE_POSE][-1])
+    start = target.copy()
+    rig.call_until_done("takeover", SetBool, data=True)
+    for _ in range(15):
+        target[:3, 3] += [0.0, 0.01, 0.005]
+        asked = PoseTarget(time.time_ns(), target, 1.0)
+        for publisher, message in zip((pose, gripper), target_messages(asked, "base_link", 0.2), strict=True):
+            publisher.publish(message)
+        graph.spin_for(0.2)
+    graph.spin_for(1.0)
+    moved = pose_of(rig.heard[topics.EE_POSE][-1])
+    np.testing.assert_allclose(moved[:3, 3], target[:3, 3], atol=0.015)
+    assert np.linalg.norm(moved[:3, 3] - start[:3, 3]) > 0.1
+    assert rig.opening() > 0.9
+    rig.node.destroy_timer(beat)
+    supervisor.kill()
+    rig.await_state("no command has come", 5)
+    held = rig.q()
+    graph.spin_for(0.5)
+    np.testing.assert_allclose(rig.q(), held, atol=0.01)
+    assert rig.process.poll() is None
+    rig.close()
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_on_domain_0_an_arm_is_configured_only_with_the_users_word(graph, monkeypatch, capfd, allow: bool) -> None:
+    """The node is on a domain of its own, and told that it is 0: tests stay out of everybody's."""
+    import rclpy
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    from robot_pt_ros.arm_node import ArmNode
+
+    words = [
+        w
+        for name, value in {**FRANKA, "driver_namespace": "/d", "allow_domain_0": allow}.items()
+        for w in ("-p", f"{name}:={value}")
+    ]
+    rclpy.init(args=["test", "--ros-args", *words], domain_id=DOMAIN)
+    node = ArmNode()
+    monkeypatch.setattr(type(node.context), "get_domain_id", lambda context: 0)
+    try:
+        expected = TransitionCallbackReturn.SUCCESS if allow else TransitionCallbackReturn.FAILURE
+        assert node.trigger_configure() == expected
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+    assert ("on DDS domain 0" in capfd.readouterr().err) is not allow
