@@ -38,9 +38,9 @@ class EpisodesNode(Node):
     def __init__(self) -> None:
         super().__init__("episodes")
         self._declare()
-        log, reset = self.get_logger(), text(self, "reset_service")
+        reset = text(self, "reset_service")
         triggers = [*CALLED, *([reset] if reset else [])]
-        self._errands = Errands(self, triggers, ["takeover"], lambda name, ok, said: log.info(f"{name}: {said}"))
+        self._errands = Errands(self, triggers, ["takeover"], self._heard)
         settings = Settings(
             number(self, "control_rate_hz"), reset, flag(self, "record"), flag(self, "auto_label"),
             int(number(self, "episodes")), flag(self, "use_sim_time"),
@@ -99,6 +99,9 @@ class EpisodesNode(Node):
         self.get_logger().info(answer.sentence)
         self._publish()
         return response
+
+    def _heard(self, service: str, ok: bool, sentence: str) -> None:
+        self._tell(f"{service}: {sentence}")
 
     def _tell(self, sentence: str) -> None:
         self.get_logger().info(sentence)

@@ -18,7 +18,7 @@ import pytest
 from robot_pt.commands import JointCommand
 from robot_pt.errors import UserError
 from robot_pt.images import encode_jpeg
-from robot_pt.teleop import Hand, Keyboard
+from robot_pt.teleop import Hand, Keyboard, TeleopSettings
 from robot_pt_ros import topics
 from robot_pt_ros.arm_watch import ArmWatch
 from robot_pt_ros.camera_page import CameraPage
@@ -31,6 +31,7 @@ from robot_pt_ros.conversions import (
     pose_of,
     status_message,
 )
+from robot_pt_ros.teleop_devices import attach
 from tests.ros.node_process import NodeProcess, change_state
 from tests.ros.scripted_robot import ARM
 
@@ -288,20 +289,23 @@ def test_with_a_scripted_operator_only_requests_are_served(bench: Bench, tmp_pat
 
 
 def test_mistakes_are_one_sentence_at_configure(bench: Bench, tmp_path: Path) -> None:
-    cases = {
-        "device is 'pedal'": {"device": "pedal", "robot": "panda"},
-        "there is no terminal": {"device": "keyboard", "robot": "panda"},
-        "there is no gamepad layout": {"device": "joy", "robot": "panda", "gamepad_layout": "n64"},
-    }
-    for number, (words, parameters) in enumerate(cases.items()):
-        name = f"wrong{number}"
-        node = NodeProcess("teleop", DOMAIN, tmp_path, "-r", f"__node:={name}", **parameters)
-        try:
-            assert change_state(bench.graph, bench.node, name, 1) == [False]
-            assert words in node.text
-            assert "Traceback" not in node.text
-        finally:
-            node.close()
+    node = NodeProcess("teleop", DOMAIN, tmp_path, device="keyboard", robot="panda")
+    try:
+        assert change_state(bench.graph, bench.node, "teleop", 1) == [False]
+        assert "there is no terminal" in node.text
+        assert "Traceback" not in node.text
+    finally:
+        node.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("pedal", "device is 'pedal'"), ("joy", "there is no gamepad layout 'n64'")]
+)
+def test_a_device_there_is_not_is_one_sentence(graph: Any, kind: str, words: str) -> None:
+    node = graph.node("wrong")
+    node.declare_parameter("gamepad_layout", "n64")
+    with pytest.raises(UserError, match=words):
+        attach(node, kind, TeleopSettings())
 
 
 # parts
