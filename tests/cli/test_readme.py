@@ -46,7 +46,9 @@ def test_the_commands_run_as_printed(tmp_path, monkeypatch, capsys) -> None:
     for line in sorted(COMMANDS, key=first):
         words = [{"DATASET": "demos-rlds", "DEMOS": "demos"}.get(w, w) for w in shlex.split(line)[1:]]
         if words[0] == "launch" and "--show-args" not in words:
-            words.append("--print")  # it would run until it is stopped: tests/sim/test_graph.py starts and stops such graphs
+            words.append(
+                "--print"
+            )  # it would run until it is stopped: tests/sim/test_graph.py starts and stops such graphs
         assert cli.main([*words, "--json"]) == 0, f"{line}: {capsys.readouterr().err[-2000:]}"
         assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert (tmp_path / "runs" / "f" / "selected").exists()

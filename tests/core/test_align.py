@@ -411,9 +411,10 @@ def test_kinematics_stand_in_for_a_tool_pose() -> None:
         np.testing.assert_allclose(step.proprio[:3], pose(float(step.joints[0]))[:3, 3])
 
 
-def test_a_command_from_long_before_is_not_where_the_first_action_starts() -> None:
+@pytest.mark.parametrize("before_s", [60, 1])  # 1: between two simulated episodes
+def test_a_command_from_long_before_is_not_where_the_first_action_starts(before_s: int) -> None:
     found = [e for e in events() if not isinstance(e[1], JointCommand)]
-    old = BEGIN - 60 * SECOND
+    old = BEGIN - before_s * SECOND
     first = aligned([(BEGIN - 1, JointCommand(old, np.zeros(6), 0.3, pose(20.0))), *found]).steps[0]
     np.testing.assert_allclose(first.action[:6], 0, atol=1e-15)
     recent = BEGIN - SECOND // 10
