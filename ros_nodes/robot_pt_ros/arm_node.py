@@ -5,29 +5,22 @@ Topics joint_states, gripper/state, ee_pose, arm/state, arm/fault; services arm/
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from typing import Any
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from robot_pt.arm_adapter import ArmAdapter
 from robot_pt.arm_guard import ArmGuard
 from robot_pt.robots import load
-from robot_pt_ros import topics
 from robot_pt_ros.arms import parameters
 from robot_pt_ros.arms.inputs import ArmInputs
+from robot_pt_ros.arms.reports import ArmReports
 from robot_pt_ros.arms.states import Reading
 from robot_pt_ros.arms.xs_sdk import XsDriver
-from robot_pt_ros.conversions import GRIPPER, joint_state_message, pose_message, stamp, status_message
 from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.node import Heartbeat, configuring, flag, text
 from robot_pt_ros.processes import run
@@ -46,26 +39,19 @@ class ArmNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._adapter: ArmAdapter | None = None
         self._leaving_since: float | None = None
-        self._opening, self._fault = 1.0, ""
+        self._opening: float | None = None
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         require_own_domain(self, flag(self, "allow_domain_0"))
         self._rate_hz = parameters.rate_hz(self)
-        self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
-        self._hands_on_effort = text(self, "effort_unit") == "Nm"
+        self._arm = load(text(self, "robot"))
         states, reader = parameters.driver_topics(self), parameters.state_reader(self, self._arm)
         guard = ArmGuard(parameters.narrowed(self, self._arm), parameters.guard_settings(self))
         settings = parameters.adapter_settings(self)
         self._driver = parameters.make_driver(self, self._arm)
         self._adapter = ArmAdapter(self._arm, self._driver, guard, settings)
-        make = self.create_publisher
-        self._joints = make(JointState, topics.JOINT_STATES, topics.newest())
-        self._gripper = make(JointState, topics.GRIPPER_STATE, topics.newest())
-        self._pose = make(PoseStamped, topics.EE_POSE, topics.newest())
-        self._diagnostics = make(DiagnosticArray, topics.DIAGNOSTICS, topics.recorded(10))
-        self._state_topic = make(String, topics.ARM_STATE, topics.latched())
-        self._fault_topic = make(String, topics.ARM_FAULT, topics.latched())
+        self._reports = ArmReports(self, self._arm, self._adapter)
         self._inputs = ArmInputs(self, self._adapter, self._arm, reader, states, self._on_reading)
         self.create_service(Trigger, "arm/home", partial(self._move, "home"))
         self.create_service(Trigger, "arm/sleep", partial(self._move, "sleep"))
@@ -107,41 +93,22 @@ class ArmNode(LifecycleNode):
 
     def _on_reading(self, reading: Reading) -> None:
         self._opening = self._opening if reading.opening is None else reading.opening
+        if self._opening is None and text(self, "gripper_joint"):
+            self.get_logger().warning("the driver says nothing of the gripper yet; waiting.", throttle_duration_sec=5.0)
+            return
+        self._opening = 1.0 if self._opening is None else self._opening  # an arm without a gripper is open
         if isinstance(self._driver, XsDriver):
             self._driver.state(reading.q, reading.opening, reading.effort)
-        names = [*self._arm.joint_names, GRIPPER]
-        joints = joint_state_message(reading.stamp_ns, names, np.append(reading.q, self._opening), self._frame)
-        if self._hands_on_effort and reading.effort is not None:
-            joints.effort = [*map(float, reading.effort), 0.0]
-        self._joints.publish(joints)
-        opening = np.array([self._opening])
-        self._gripper.publish(joint_state_message(reading.stamp_ns, [GRIPPER], opening, self._frame))
-        self._pose.publish(pose_message(reading.stamp_ns, self._frame, self._arm.fk(reading.q)))
+        self._reports.joints(reading, self._opening)
         self.adapter.state(time.monotonic_ns(), reading.q, self._opening)
 
     def _tick(self) -> None:
-        self.adapter.tick(time.monotonic_ns())
-        if self.adapter.fault() != self._fault:
-            self._fault = self.adapter.fault()
-            self._fault_topic.publish(String(data=self._fault))
-        self._publish_state()
-
-    def _publish_state(self) -> None:
-        """On change: what it does, for operators and tools."""
-        well, sentence, values = self.adapter.status(time.monotonic_ns())
-        said = json.dumps({"ok": well, "state": sentence, "motion": values["motion"], "fault": self._fault})
-        if said != getattr(self, "_said", None):
-            self._said = said
-            self._state_topic.publish(String(data=said))
-            (self.get_logger().info if well else self.get_logger().warning)(sentence)
+        now_ns = time.monotonic_ns()
+        self.adapter.tick(now_ns)
+        self._reports.changes(now_ns)
 
     def _publish_diagnostics(self) -> None:
-        well, sentence, values = self.adapter.status(time.monotonic_ns())
-        level = DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK if well else DiagnosticStatus.WARN
-        message = DiagnosticArray()
-        message.header.stamp = stamp(int(self.get_clock().now().nanoseconds))
-        message.status = [status_message(level, "arm", sentence, {**values, **self._inputs.counts()}, self._arm.name)]
-        self._diagnostics.publish(message)
+        self._reports.diagnostics(time.monotonic_ns(), self._inputs.counts())
 
     # the end: the last to leave
 

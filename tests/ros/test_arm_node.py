@@ -423,7 +423,9 @@ def test_a_trajectory_controller_gets_its_own_names_and_one_period(rig) -> None:
 @pytest.mark.slow
 def test_a_forward_controller_gets_an_array_in_its_own_order(rig) -> None:
     backwards = "[" + ", ".join(f"joint{i}" for i in range(7, 0, -1)) + "]"
-    rig.start("fake_controllers.py", **{**FRANKA, "arm_output": "array", "controller_joints": backwards})
+    without = {"gripper_joint": "''", "gripper_output": "none"}
+    rig.start("fake_controllers.py", **{**FRANKA, **without, "arm_output": "array", "controller_joints": backwards})
+    assert rig.opening() == 1.0
     rig.await_state("no command has come")
     heard = rig.listen(Float64MultiArray, f"{rig.base}/forward_command_controller/commands")
     goal = rig.q() + np.linspace(0.01, 0.07, 7)
@@ -598,3 +600,19 @@ def test_on_domain_0_an_arm_is_configured_only_with_the_users_word(graph, monkey
         node.destroy_node()
         rclpy.shutdown()
     assert ("on DDS domain 0" in capfd.readouterr().err) is not allow
+
+
+def test_the_gripper_may_have_a_topic_of_its_own(graph, program) -> None:
+    rig = Rig(graph, program)
+    rig.driver("fake_controllers.py")
+    given = {**FRANKA, "gripper_joint": "hand", "gripper_joint_states": "hand/joint_states", "gripper_output": "none"}
+    rig.arm_process(**given)
+    assert rig.change(Transition.TRANSITION_CONFIGURE)
+    graph.spin_for(0.5)
+    assert not rig.heard[topics.JOINT_STATES], "an opening nobody measured is not made up"
+    hand = rig.node.create_publisher(JointState, f"{rig.base}/hand/joint_states", 1)
+    assert graph.spin_until(hand.get_subscription_count)
+    hand.publish(JointState(name=["hand"], position=[0.01]))
+    rig.graph.spin_until(lambda: rig.heard[topics.GRIPPER_STATE])
+    assert rig.opening() == pytest.approx(0.25)
+    rig.close()

@@ -13,6 +13,8 @@ from robot_pt.commands import Float64
 from robot_pt.errors import UserError
 from robot_pt_ros.conversions import joints_of, nanoseconds
 
+IN_A_ROW = 3
+
 
 @dataclass(frozen=True)
 class GripperScale:
@@ -57,13 +59,13 @@ class StateReader:
         """`joint_map`: model's name -> driver's name; a joint that is not in it has one name."""
         self._names = [joint_map.get(name, name) for name in joint_names]
         self._gripper = gripper
-        self._stamp_ns = 0
+        self._stamp_ns = self._older_ns = self._older_in_a_row = 0
         self.refused: dict[str, int] = {}
 
     def arm(self, message: Any) -> Reading | None:
         """None where the message is not news: unstamped, not newer, without a joint, or not finite."""
         stamp_ns = nanoseconds(message.header.stamp)
-        if stamp_ns <= self._stamp_ns:
+        if stamp_ns <= self._stamp_ns and not self._set_back(stamp_ns):
             self._refuse("without a stamp" if stamp_ns <= 0 else "not newer than the last")
             return None
         try:
@@ -82,9 +84,12 @@ class StateReader:
             return None
         return self._gripper.opening(float(message.position[names.index(self._gripper.joint)]))
 
-    def forget(self) -> None:
-        """The driver's clock was set back: the next stamp is news."""
-        self._stamp_ns = 0
+    def _set_back(self, stamp_ns: int) -> bool:
+        """The driver's clock was set back: older stamps come that go on from one another. A driver that repeats one is frozen."""
+        goes_on = 0 < self._older_ns < stamp_ns < self._stamp_ns
+        self._older_in_a_row = self._older_in_a_row + 1 if goes_on else 0
+        self._older_ns = stamp_ns
+        return self._older_in_a_row >= IN_A_ROW
 
     def _refuse(self, reason: str) -> None:
         if reason in self.refused or len(self.refused) < 16:
