@@ -29,7 +29,7 @@ from robot_pt.targets import moved
 from robot_pt_ros import topics
 from robot_pt_ros.conversions import nanoseconds, pose_of, target_messages
 from robot_pt_sim.scene import SceneState
-from robot_pt_sim.styles import expert
+from robot_pt_sim.styles import Demonstrator, expert
 
 
 class Operator(Node):
