@@ -23,7 +23,9 @@ from robot_pt.samples import Joints, Mode
 from robot_pt.schema import Spec
 from robot_pt.store import DemoStore
 from robot_pt_ros import recorder_parameters, topics
+from robot_pt_ros.conversions import compressed_message, image_message
 from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder, Wish
+from robot_pt_ros.recorder_topics import Listener
 from tests.ros.node_process import NodeProcess, call, change_state
 from tests.ros.scripted_robot import ARM, ScriptedRobot
 from tests.ros.test_camera_node import write_video
@@ -300,3 +302,25 @@ def test_an_episode_that_ends_by_itself_or_cannot_begin_is_failed_with_its_reaso
     episodes.close()
     assert tape.asked == ["start a", "abort disk: no space left", "close"]
     assert episodes.last["outcome"] == "aborted"
+
+
+def test_compressed_frames_are_heard_where_a_camera_offers_them_and_raw_ones_of_any_driver_otherwise(
+    graph: Any,
+) -> None:
+    from sensor_msgs.msg import CompressedImage, Image
+
+    heard: list[tuple[str, int]] = []
+    node, driver = graph.node("listener", namespace="/arm1"), graph.node("driver", namespace="/arm1")
+    raw = driver.create_publisher(Image, topics.camera_image("wrist"), topics.sampled())  # BEST_EFFORT alone
+    driver.create_timer(0.05, lambda: raw.publish(image_message(time.time_ns(), "x", np.zeros((4, 4, 3), np.uint8))))
+    listener = Listener(node, {}, lambda topic, kind, cdr: heard.append((topic, len(cdr))))
+    assert graph.spin_until(lambda: "camera/wrist/image_raw" in dict(heard))
+    jpeg = driver.create_publisher(CompressedImage, topics.camera_compressed("wrist"), topics.recorded(5))
+    assert graph.spin_until(lambda: jpeg.get_subscription_count() == 1)
+    graph.spin_for(0.2)
+    heard.clear()
+    jpeg.publish(compressed_message(5, "x", b"\xff\xd8\xff"))
+    assert graph.spin_until(lambda: bool(heard))
+    graph.spin_for(0.2)
+    assert {topic for topic, _ in heard} == {"camera/wrist/image_raw/compressed"}
+    assert listener.status() == {"camera_wrist": "sensor_msgs/msg/CompressedImage"}
