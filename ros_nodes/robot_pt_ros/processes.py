@@ -62,6 +62,8 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     except ExternalShutdownException:
         pass
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # what libraries tidy up at the end is not to be cut short
+            signal.signal(number, signal.SIG_IGN)
         executor.shutdown(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
