@@ -5,6 +5,9 @@ rclpy's own handler shuts the context down in the signal, and a publish after it
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import signal
 import sys
 import threading
@@ -38,7 +41,8 @@ class Leaving(Protocol):
 
 def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Spin the node until SIGINT, SIGTERM or its own end; returns the exit code (2 after a user's mistake at start)."""
-    asked = threading.Event()
+    asked, ended = threading.Event(), list[int]()
+    atexit.register(_end_at_once, ended)  # first registered, last called
     rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
 
@@ -53,6 +57,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there is no logger without a node
         rclpy.try_shutdown()
+        ended.append(2)
         return 2
     executor.add_node(node)
     try:
@@ -67,7 +72,17 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         executor.shutdown(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
-    return int(getattr(node, "exit_code", 0))
+    ended.append(int(getattr(node, "exit_code", 0)))
+    return ended[0]
+
+
+def _end_at_once(ended: Sequence[int]) -> None:
+    """An interpreter with torch takes seconds to take itself apart, while launch waits to kill it: everything is said, so go."""
+    if ended:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(ended[0])
 
 
 def _say_farewell(node: Node, executor: SingleThreadedExecutor) -> None:
