@@ -38,9 +38,16 @@ def declare(node: Node) -> None:
     node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("hardware", False, fixed("A real arm: nothing that protects it may be left out."))
+    node.declare_parameter(
+        "allow_domain_0", False, fixed("Drive hardware on DDS domain 0, where everybody's ROS talks.")
+    )
     node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
     node.declare_parameter("require_deadman", False, fixed("A policy moves only while a hold-to-run device is held."))
-    node.declare_parameter("follows", "joints", fixed("joints or pose: what the arm is sent: positions, or poses for a controller that chooses the joints."))
+    node.declare_parameter(
+        "follows",
+        "joints",
+        fixed("joints or pose: what the arm is sent: positions, or poses for a controller that chooses the joints."),
+    )
     node.declare_parameter("workspace_min", [nan] * 3, fixed("Lowest x y z of the tool [m]; required on hardware."))
     node.declare_parameter("workspace_max", [nan] * 3, fixed("Highest x y z of the tool [m]; required on hardware."))
     node.declare_parameter(

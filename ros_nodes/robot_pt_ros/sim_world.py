@@ -80,8 +80,10 @@ class World:
         return cls(cast(Simulator, simulator), node)
 
     def reset(self) -> None:
-        """The next episode, from the seed in the parameter, which then counts up."""
+        """The next episode, from the seed in the parameter, which then counts up; a scene nobody has touched is not used up."""
         seed = int(number(self._node, "seed"))
+        if self._lockstep and self._seed == seed - 1 and not self._steps:
+            seed -= 1
         self._node.set_parameters([Parameter("seed", value=seed + 1)])
         begun = self.now_ns + BETWEEN_EPISODES_NS
         self.observation = self._simulator.reset(seed)

@@ -48,6 +48,7 @@ class GateInputs:
         listen(JointTrajectory, topics.TELEOP_GRIPPER, partial(self._on_gripper, "teleop"), topics.newest())
         listen(Bool, topics.DEADMAN, self._on_deadman, topics.heartbeat())
         listen(Bool, topics.ESTOP, self._on_estop, topics.latched())
+        listen(String, topics.ARM_FAULT, self._on_arm_fault, topics.latched())
         for camera in cameras:
             listen(Image, topics.camera_image(camera), partial(self._on_frame, camera), topics.sampled())
 
@@ -129,6 +130,11 @@ class GateInputs:
     def _on_estop(self, message: Any) -> None:
         if message.data:
             self._gate.on_estop(self.now_ns(), True)
+            self._decide()
+
+    def _on_arm_fault(self, message: Any) -> None:
+        if message.data:
+            self._gate.on_fault(self.now_ns(), f"the arm's adapter: {message.data[:200]}")
             self._decide()
 
     def _on_frame(self, camera: str, message: Any) -> None:

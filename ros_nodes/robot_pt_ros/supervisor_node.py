@@ -23,9 +23,10 @@ from robot_pt.gate.reasons import SENTENCES
 from robot_pt.robots import load
 from robot_pt_ros import topics
 from robot_pt_ros.conversions import command_messages, pose_message, status_message
+from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.gate_parameters import declare, gate_limits
 from robot_pt_ros.latches import LatchFile
-from robot_pt_ros.node import Heartbeat, configuring, text, unmake
+from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.supervisor_inputs import GateInputs
 
@@ -48,6 +49,8 @@ class SupervisorNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
         limits = gate_limits(self, self._arm)
+        if limits.hardware:
+            require_own_domain(self, flag(self, "allow_domain_0"))
         self._latches = LatchFile(Path(text(self, "latch_file")) if text(self, "latch_file") else None)
         self._gate = Gate(self._arm, limits, latches=self._latches.read())
         self._period_s, self._lockstep = 1 / limits.control_hz, limits.lockstep
