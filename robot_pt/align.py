@@ -259,7 +259,9 @@ class Aligner:
         measured = self._measured(anchor, joints)
         begin, end = self._begin, self._action_begin(following)
         start = self._target or tracks["executed"].before(begin, begin - 5 * self._period // 2)
-        if start is None:  # nothing was commanded for as long as a session counts as driven: it starts from where the arm is
+        if (
+            start is None
+        ):  # nothing was commanded for as long as a session counts as driven: it starts from where the arm is
             start = PoseTarget(anchor, measured, gripper.opening)
         executed = tracks["executed"].before(end, begin) or start
         request, operator = self._request(mode.name if mode else None, begin, end)

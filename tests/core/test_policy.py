@@ -325,7 +325,8 @@ def test_no_change_of_one_value_crashes_the_loader(run, tmp_path_factory, data):
     copy = rewritten(run, tmp_path_factory.mktemp("fuzz"), change)
     with contextlib.suppress(DataError):  # anything else fails the test
         policy = Policy.load(copy)
-        policy.reset("lift" if "lift" in policy.task_names else None)
+        with contextlib.suppress(UserError):  # no task is left in the table
+            policy.reset("lift" if "lift" in policy.task_names else None)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 5000])

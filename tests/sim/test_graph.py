@@ -41,7 +41,9 @@ def run(tmp_path_factory):
     )  # fmt: skip
     with torch.no_grad():
         agent.actor.mean.weight *= 100
-        agent.actor.mean.weight[3:6] *= 0.02  # the simulator's walls of rotation are Euler angles, the gate's are not: stay off them
+        agent.actor.mean.weight[3:6] *= (
+            0.02  # the simulator's walls of rotation are Euler angles, the gate's are not: stay off them
+        )
         agent.actor.mean.bias[2] = -0.3
     record = PolicyRecord.of(agent="bc", network=agent.actor.config, spec=spec, tasks=tasks)
     folder = tmp_path_factory.mktemp("run")
