@@ -128,7 +128,7 @@ def test_each_sentence(changes: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize("changes", [{}, {"position": "p"}, {"action_unit": "metric"}, {"gripper_constant": 0.0}])
 def test_a_mapping_without_any_action_is_refused_unless_it_says_that_there_is_none(changes: dict[str, Any]) -> None:
     with pytest.raises(
-        DataError, match="every action would be zero.*translation, rotation or gripper.*'achieved'.*'none'"
+        DataError, match=r"every action would be zero.*translation, rotation or gripper.*'achieved'.*'none'"
     ):
         load_mapping({**NO_ACTION, **changes})
     for column in ("translation", "rotation", "gripper"):
