@@ -4,6 +4,7 @@ Property tests have no deadline: 200 ms per example say more about a busy machin
 """
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -11,3 +12,7 @@ from hypothesis import settings  # after the variable: some tests' libraries rea
 
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell, where Ctrl-C is ignored: programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
