@@ -5,15 +5,22 @@ PY := $(VENV)/bin/python
 ROBOSUITE := robosuite==1.5.2
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
-.PHONY: demo test test-all lint check clean
+.PHONY: demo test test-robot-side test-rest test-all lint check clean
 
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
 
-# Simulation apart: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts the process.
+# Simulation apart: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts the process. The robot side
+# beside the rest: its tests wait for processes and clocks more than they compute.
 test: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" tests/sim
-	$(PY) -m pytest -m "not slow" --ignore=tests/sim
+	$(MAKE) -j2 --output-sync=target test-robot-side test-rest
+
+test-robot-side: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" tests/ros
+
+test-rest: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" --ignore=tests/sim --ignore=tests/ros
 
 test-all: $(VENV)/.dev-installed
 	$(PY) -m pytest tests/sim
