@@ -19,6 +19,8 @@ pytest.importorskip("cyclonedds", reason="the graph needs robot-pt[ros]")
 pytest.importorskip("robosuite", reason="the graph needs robot-pt[sim] and robosuite")
 
 DOMAIN, OTHER_DOMAIN = 102, 105
+
+pytestmark = pytest.mark.slow  # minutes of real time, and one machine's load decides over tenths of seconds: `make test-all`
 SILENT_S = 1.5  # 2.5 control periods are 0.5 s
 AT_ONCE_S = 0.6  # e-stop and deadman: 0.1 s
 
