@@ -20,7 +20,7 @@ pytest.importorskip("robosuite", reason="the graph needs robot-pt[sim] and robos
 
 DOMAIN, OTHER_DOMAIN = 102, 105
 
-pytestmark = pytest.mark.slow  # minutes of real time, and one machine's load decides over tenths of seconds: `make test-all`
+pytestmark = pytest.mark.slow  # minutes of real time, in which load decides over tenths of seconds
 SILENT_S = 1.5  # 2.5 control periods are 0.5 s
 AT_ONCE_S = 0.6  # e-stop and deadman: 0.1 s
 
