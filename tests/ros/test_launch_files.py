@@ -167,11 +167,11 @@ def test_replay_plays_an_episode_through_the_same_graph(plan):
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_order_down_is_safe(plan, name):
-    """Whose end must take the rest down does so; recorder, supervisor, arm and manager have longer than the policy to leave."""
+    """Whose end must take the rest down does so; recorder, supervisor, arm, policy and manager have longer than others to leave."""
     for process in plan(name, *COMMANDS[name], *(["record:=true"] if name != "collect" else [])):
         kind = process.label.rpartition("-")[0]
         assert process.required == (kind in ("sim", "arm", "supervisor", "manager"))
-        assert process.sigterm_timeout_s == {"recorder": 20.0}.get(kind, 10.0 if process.required else 5.0)
+        assert process.sigterm_timeout_s == {"recorder": 20.0, "policy": 10.0}.get(kind, 10.0 if process.required else 5.0)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
