@@ -171,7 +171,9 @@ def test_the_order_down_is_safe(plan, name):
     for process in plan(name, *COMMANDS[name], *(["record:=true"] if name != "collect" else [])):
         kind = process.label.rpartition("-")[0]
         assert process.required == (kind in ("sim", "arm", "supervisor", "manager"))
-        assert process.sigterm_timeout_s == {"recorder": 20.0, "policy": 10.0}.get(kind, 10.0 if process.required else 5.0)
+        assert process.sigterm_timeout_s == {"recorder": 20.0, "policy": 10.0}.get(
+            kind, 10.0 if process.required else 5.0
+        )
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
