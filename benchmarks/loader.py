@@ -46,25 +46,11 @@ def generate(folder: Path, episodes: int, steps: int) -> int:
     rng = np.random.default_rng(0)
     image = tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="jpeg")
     tensor = tfds.features.Tensor
-    features = tfds.features.FeaturesDict(
-        {
-            "steps": tfds.features.Dataset(
-                {
-                    "observation": {
-                        "image_0": image,
-                        "image_1": image,
-                        "state": tensor(shape=(7,), dtype=np.float32),
-                    },
-                    "action": tensor(shape=(7,), dtype=np.float32),
-                    "reward": np.float32,
-                    "is_first": np.bool_,
-                    "is_last": np.bool_,
-                    "is_terminal": np.bool_,
-                    "language_instruction": tfds.features.Text(),
-                }
-            )
-        }
-    )
+    observation = {"image_0": image, "image_1": image, "state": tensor(shape=(7,), dtype=np.float32)}
+    step = {"observation": observation, "action": tensor(shape=(7,), dtype=np.float32), "reward": np.float32}
+    step |= dict.fromkeys(("is_first", "is_last", "is_terminal"), np.bool_)
+    step["language_instruction"] = tfds.features.Text()
+    features = tfds.features.FeaturesDict({"steps": tfds.features.Dataset(step)})
     features.save_config(str(folder))
     world = textured(rng, 2048)
     shards, per_shard, total = 4, episodes // 4, 0

@@ -138,44 +138,52 @@ def started(argv: list[str], domain: int, **parameters: object) -> subprocess.Po
     )
 
 
+class Answers:
+    """What a policy node says to each observation: both halves of its target, when they came, and how long it inferred."""
+
+    def __init__(self, others: Others):
+        from geometry_msgs.msg import PoseStamped
+        from std_msgs.msg import String
+        from trajectory_msgs.msg import JointTrajectory
+
+        from robot_pt_ros import topics
+
+        self.heard: dict[int, list[float]] = {}
+        self.infer_ms: dict[int, float] = {}
+        self.poses: dict[int, Any] = {}
+        listen = others.node.create_subscription
+        listen(PoseStamped, topics.POLICY_POSE, self._on_half, topics.newest())
+        listen(JointTrajectory, topics.POLICY_GRIPPER, self._on_half, topics.newest())
+        listen(String, topics.STEP_INFO, self._on_info, topics.recorded())
+
+    def _on_half(self, message: Any) -> None:
+        from robot_pt_ros.conversions import nanoseconds, pose_of
+
+        stamp = nanoseconds(message.header.stamp)
+        self.heard.setdefault(stamp, []).append(time.perf_counter())
+        if hasattr(message, "pose"):
+            self.poses[stamp] = pose_of(message)
+
+    def _on_info(self, message: Any) -> None:
+        info = json.loads(message.data)
+        self.infer_ms[info["stamp_ns"]] = info["inference_ms"]
+
+    def complete(self, stamp_ns: int) -> bool:
+        return len(self.heard.get(stamp_ns, ())) == 2 and stamp_ns in self.infer_ms
+
+
 def policy_overhead(run: Path, decisions: int) -> np.ndarray:
     """(decisions,) [ms] from before the images are filled to both halves of the target, less inference."""
-    from geometry_msgs.msg import PoseStamped
-    from std_msgs.msg import String
-    from trajectory_msgs.msg import JointTrajectory
-
     from robot_pt.commands import JointCommand
-    from robot_pt_ros import topics
-    from robot_pt_ros.conversions import command_messages, image_message, nanoseconds, pose_of
+    from robot_pt_ros.conversions import command_messages, image_message
 
     node = started(
-        ["-m", "robot_pt_ros.policy_node"],
-        DOMAIN,
-        checkpoint=run,
-        robot="panda",
-        lockstep="true",
-        use_sim_time="true",
+        ["-m", "robot_pt_ros.policy_node"], DOMAIN, checkpoint=run, robot="panda", lockstep="true", use_sim_time="true",
         image_size=list(SIZE),
-    )
-    others, heard, infer = Others(DOMAIN), dict[int, list[float]](), dict[int, float]()
-    poses: dict[int, Any] = {}
+    )  # fmt: skip
+    others = Others(DOMAIN)
+    answers, (answer_pose, answer_joints) = Answers(others), others.pair()
     rng, period_ns, took = np.random.default_rng(0), 10**9 // HZ, []
-
-    def on_half(message: Any) -> None:
-        stamp = nanoseconds(message.header.stamp)
-        heard.setdefault(stamp, []).append(time.perf_counter())
-        if hasattr(message, "pose"):
-            poses[stamp] = pose_of(message)
-
-    def on_info(message: Any) -> None:
-        info = json.loads(message.data)
-        infer[info["stamp_ns"]] = info["inference_ms"]
-
-    listen = others.node.create_subscription
-    listen(PoseStamped, topics.POLICY_POSE, on_half, topics.newest())
-    listen(JointTrajectory, topics.POLICY_GRIPPER, on_half, topics.newest())
-    listen(String, topics.STEP_INFO, on_info, topics.recorded())
-    answer_pose, answer_joints = others.pair()
     frames = [rng.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(8)]
     try:
         others.bring_up("policy")
@@ -191,11 +199,11 @@ def policy_overhead(run: Path, decisions: int) -> np.ndarray:
                 refused = others.pull("policy/start")
                 if refused:
                     sys.exit(refused)
-            if not others.until(lambda s=stamp: len(heard.get(s, ())) == 2 and s in infer, 5):
+            if not others.until(lambda s=stamp: answers.complete(s), 5):
                 sys.exit(f"no answer to observation {i}")
             if i:  # the first waited for the start
-                took.append(1e3 * (max(heard[stamp]) - begun) - infer[stamp])
-            command = JointCommand(stamp, others.q, 1.0, poses[stamp])
+                took.append(1e3 * (max(answers.heard[stamp]) - begun) - answers.infer_ms[stamp])
+            command = JointCommand(stamp, others.q, 1.0, answers.poses[stamp])
             joints, pose = command_messages(command, "base_link", others.arm.joint_names, 1 / HZ)
             answer_pose.publish(pose)
             answer_joints.publish(joints)

@@ -116,9 +116,7 @@ def train(
                     _report(observers, step, window.close(), clock.close())
                 if ranks.any(stop.is_set()) and step < steps:  # torchrun kills who has not ended 30 s after Ctrl-C
                     _save(agent, save, step, window, ranks)
-                    ranks.any(
-                        False
-                    )  # the others leave when the first has saved: torchrun ends all as soon as one has ended
+                    ranks.any(False)  # wait for the first: torchrun ends all as soon as one has ended
                     raise TrainingInterrupted(_stopped(step, steps, save))
                 if step == steps or (checkpoint_every and step % checkpoint_every == 0):
                     _save(agent, save, step, window, ranks)

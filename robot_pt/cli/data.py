@@ -11,9 +11,7 @@ from robot_pt.errors import UserError
 
 
 @dataclass(kw_only=True)
-class DataIndex:
-    """Build the index of an RLDS data set once, so that training opens it in well under a second."""
-
+class _OneDataSet:
     path: PathArgument
     """Folder of the data set: <name>/<version> as TFDS lays it out, or a DemoStore."""
     mapping: Path | None = None
@@ -23,6 +21,11 @@ class DataIndex:
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
+
+@dataclass(kw_only=True)
+class DataIndex(_OneDataSet):
+    """Build the index of an RLDS data set once, so that training opens it in well under a second."""
+
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets
 
@@ -30,17 +33,8 @@ class DataIndex:
 
 
 @dataclass(kw_only=True)
-class DataInspect:
+class DataInspect(_OneDataSet):
     """Say what a data set holds: episodes, cameras, units, ranges, tasks, successes and what looks wrong."""
-
-    path: PathArgument
-    """Folder of the data set (RLDS/TFDS or DemoStore)."""
-    mapping: Path | None = None
-    """TOML mapping for a data set robot-pt does not know."""
-    skip_corrupt: bool = False
-    """Leave damaged records out and name them."""
-    json: bool = False
-    """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets

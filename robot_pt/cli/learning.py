@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from robot_pt.recipes.datasets import Reading
+
+
+@dataclass(kw_only=True)
+class ReadingOptions:
+    mapping: Path | None = None
+    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
+    action_source: Literal["commanded", "achieved"] | None = None
+    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
+    skip_corrupt: bool = False
+    """Leave damaged records out and name them."""
+
+    def to_reading(self) -> Reading:
+        from robot_pt.recipes.datasets import Reading
+
+        return Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt)
 
 
 @dataclass(kw_only=True)
@@ -47,24 +65,19 @@ class Pretrain:
     """Seed of sampling, initialisation and all noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
-    mapping: Path | None = None
-    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
-    action_source: Literal["commanded", "achieved"] | None = None
-    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
-    skip_corrupt: bool = False
-    """Leave damaged records out and name them."""
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
-        from robot_pt.recipes import datasets, pretrain
+        from robot_pt.recipes import pretrain
 
         return pretrain.pretrain(
             self.data, self.out, algorithm=self.algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
             route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
+            reading=self.reading.to_reading(),
         )  # fmt: skip
 
 
@@ -94,21 +107,16 @@ class Finetune:
     """Seed of sampling and noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
-    mapping: Path | None = None
-    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
-    action_source: Literal["commanded", "achieved"] | None = None
-    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
-    skip_corrupt: bool = False
-    """Leave damaged records out and name them."""
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
-        from robot_pt.recipes import datasets, finetune
+        from robot_pt.recipes import finetune
 
         return finetune.finetune(
             self.from_, self.target, self.data, self.out, demos=self.demos, mixing_ratio=self.mixing_ratio,
             steps=self.steps, checkpoint_every=self.checkpoint_every, assume_success=self.assume_success,
             seed=self.seed, resume=self.resume,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
+            reading=self.reading.to_reading(),
         )  # fmt: skip
