@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_pt.errors import UserError
 from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 
@@ -87,6 +88,8 @@ class CriticNetwork(nn.Module):
         heads: int = 2,
     ):
         super().__init__()
+        if not cameras:
+            raise UserError("PTR's critic sees nothing but images and was given no camera; name at least one camera.")
         self.encoder = CameraEncoder(encoder, cameras, image_size)
         self.task_slots, self.language_size = task_slots, language_size
         self.q = QHeads(self.encoder.width, task_slots + language_size, action_size, hidden, heads)
@@ -100,6 +103,12 @@ class CriticNetwork(nn.Module):
         """(E, B, K) Q-values of normalised actions, float32."""
         q: Tensor = self.q(feature_BF, context_BC, action_BKA)
         return q
+
+    def state(
+        self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(features, context): the first arguments of `forward`. Proprio is not read."""
+        return self.features(images), self.context(task_B, language_BL)
 
     def context(self, task_B: Tensor, language_BL: Tensor) -> Tensor:
         """(B, task slots + L): one-hot task, then the sentence features."""

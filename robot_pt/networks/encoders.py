@@ -90,12 +90,13 @@ class ImageEncoder(nn.Module):
 
 
 class CameraEncoder(nn.Module):
-    """An `ImageEncoder` per camera; features side by side in the order of `cameras`: (B, cameras * latent)."""
+    """An `ImageEncoder` per camera; features side by side in the order of `cameras`: (B, cameras * latent).
+
+    With no camera its width is 0 and it is not to be called: a network of the state alone.
+    """
 
     def __init__(self, config: EncoderConfig, cameras: tuple[str, ...], image_size: tuple[int, int]):
         super().__init__()
-        if not cameras:
-            raise UserError("a network needs at least one camera; it was given none.")
         self.cameras = tuple(cameras)
         self.width = config.latent * len(self.cameras)
         self.encoders = nn.ModuleDict({camera: ImageEncoder(config, image_size) for camera in self.cameras})

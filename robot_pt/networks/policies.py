@@ -27,7 +27,7 @@ from robot_pt.schema import Spec
 class ActorConfig:
     encoder: EncoderConfig
     cameras: tuple[str, ...]
-    """Camera roles, in the order their features are concatenated."""
+    """Camera roles, in the order their features are concatenated; none for a policy of the state alone."""
     image_size: tuple[int, int]
     """(height, width) in pixels of every camera."""
     task_slots: int
@@ -126,9 +126,9 @@ class ActorNetwork(nn.Module):
         return physical
 
     def _hidden(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
-        feature_BF = self.encoder(images)
+        seen = [self.encoder(images)] if self.encoder.cameras else []
         context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
-        hidden: Tensor = self.body(torch.cat([feature_BF, self.proprio(proprio_BP), context_BC], dim=1))
+        hidden: Tensor = self.body(torch.cat([*seen, self.proprio(proprio_BP), context_BC], dim=1))
         return hidden
 
     def _log_std(self, hidden: Tensor, mean_BA: Tensor) -> Tensor:
