@@ -5,14 +5,15 @@ So the source data is of mixed quality, as robots produce it (three in four epis
 labelled), and the policy is taken from PTR's critic by its fast documented route: a behaviour-cloning warm start of the actor, then
 imitation weighted by the critic's advantage (arXiv 2210.05178's comparison with advantage-weighted BC). `pretrain` keeps PTR's own.
 
+PTR and the baselines train side by side, half of the cores each: networks this small leave a second core half idle.
 Every stage leaves its result in `out`; an interrupted demo continues with the first unfinished one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import proprio_statistics
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import finetune, pretrain, runs
+from robot_pt.recipes.beside import beside, wait_for_updates
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.evaluate import clip_folder, play, policy_factory
 from robot_pt.recipes.progress import bar, say
@@ -40,18 +42,10 @@ from robot_pt.selection import SelectionRule, choose, read_scores
 from robot_pt.sources import EpisodeSource, EpisodeView, filter_episodes
 from robot_pt.store import DemoStore, is_demo_store
 
-SOURCE_TASKS = ("lift-red", "lift-green", "lift-blue", "lift-yellow")
 TARGET_TASK = "lift-purple"
 SIZE = 64
-EPISODES = 150
-"""Mixed-quality episodes per source task."""
 NOISE = 0.7
 """Standard deviation of the noise in noisy episodes [cm]."""
-DEMOS, JUDGES = 10, 6
-"""Target demonstrations to finetune on, and held out to choose the checkpoint."""
-EVALUATION_EPISODES = 40
-PRETRAIN_UPDATES, FINETUNE_UPDATES, WARM_START = 3000, 1250, 3000
-"""PTR's updates at the default --minutes, the warm start lasting until the switch to the target; a BC baseline makes as many."""
 DEFAULT_MINUTES = 14.0
 STD_RANGE = (-2.0, 2.0)
 """Of log-std, for all policies: rotation hardly varies here, and with PTR's -5 its likelihood drowns all other dimensions."""
@@ -69,7 +63,31 @@ ROUTE = (
 )
 
 
-def demo(out: Path, *, seed: int = 0, minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much of everything; the defaults are the demo's at `DEFAULT_MINUTES`."""
+
+    source_tasks: tuple[str, ...] = ("lift-red", "lift-green", "lift-blue", "lift-yellow")
+    episodes: int = 150
+    """Mixed-quality episodes per source task."""
+    demos: int = 10
+    """Target demonstrations to finetune on."""
+    judges: int = 6
+    """Target demonstrations held out to choose the checkpoint."""
+    evaluation_episodes: int = 40
+    pretrain_updates: int = 2600
+    """On the source tasks, all of them with a cloning actor; a BC baseline makes as many."""
+    finetune_updates: int = 1050
+    """After the switch to the target; a BC baseline makes as many."""
+
+    def shortened(self, share: float) -> Scale:
+        """With that share of the training."""
+        return replace(
+            self, pretrain_updates=round(self.pretrain_updates * share), finetune_updates=round(self.finetune_updates * share)
+        )  # fmt: skip
+
+
+def demo(out: Path, *, seed: int = 0, minutes: float = DEFAULT_MINUTES, scale: Scale | None = None) -> dict[str, Any]:
     """Run every stage that `out` does not hold yet; returns rates, intervals and where the report is.
 
     Raises UserError for a budget below 4 minutes, MissingExtraError without robosuite.
@@ -78,26 +96,38 @@ def demo(out: Path, *, seed: int = 0, minutes: float = DEFAULT_MINUTES) -> dict[
         raise UserError(f"--minutes is {minutes:g}; give at least 4, the stages around training take that.")
     if 10_000 * (seed + 1) > FIRST_SEED or seed < 0:
         raise UserError(f"--seed is {seed}; give a number from 0 to {FIRST_SEED // 10_000 - 1}.")
-    effort = minutes / DEFAULT_MINUTES
-    clock = _Stages(out)
-    clock.run("collect", lambda: _collect(out, seed))
-    clock.run("write RLDS", lambda: _write_rlds(out))
-    source, target, judges = _open(out, seed)
-    settings = _settings(source, seed)
-    for name, data in _training_sets(source).items():
-        algorithm: runs.Algorithm = "ptr" if name == PTR_NAME else "bc"
-        chosen = replace(settings, algorithm=algorithm)
-        clock.run(f"train {name}", lambda d=data, n=name, c=chosen: _train(out, n, c, d, target, judges, effort))  # type: ignore[misc]
-    evaluations = clock.value("evaluate", lambda: _evaluate(out, source, target, seed))
-    return _report(out, settings, source, target, judges, evaluations, clock.seconds())
+    scale = (scale or Scale()).shortened(minutes / DEFAULT_MINUTES)
+    clock = _Stages(out / "stages.json")
+    clock.run("collect", lambda: _collect(out, seed, scale))
+    clock.run("write RLDS", lambda: _write_rlds(out, scale))
+    with beside(train, out, seed, scale, (BC_ALL, BC_SUCCESS), log=out / "baselines.log"):
+        train(out, seed, scale, (PTR_NAME,))
+        baselines = [_folders(out, name) for name in (BC_ALL, BC_SUCCESS)]
+        wait_for_updates("train baselines", baselines, scale.pretrain_updates + scale.finetune_updates)
+    source, target, judges = _open(out, seed, scale)
+    evaluations = clock.value("evaluate", lambda: _evaluate(out, source, target, seed, scale))
+    seconds = {
+        **clock.seconds(),
+        **{f"train {n}": _training(out, n).seconds()[n] for n in (PTR_NAME, BC_ALL, BC_SUCCESS)},
+    }
+    return _report(out, _settings(source, seed), scale, (source, target, judges), evaluations, seconds)
+
+
+def train(out: Path, seed: int, scale: Scale, names: Sequence[str]) -> None:
+    """Train these policies one after the other on what `out` holds; what is done is kept."""
+    source, target, judges = _open(out, seed, scale)
+    for name in names:
+        data = source if name != BC_SUCCESS else _successes(source)
+        settings = replace(_settings(source, seed), algorithm="ptr" if name == PTR_NAME else "bc")
+        _training(out, name).run(name, lambda n=name, d=data, c=settings: _train(out, n, c, d, target, judges, scale))  # type: ignore[misc]
 
 
 class _Stages:
-    """Which stages are done, and what each took, in out/stages.json."""
+    """Which stages are done, and what each took, in a file that one process writes."""
 
-    def __init__(self, out: Path):
-        out.mkdir(parents=True, exist_ok=True)
-        self._path = out / "stages.json"
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
 
     def run(self, name: str, work: Callable[[], object]) -> None:
         done = self.seconds()
@@ -120,8 +150,13 @@ class _Stages:
         return read_json(self._path) if self._path.exists() else {}
 
 
-def _collect(out: Path, seed: int) -> None:
-    wanted = [(task, EPISODES, "mixed") for task in SOURCE_TASKS] + [(TARGET_TASK, DEMOS + JUDGES, "clean")]
+def _training(out: Path, name: str) -> _Stages:
+    return _Stages(_folders(out, name)[1] / "stages.json")
+
+
+def _collect(out: Path, seed: int, scale: Scale) -> None:
+    wanted = [(task, scale.episodes, "mixed") for task in scale.source_tasks]
+    wanted.append((TARGET_TASK, scale.demos + scale.judges, "clean"))
     for i, (task, count, quality) in enumerate(wanted):
         store = out / "demos" / task
         have = len(DemoStore(store)) if is_demo_store(store) else 0
@@ -130,11 +165,11 @@ def _collect(out: Path, seed: int) -> None:
             collect(task, count - have, store, quality=quality, strength=NOISE, image_size=SIZE, seed=first)  # type: ignore[arg-type]
 
 
-def _write_rlds(out: Path) -> None:
+def _write_rlds(out: Path, scale: Scale) -> None:
     import robot_pt_data
     from robot_pt_data.export import export
 
-    for task in (*SOURCE_TASKS, TARGET_TASK):
+    for task in (*scale.source_tasks, TARGET_TASK):
         folder = out / "rlds" / task.replace("-", "_")
         if folder.exists():
             continue
@@ -142,17 +177,17 @@ def _write_rlds(out: Path) -> None:
             export(robot_pt_data.open(out / "demos" / task), folder, "rlds", progress=advance)
 
 
-def _open(out: Path, seed: int) -> tuple[EpisodeSource, EpisodeView, EpisodeView]:
+def _open(out: Path, seed: int, scale: Scale) -> tuple[EpisodeSource, EpisodeView, EpisodeView]:
     """(source data, ten target demos, held-out target demos), read from the RLDS folders."""
     from robot_pt.recipes.datasets import Reading, open_all
 
-    folders = [out / "rlds" / task.replace("-", "_") for task in SOURCE_TASKS]
+    folders = [out / "rlds" / task.replace("-", "_") for task in scale.source_tasks]
     source = open_all(folders, assume_success=False, reading=Reading(), what="source data")
     target = open_all(
         [out / "rlds" / TARGET_TASK.replace("-", "_")], assume_success=False, reading=Reading(), what="target data"
     )
     demos = filter_episodes(target, lambda table, e: table.success[e] == SUCCESS)
-    train, judges = finetune.split_demos(demos, DEMOS, seed)
+    train, judges = finetune.split_demos(demos, scale.demos, seed)
     return source, train, judges
 
 
@@ -177,23 +212,17 @@ def _settings(source: EpisodeSource, seed: int) -> runs.RunSettings:
     )  # fmt: skip
 
 
-def _training_sets(source: EpisodeSource) -> dict[str, EpisodeSource]:
-    successes = filter_episodes(source, lambda table, e: table.success[e] == SUCCESS)
-    return {PTR_NAME: source, BC_ALL: source, BC_SUCCESS: successes}
+def _successes(source: EpisodeSource) -> EpisodeSource:
+    return filter_episodes(source, lambda table, e: table.success[e] == SUCCESS)
 
 
 def _train(
-    out: Path,
-    name: str,
-    settings: runs.RunSettings,
-    source: EpisodeSource,
-    target: EpisodeView,
-    judges: EpisodeView,
-    effort: float,
-) -> None:
+    out: Path, name: str, settings: runs.RunSettings, source: EpisodeSource, target: EpisodeView, judges: EpisodeView,
+    scale: Scale,
+) -> None:  # fmt: skip
     first, then = _folders(out, name)
-    updates, more = round(PRETRAIN_UPDATES * effort), round(FINETUNE_UPDATES * effort)
-    warm = replace(settings.ptr, bc_warm_start_steps=round(WARM_START * effort))
+    updates, more = scale.pretrain_updates, scale.finetune_updates
+    warm = replace(settings.ptr, bc_warm_start_steps=updates)
     pretrain.pretrain_with(
         replace(settings, ptr=warm), source, first, steps=updates, checkpoint_every=updates, resume=True, held_out=0.05
     )
@@ -208,7 +237,7 @@ def _folders(out: Path, name: str) -> tuple[Path, Path]:
     return out / f"{short}-pretrain", out / f"{short}-finetune"
 
 
-def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int) -> list[Evaluation]:
+def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int, scale: Scale) -> list[Evaluation]:
     run = _folders(out, PTR_NAME)[1]
     factories: dict[str, PolicyFactory] = {
         name: policy_factory(_folders(out, name)[1]) for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
@@ -218,7 +247,7 @@ def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int) 
     record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
     return [
         play(
-            factory, TARGET_TASK, record, name=name, episodes=EVALUATION_EPISODES, seed=seed, folder=out / "evaluation",
+            factory, TARGET_TASK, record, name=name, episodes=scale.evaluation_episodes, seed=seed, folder=out / "evaluation",
             videos=name in (PTR_NAME, BC_ALL, BC_SUCCESS),
         )
         for name, factory in factories.items()
@@ -226,7 +255,7 @@ def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int) 
 
 
 def _report(
-    out: Path, settings: runs.RunSettings, source: EpisodeSource, target: EpisodeView, judges: EpisodeView,
+    out: Path, settings: runs.RunSettings, scale: Scale, data: tuple[EpisodeSource, EpisodeView, EpisodeView],
     evaluations: list[Evaluation], seconds: Mapping[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     selection, values = _selection(_folders(out, PTR_NAME)[1])
@@ -236,7 +265,7 @@ def _report(
         out / "report.html",
         Report(
             title=f"robot-pt demo: {TARGET_TASK} from ten demonstrations",
-            subtitle=f"pretrained on {len(source.episodes)} mixed-quality episodes of {len(SOURCE_TASKS)} other tasks",
+            subtitle=f"pretrained on {len(data[0].episodes)} mixed-quality episodes of {len(scale.source_tasks)} other tasks",
             command=runs.command_line(),
             policy=PTR_NAME,
             evaluations=evaluations,
@@ -252,7 +281,7 @@ def _report(
                 for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
                 for phase, run in zip(("pretrain", "finetune"), _folders(out, name), strict=True)
             },
-            data=_data_rows(source, target, judges),
+            data=_data_rows(*data, scale),
             seconds=seconds,
             config=settings.to_json(),
             versions=versions(),
@@ -274,10 +303,10 @@ def _notes() -> dict[str, str]:
     }
 
 
-def _data_rows(source: EpisodeSource, target: EpisodeView, judges: EpisodeView) -> list[dict[str, Any]]:
+def _data_rows(source: EpisodeSource, target: EpisodeView, judges: EpisodeView, scale: Scale) -> list[dict[str, Any]]:
     rows = []
     for name, part in (
-        *((t, _of_task(source, t)) for t in SOURCE_TASKS),
+        *((t, _of_task(source, t)) for t in scale.source_tasks),
         ("target demos", target),
         ("held-out target demos", judges),
     ):

@@ -8,23 +8,16 @@ import pytest
 from robot_pt.errors import UserError
 from robot_pt.recipes import demo
 
-SMALL = {
-    "EPISODES": 3,
-    "DEMOS": 3,
-    "JUDGES": 2,
-    "EVALUATION_EPISODES": 2,
-    "PRETRAIN_UPDATES": 6,
-    "FINETUNE_UPDATES": 4,
-    "WARM_START": 3,
-}
+SMALL = demo.Scale(
+    source_tasks=("lift-red", "lift-green"), episodes=3, demos=3, judges=2, evaluation_episodes=2, pretrain_updates=6,
+    finetune_updates=4,
+)  # fmt: skip
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path, monkeypatch) -> None:
+def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path) -> None:
     pytest.importorskip("robosuite", reason="the demo collects in robosuite: pip install --no-deps robosuite==1.5.2")
-    for name, value in {**SMALL, "SOURCE_TASKS": ("lift-red", "lift-green")}.items():
-        monkeypatch.setattr(demo, name, value)
-    result = demo.demo(tmp_path / "demo")
+    result = demo.demo(tmp_path / "demo", scale=SMALL)
     names = [e["name"] for e in result["evaluations"]]
     assert names == [demo.PTR_NAME, demo.BC_ALL, demo.BC_SUCCESS, demo.BLANKED, demo.OPEN_LOOP]
     assert all(e["n"] == 2 for e in result["evaluations"])
@@ -33,7 +26,7 @@ def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path
         assert shown in page
     assert (tmp_path / "demo" / "rlds" / "lift_red" / "1.0.0" / "features.json").exists()
     stages = json.loads((tmp_path / "demo" / "stages.json").read_text())
-    again = demo.demo(tmp_path / "demo")
+    again = demo.demo(tmp_path / "demo", scale=SMALL)
     assert again["evaluations"] == result["evaluations"]
     assert json.loads((tmp_path / "demo" / "stages.json").read_text()) == stages
 
@@ -49,8 +42,9 @@ def test_impossible_requests_are_refused_before_anything_runs(tmp_path: Path, ar
 
 def test_demonstrations_never_start_where_policies_are_judged() -> None:
     last = demo.FIRST_SEED // 10_000 - 1
-    assert 10_000 * last + 1000 * len(demo.SOURCE_TASKS) + demo.DEMOS + demo.JUDGES <= demo.FIRST_SEED
-    assert demo.EPISODES <= 1000
+    scale = demo.Scale()
+    assert 10_000 * last + 1000 * len(scale.source_tasks) + scale.demos + scale.judges <= demo.FIRST_SEED
+    assert scale.episodes <= 1000
 
 
 def test_at_least_half_of_the_source_data_is_not_clean() -> None:
