@@ -20,7 +20,7 @@ from robot_pt.schema import Float
 from robot_pt.sources import EpisodeSource
 
 CLIP = 0.99
-"""Encoded actions stay within +-CLIP."""
+"""Encoded actions stay within +-CLIP unless an algorithm says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,15 @@ class ActionNormalizer(nn.Module):
     low: Tensor  # (A,)
     high: Tensor  # (A,)
 
-    def __init__(self, bounds: Bounds):
+    def __init__(self, bounds: Bounds, clip: float = CLIP):
         super().__init__()
+        self._clip = clip
         self.register_buffer("low", torch.tensor(bounds.low, dtype=torch.float32))
         self.register_buffer("high", torch.tensor(bounds.high, dtype=torch.float32))
 
     def encode(self, action: Tensor) -> Tensor:
-        """(..., A) physical -> (..., A) within +-0.99."""
-        return ((action - self.low) / (self.high - self.low) * 2 - 1).clamp(-CLIP, CLIP)
+        """(..., A) physical -> (..., A) within +-clip."""
+        return ((action - self.low) / (self.high - self.low) * 2 - 1).clamp(-self._clip, self._clip)
 
     def decode(self, encoded: Tensor) -> Tensor:
         """(..., A) in [-1, 1] -> (..., A) physical; the inverse of `encode` within the clip."""

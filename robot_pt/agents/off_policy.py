@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +19,26 @@ from torch.optim import Adam
 from robot_pt import noise
 from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.graphed import GraphedStep
+from robot_pt.agents.inputs import Inputs
 from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
 from robot_pt.networks.distributions import ActionGaussian
+from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.ensembles import State
 from robot_pt.networks.modes import evaluating
 from robot_pt.networks.policies import ActorNetwork
-from robot_pt.schema import Batch
+from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
+from robot_pt.schema import Batch, Spec
 
-VIEW, VIEW_NEXT = 16, 32
-"""Noise streams of the augmented views, one more per camera; those below 16 are the algorithms' own."""
+VIEW, VIEW_NEXT, HEADS = 16, 32, 48
+"""Noise streams: augmented views, one more per camera, and drawn heads; those below 16 are the algorithms' own."""
 
 Acceleration = Literal["none", "compile", "cuda_graph"]
 
 
 class OffPolicyAgent(ABC):
-    """Implements `robot_pt.agents.Agent` but for `update_in_phase`.
+    """Implements `robot_pt.agents.Agent` but for `of` and `update_in_phase`.
 
     Args:
         learning_rates: Adam's, by name of the module: "actor", "critic" and names of `others`; a module without one is not trained.
@@ -77,6 +80,31 @@ class OffPolicyAgent(ABC):
         self._acceleration: Acceleration = acceleration
         self._graphs: dict[str, GraphedStep] = {}
 
+    @classmethod
+    def build(
+        cls, spec: Spec, *, cameras: Sequence[str], image_size: tuple[int, int], task_slots: int, encoder: EncoderConfig,
+        config: Any = None, bounds: Bounds = BRIDGE_BOUNDS, proprio: tuple[Sequence[float], Sequence[float]] | None = None,
+        language_size: int = 0, device: torch.device | str = "cpu", seed: int = 0,
+    ) -> Self:  # fmt: skip
+        """A fresh agent for data of `spec`.
+
+        cameras: roles seen; none to learn from the state alone. task_slots: spare ones included. config: the algorithm's
+        own, None for its defaults. proprio: (mean, std) per dimension to standardise with; None feeds it as it is.
+        seed: fixes weights and noise.
+        """
+        inputs = Inputs(
+            spec=spec, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, encoder=encoder, bounds=bounds,
+            proprio=proprio, language_size=language_size,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls.of(inputs, config, torch.device(device), seed)
+
+    @classmethod
+    @abstractmethod
+    def of(cls, inputs: Inputs, config: Any, device: torch.device, seed: int) -> Self:
+        """The agent on fresh networks made by `inputs` in a fixed order, actor first; config None stands for the defaults."""
+
     @abstractmethod
     def update_in_phase(self, batch: Batch, step: int | Tensor, phase: str) -> dict[str, Tensor]:
         """One update of fixed shapes without host synchronisation; detached 0-d tensors to log."""
@@ -104,6 +132,10 @@ class OffPolicyAgent(ABC):
     def q_values(self, output: Tensor) -> Tensor:
         """(E, B, K) Q-values of the critic's output; the same tensor unless the critic is categorical."""
         return output
+
+    def td_loss(self, output: Tensor, target_B: Tensor) -> Tensor:
+        """(E, B) loss of the critic's output at the data action, (E, B) or (E, B, outputs): the squared error unless it is categorical."""
+        return (output - target_B).square()
 
     def state_dict(self) -> dict[str, Tensor]:
         return flat_state(self._modules, self._optimizers)
@@ -144,6 +176,14 @@ class OffPolicyAgent(ABC):
         with self.autocast():
             out: Tensor = torch.func.functional_call(critic, weights, (*(s.detach() for s in state), action_BKA))
         return out
+
+    def least(self, q_EBK: Tensor, heads: int | None, step: int | Tensor) -> Tensor:
+        """(B, K) minimum over all heads, or over so many drawn anew at each update (REDQ, arXiv 2101.05982), the same for all samples."""
+        if heads is None or heads >= len(q_EBK):
+            return q_EBK.amin(0)
+        key = torch.zeros(1, dtype=torch.int64, device=q_EBK.device)
+        draw = noise.uniform(key, step, HEADS, (len(q_EBK),), seed=self.seed)[0]
+        return q_EBK.index_select(0, draw.topk(heads).indices).amin(0)
 
     def descend(self, name: str, loss: Tensor) -> None:
         """One optimiser step of that module on `loss`."""

@@ -19,8 +19,11 @@ from robot_pt.errors import DataError, UserError
 from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
-from robot_pt.normalize import ActionNormalizer, Bounds, ProprioNormalizer
+from robot_pt.normalize import CLIP, ActionNormalizer, Bounds, ProprioNormalizer
 from robot_pt.schema import Spec
+
+_SINCE = {"scaled_log_std", "action_clip"}
+"""Fields that a policy file of before them lacks; their defaults are what it was made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,11 @@ class ActorConfig:
     squash: bool = True
     """True: tanh of the Gaussian (PTR). False: plain Gaussian (its BC baseline), clipped when acting."""
     log_std_range: tuple[float, float] = (-5.0, 2.0)
+    scaled_log_std: bool = False
+    """True: before its clip the log-std is scaled by a learned factor and shifted by a learned offset, 1 and -1 at the start
+    (nakamotoo/Cal-QL JaxCQL/model.py). Only with std = "state"."""
+    action_clip: float = CLIP
+    """Normalised data actions stay within +- this: PTR 0.99, Cal-QL 0.99999."""
 
     @classmethod
     def of(cls, spec: Spec, proprio: tuple[Sequence[float], Sequence[float]] | None, **fields: Any) -> ActorConfig:
@@ -68,6 +76,10 @@ class ActorConfig:
             raise UserError(
                 f"a policy needs at least 1 task slot and 1 hidden layer; given {self.task_slots} and {self.hidden}."
             )
+        if not 0 < self.action_clip <= 1:
+            raise UserError(f"the policy's action_clip is {self.action_clip}; give a number in (0, 1], such as {CLIP}.")
+        if self.scaled_log_std and self.std != "state":
+            raise UserError(f"scaled_log_std needs std = state; the policy's std is {self.std}: choose one of the two.")
 
 
 class ActorNetwork(nn.Module):
@@ -77,7 +89,7 @@ class ActorNetwork(nn.Module):
         super().__init__()
         self._config = config
         actions = len(config.bounds.low)
-        self.normalizer = ActionNormalizer(config.bounds)
+        self.normalizer = ActionNormalizer(config.bounds, config.action_clip)
         self.proprio = ProprioNormalizer(config.proprio_mean, config.proprio_std)
         self.encoder = CameraEncoder(config.encoder, config.cameras, config.image_size)
         width = self.encoder.width + len(config.proprio_mean) + config.task_slots + config.language_size
@@ -91,12 +103,14 @@ class ActorNetwork(nn.Module):
             self.log_std = orthogonal(width, actions, 1e-2)
         elif config.std == "global":
             self.global_log_std = nn.Parameter(torch.zeros(actions))
+        if config.scaled_log_std:
+            self.log_std_factor, self.log_std_offset = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-1.0))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ActorNetwork:
         """Rebuild from `.config` as JSON gives it back. Raises DataError on missing or unknown fields."""
         known = {f.name for f in fields(ActorConfig)}
-        if set(config) != known:
+        if set(config) - known or known - set(config) - _SINCE:
             raise DataError(
                 f"a policy config has the fields {sorted(known)}; the file gives {sorted(config)}: it was written by another version."
             )
@@ -135,6 +149,8 @@ class ActorNetwork(nn.Module):
         if self._config.std == "fixed":
             return torch.full_like(mean_BA, math.log(self._config.fixed_std))
         free = self.log_std(hidden).float() if self._config.std == "state" else self.global_log_std.expand_as(mean_BA)
+        if self._config.scaled_log_std:
+            free = self.log_std_factor * free + self.log_std_offset
         return free.clamp(*self._config.log_std_range)
 
 
