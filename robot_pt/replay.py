@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_pt.buffers import BufferPool
 from robot_pt.errors import DataError, MismatchError, UserError
-from robot_pt.language import sentence_table
-from robot_pt.mixing import Draw, Mixer, Rounding, batch_rng, rank_slots
+from robot_pt.gathering import Gather, SourcePart
+from robot_pt.mixing import Mixer, Rounding, batch_rng, rank_slots
 from robot_pt.prefetch import Prefetch
 from robot_pt.rewards import RewardLabel
-from robot_pt.schema import Batch, Float, Image, Int
+from robot_pt.schema import Batch, Int
 from robot_pt.sources import EpisodeSource
 from robot_pt.tasks import TaskTable
-from robot_pt.transitions import Transitions, transitions
+from robot_pt.transitions import transitions
 
 
 class Replay:
@@ -60,10 +59,9 @@ class Replay:
         self._slots = rank_slots(batch_size, rank, world_size)
         self._mixer = Mixer(ratios, batch_size, rounding)
         self.batch_size, self.local_batch_size, self.seed = batch_size, len(self._slots), seed
-        self.cameras, self.image_size, self._next_frames = tuple(cameras), image_size, next_frames
         self.parts = [
-            _Part(s, transitions(s, reward, gamma, n_step, bootstrap=bootstrap), task_table, language_dim,
-                  None if weights is None else weights[i])
+            SourcePart(s, transitions(s, reward, gamma, n_step, bootstrap=bootstrap), task_table, language_dim,
+                       None if weights is None else weights[i])
             for i, s in enumerate(sources)
         ]  # fmt: skip
         for part, ratio in zip(self.parts, ratios, strict=True):
@@ -72,8 +70,9 @@ class Replay:
                     f"the {part.source.spec.embodiment} data has {len(part.source.episodes)} episodes and no transition to "
                     "train on; an episode needs two steps, or one that ends in success. Give other data."
                 )
-        self._language_dim = language_dim
-        self._pool = BufferPool(pinned=pinned)
+        self.gather = Gather(  # (source, item of its `parts[source].transitions`, sample key), each (B,) -> Batch
+            self.parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned
+        )  # fmt: skip
         self._batches = Prefetch(self.batch, threads=threads, ahead=prefetch)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -86,12 +85,6 @@ class Replay:
         """This process's part of global batch `number`, decoded now in the calling thread."""
         which, item = self.draw(number)
         return self.gather(which[self._slots], item[self._slots], number * self.batch_size + self._slots)
-
-    def gather(self, which: Int, item: Int, key: Int) -> Batch:
-        """The batch of these (source, item of its `parts[source].transitions`), with these sample keys, each (B,)."""
-        images, following = self._frames(which, item)
-        columns = self._columns(which, item)
-        return Batch(images=images, next_images=following, sample_key=key.astype(np.int64), source=which, **columns)
 
     def draw(self, number: int) -> tuple[Int, Int]:
         """(source, item of that source's transitions) of every sample of global batch `number`, each (batch_size,)."""
@@ -141,71 +134,6 @@ class Replay:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _frames(self, which: Int, item: Int) -> tuple[dict[str, Image], dict[str, Image]]:
-        count = len(which)
-        images: dict[str, Image] = {}
-        following: dict[str, Image] = {}
-        for camera in self.cameras:
-            both = self._pool.take((2 * count if self._next_frames else count, *self.image_size, 3))
-            for s in np.unique(which):
-                mine = np.flatnonzero(which == s)
-                part = self.parts[s]
-                rows, target = part.transitions.row[item[mine]], mine
-                if self._next_frames:  # s and s' in one call: neighbours lie beside each other on disk
-                    rows = np.concatenate([rows, part.transitions.next_row[item[mine]]])
-                    target = np.concatenate([mine, mine + count])
-                both[target] = part.source.images(rows, camera, self.image_size)
-            images[camera] = both[:count]
-            following[camera] = both[count:] if self._next_frames else both
-        return images, following
-
-    def _columns(self, which: Int, item: Int) -> dict[str, Any]:
-        spec, count = self.parts[0].source.spec, len(which)
-        proprio, action = len(spec.proprio_names), len(spec.action_names)
-        shapes: dict[str, tuple[int, ...]] = {
-            "proprio": (count, proprio), "next_proprio": (count, proprio), "action": (count, action),
-            "language": (count, self._language_dim), "reward": (count,), "discount": (count,), "return_to_go": (count,),
-        }  # fmt: skip
-        out: dict[str, Any] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        out["task"] = np.empty(count, np.int64)
-        for s in np.unique(which):
-            mine = np.flatnonzero(which == s)
-            for name, value in self.parts[s].columns(item[mine]).items():
-                out[name][mine] = value
-        return out
-
-
-class _Part:
-    """One source of the mixture with its index of transitions."""
-
-    def __init__(
-        self, source: EpisodeSource, index: Transitions, tasks: TaskTable, language_dim: int, weights: NDArray[Any] | None
-    ):  # fmt: skip
-        self.source, self.transitions = source, index
-        unknown = sorted(set(source.episodes.task) - set(tasks.names))
-        if unknown:
-            raise MismatchError(
-                f"task {unknown[0]!r} of the {source.spec.embodiment} data has no slot in the run's task table; "
-                "fill one before training on it."
-            )
-        self._task = tasks.lookup(source.episodes.task)
-        self._language = sentence_table(source.episodes.instruction, language_dim) if language_dim else None
-        if weights is not None and len(weights) != len(source.actions):
-            raise UserError(f"{len(weights)} sampling weights for {len(source.actions)} steps; give one for each step.")
-        self.draw = Draw(len(index), None if weights is None else np.asarray(weights, np.float64)[index.row])
-
-    def columns(self, item: Int) -> dict[str, Float | Int]:
-        index, source = self.transitions, self.source
-        row, episode = index.row[item], index.episode[item]
-        out: dict[str, Float | Int] = {
-            "proprio": source.proprio[row], "next_proprio": source.proprio[index.next_row[item]],
-            "action": source.actions[row], "task": self._task[episode], "reward": index.reward[item],
-            "discount": index.discount[item], "return_to_go": index.return_to_go[item],
-        }  # fmt: skip
-        if self._language is not None:
-            out["language"] = self._language[episode]
-        return out
 
 
 def to_device(batch: Batch, device: torch.device | str) -> Batch:

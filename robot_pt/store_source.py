@@ -1,20 +1,15 @@
 """DemoSource: a demo store as an EpisodeSource.
 
 Low-dimensional columns and frame offsets of all episodes are concatenated once and kept in ``.manifest.npz``, which only
-saves time: whatever in it does not match the episodes on disk is read again. Frames are slices of memory maps. A map keeps a
-file handle, so only as many episodes are mapped as the process may open files by a quarter; frames of further ones are read
-by ``pread`` in the decoding threads (3.5 us instead of 1, where mapping anew would take 16).
+saves time: whatever in it does not match the episodes on disk is read again. Frames are slices of memory maps.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import re
-import resource
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +18,7 @@ from numpy.typing import NDArray
 
 from robot_pt import images, store_episode
 from robot_pt.errors import DataError
+from robot_pt.frame_files import FrameFiles, Frames
 from robot_pt.schema import UNKNOWN, EpisodeTable, Image, Int, Spec
 
 MANIFEST = ".manifest.npz"
@@ -50,7 +46,7 @@ class DemoSource:
         self.spec = spec
         self._path, self._uid, self._split, self._skip = path, uid, split, skip_corrupt
         self.skipped: dict[str, str] = {}
-        self._files = _FrameFiles(path)
+        self._files = FrameFiles(path)
         self._set(_load(path, spec, uid, self.skipped if skip_corrupt else None))
 
     def refresh(self) -> int:
@@ -101,7 +97,7 @@ class DemoSource:
         column = store_episode.column(folder, name, *store_episode.header(folder))
         return np.array(store_episode.OPERATORS)[column] if name == "operator" else column
 
-    def _frames(self, steps: Int, camera: str) -> _Frames:
+    def _frames(self, steps: Int, camera: str) -> Frames:
         if camera not in self.spec.cameras:
             raise DataError(f"{self._path} has no camera {camera!r}; it has {sorted(self.spec.cameras)}.")
         steps = np.asarray(steps, np.int64)
@@ -112,9 +108,9 @@ class DemoSource:
         offsets = self._rows.arrays[f"offsets_{camera}"]
         names = self._rows.names
         files = {e: self._files.get(names[e], camera) for e in np.unique(owner).tolist()}
-        return _Frames(files, owner.tolist(), offsets[at].tolist(), offsets[at + 1].tolist())
+        return Frames(files, owner.tolist(), offsets[at].tolist(), offsets[at + 1].tolist())
 
-    def _located(self, error: DataError, frames: _Frames, steps: Int, camera: str) -> DataError:
+    def _located(self, error: DataError, frames: Frames, steps: Int, camera: str) -> DataError:
         for i, step in enumerate(steps.tolist()):
             try:
                 images.decode([frames[i]], (8, 8), threads=1)
@@ -150,53 +146,6 @@ class DemoSource:
             split=table["split"],
             operator=table["operator"],
         ).select(np.array(chosen, np.int64))
-
-
-class _FrameFiles:
-    """The frame files of all episodes, memory-mapped when first asked for, up to a quarter of the open-file limit."""
-
-    def __init__(self, root: Path):
-        self._root, self._maps = root, dict[tuple[str, str], Image]()
-        self._limit = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 16)
-
-    def get(self, name: str, camera: str) -> Image | str:
-        """The file as a flat uint8 array, or its path where it cannot be mapped."""
-        found = self._maps.get((name, camera))
-        if found is not None:
-            return found
-        path = store_episode.frame_file(self._root, name, camera)
-        if len(self._maps) >= self._limit:
-            return path
-        try:
-            with open(path, "rb") as file:
-                mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        except (OSError, ValueError):  # absent or empty: reading it says so
-            return path
-        self._maps[name, camera] = mapped
-        return mapped
-
-
-class _Frames(Sequence[Any]):
-    """Encoded frames of some steps; those that are not mapped are read when indexed, by whichever thread decodes them."""
-
-    def __init__(self, files: dict[int, Image | str], owner: list[int], first: list[int], last: list[int]):
-        self._files, self._owner, self._first, self._last = files, owner, first, last
-
-    def __len__(self) -> int:
-        return len(self._owner)
-
-    def __getitem__(self, i: Any) -> Any:
-        file, first, last = self._files[self._owner[i]], self._first[i], self._last[i]
-        if not isinstance(file, str):
-            return file[first:last]
-        try:
-            handle = os.open(file, os.O_RDONLY)
-            try:
-                return os.pread(handle, last - first, first)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror}.") from None
 
 
 def episode_ids(root: Path) -> list[str]:

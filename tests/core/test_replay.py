@@ -142,10 +142,10 @@ def test_batches_that_are_kept_are_never_overwritten_and_dropped_ones_are_reused
             np.testing.assert_array_equal(kept[k].images["primary"], copies[k])
         del kept
         take(batches, 20)
-        blocks = batches._pool.blocks
+        blocks = batches.gather.pool.blocks
         for _ in range(100):
             next(batches)
-        assert batches._pool.blocks <= blocks + 2
+        assert batches.gather.pool.blocks <= blocks + 2
         np.testing.assert_array_equal(first_row, value)
 
 
