@@ -20,9 +20,11 @@ from robot_pt import noise
 from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.graphed import GraphedStep
 from robot_pt.agents.inputs import Inputs
+from robot_pt.agents.plan import OnlinePlan
 from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
+from robot_pt.networks.categorical import Scalar, ValueCode
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.ensembles import State
@@ -46,13 +48,18 @@ class OffPolicyAgent(ABC):
         others: further modules of the algorithm (temperature, value network, multiplier), saved with the rest.
         actor_average: share of the running average of the actor that acts and is saved; 0 = the actor itself.
         augment: None feeds images as they are.
+        code: how the critic's output stands for a value; None for the value itself.
     """
+
+    plan = OnlinePlan()
+    """What the loop that feeds the agent online is asked for."""
 
     def __init__(
         self, actor: ActorNetwork, critic: nn.Module, *, learning_rates: Mapping[str, float], tau: float,
         others: Mapping[str, nn.Module] | None = None, augment: AugmentConfig | None = None, actor_average: float = 0.0,
-        bf16: bool = False, acceleration: Acceleration = "none", seed: int = 0,
+        bf16: bool = False, acceleration: Acceleration = "none", seed: int = 0, code: ValueCode | None = None,
     ):  # fmt: skip
+        self.code = code or Scalar()
         self.actor, self.critic, self.seed = actor, critic, seed
         self.target = copy.deepcopy(critic).requires_grad_(False)
         self.acting = averaged(actor, actor_average)
@@ -131,11 +138,14 @@ class OffPolicyAgent(ABC):
 
     def q_values(self, output: Tensor) -> Tensor:
         """(E, B, K) Q-values of the critic's output; the same tensor unless the critic is categorical."""
-        return output
+        return self.code.decode(output)
 
-    def td_loss(self, output: Tensor, target_B: Tensor) -> Tensor:
-        """(E, B) loss of the critic's output at the data action, (E, B) or (E, B, outputs): the squared error unless it is categorical."""
-        return (output - target_B).square()
+    def td_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """(E, B) loss of the critic's output at the data action, (E, B) or (E, B, outputs): the squared error unless it is categorical.
+
+        target: (B,) values, or what `self.code.backup` gave.
+        """
+        return self.code.loss(output, target)
 
     def state_dict(self) -> dict[str, Tensor]:
         return flat_state(self._modules, self._optimizers)
@@ -179,11 +189,15 @@ class OffPolicyAgent(ABC):
 
     def least(self, q_EBK: Tensor, heads: int | None, step: int | Tensor) -> Tensor:
         """(B, K) minimum over all heads, or over so many drawn anew at each update (REDQ, arXiv 2101.05982), the same for all samples."""
-        if heads is None or heads >= len(q_EBK):
-            return q_EBK.amin(0)
-        key = torch.zeros(1, dtype=torch.int64, device=q_EBK.device)
-        draw = noise.uniform(key, step, HEADS, (len(q_EBK),), seed=self.seed)[0]
-        return q_EBK.index_select(0, draw.topk(heads).indices).amin(0)
+        return self.drawn(q_EBK, heads, step).amin(0)
+
+    def drawn(self, output: Tensor, heads: int | None, step: int | Tensor) -> Tensor:
+        """The output of so many heads, drawn without repetition from (seed, step) alone; None for all of them."""
+        if heads is None or heads >= len(output):
+            return output
+        key = torch.zeros(1, dtype=torch.int64, device=output.device)
+        draw = noise.uniform(key, step, HEADS, (len(output),), seed=self.seed)[0]
+        return output.index_select(0, draw.topk(heads).indices)
 
     def descend(self, name: str, loss: Tensor) -> None:
         """One optimiser step of that module on `loss`."""
