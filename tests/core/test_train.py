@@ -93,13 +93,36 @@ def test_resuming_inside_a_window_logs_the_same_means():
     assert part.logged() == [m for m in whole.logged() if m[0] > 6]
 
 
-def test_a_phase_with_other_metrics_starts_its_own_mean():
-    class TwoPhases(Counter):
-        def update(self, batch, step):
-            return {"early": torch.tensor(1.0)} if step < 3 else {"late": torch.tensor(float(step))}
+class EveryThird(Counter):
+    """Reports "both" at each update and "third" at each third."""
 
-    last = train(TwoPhases(), batches(), steps=5, log_every=5)
-    assert last == {"late": 3.5}
+    def update(self, batch, step):
+        both = {"both": torch.tensor(float(step))}
+        return both | {"third": torch.tensor(10.0 * step)} if step % 3 == 2 else both
+
+
+def test_a_metric_is_the_mean_over_the_updates_that_report_it():
+    seen = Recorder()
+    assert train(EveryThird(), batches(), steps=12, observers=[seen], log_every=6) == {"both": 8.5, "third": 95.0}
+    assert [c[2]["third"] for c in seen.calls if c[0] == "metrics"] == [35.0, 95.0]
+
+
+def test_resuming_between_kinds_of_updates_logs_the_same_means():
+    states = {}
+    whole = train(EveryThird(), batches(), steps=8, log_every=8, checkpoint_every=4, save=states.__setitem__)
+    state = json.loads(json.dumps(states[4]))
+    assert train(EveryThird(), batches(), start=4, state=state, steps=8, log_every=8) == whole
+
+
+def test_a_bad_metric_of_some_updates_names_the_first_of_them():
+    class Bad(EveryThird):
+        def update(self, batch, step):
+            return {
+                n: v * (math.nan if n == "third" and step > 5 else 1) for n, v in super().update(batch, step).items()
+            }
+
+    with pytest.raises(DivergenceError, match="third became nan at update 9;"):
+        train(Bad(), batches(), steps=12, log_every=12)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
