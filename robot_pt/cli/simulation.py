@@ -21,6 +21,8 @@ class Collect:
     """DemoStore folder; episodes are appended when it exists."""
     quality: Literal["clean", "mixed"] = "clean"
     """clean: the expert as it is; mixed: half noisy, hesitant or failing, as robots produce it."""
+    camera: Literal["primary", "none"] = "primary"
+    """none: record the state alone, with the positions of the scene's objects; nothing is rendered."""
     image_size: int = 64
     """Height and width of the recorded frames, in pixels."""
     workers: int = 0
@@ -39,7 +41,7 @@ class Collect:
             return {"tasks": collect.tasks()}
         return collect.collect(
             self.task, self.episodes, self.out, quality=self.quality, image_size=self.image_size,
-            workers=self.workers, seed=self.seed,
+            workers=self.workers, seed=self.seed, cameras=() if self.camera == "none" else (self.camera,),
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,17 +26,17 @@ def tasks() -> list[str]:
 
 def collect(
     task: str, episodes: int, out: Path, *, quality: Literal["clean", "mixed"] = "clean", image_size: int = 64,
-    workers: int = 0, seed: int = 0, strength: float = 1.0,
+    workers: int = 0, seed: int = 0, strength: float = 1.0, cameras: Sequence[str] = ("primary",),
 ) -> dict[str, Any]:  # fmt: skip
     """Record `episodes` episodes of `task` into the store `out`, creating it; Ctrl-C keeps every finished episode.
 
-    `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
+    `cameras`: roles to record; none records the state alone, for scenes with the positions of their objects. `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
 
     Raises UserError for an unknown task or starts that the store has already, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
     from robot_pt.store import DemoStore, is_demo_store
-    from robot_pt_sim.panda import panda_spec
+    from robot_pt_sim.simulators import spec_of
 
     if task not in tasks():
         raise UserError(f"there is no task {task!r}; choose one of: {', '.join(tasks())}.")
@@ -47,14 +48,14 @@ def collect(
         )
     if image_size < 16:
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
-    spec = panda_spec(("primary",), (image_size, image_size))
+    spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore(out) if is_demo_store(out) else DemoStore.create(out, spec)
     _require_new_starts(store, task, seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
         report = robot_pt_sim.collect(
             task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
-            image_size=(image_size, image_size), progress=advance,
+            camera=cameras, image_size=(image_size, image_size), progress=advance,
         )  # fmt: skip
     return {
         "store": str(out), "task": task, "episodes": report.episodes, "successes": report.successes, "steps": report.steps,

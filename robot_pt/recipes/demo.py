@@ -240,9 +240,9 @@ def _folders(out: Path, name: str) -> tuple[Path, Path]:
 def _evaluate(out: Path, source: EpisodeSource, target: EpisodeView, seed: int, scale: Scale) -> list[Evaluation]:
     run = _folders(out, PTR_NAME)[1]
     factories: dict[str, PolicyFactory] = {
-        name: policy_factory(_folders(out, name)[1]) for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
+        name: policy_factory(_folders(out, name)[1], TARGET_TASK) for name in (PTR_NAME, BC_ALL, BC_SUCCESS)
     }
-    factories[BLANKED] = blanked(policy_factory(run), mean_images(source, ("primary",)))
+    factories[BLANKED] = blanked(policy_factory(run, TARGET_TASK), mean_images(source, ("primary",)))
     factories[OPEN_LOOP] = replay(target, 0)
     record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
     return [

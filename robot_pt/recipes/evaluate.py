@@ -31,7 +31,7 @@ def evaluate_runs(
     if len({run.resolve() for run in run_folders}) < len(run_folders):
         raise UserError(f"both runs are {run_folders[0]}; name two different ones to compare, or one alone.")
     for run in run_folders:
-        _require_simulated(checkpoint.resolve(run))
+        _require_simulated(checkpoint.resolve(run), task)
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
@@ -39,7 +39,7 @@ def evaluate_runs(
         document = read_json(checkpoint.resolve(run) / "policy.json")
         done.append(
             play(
-                policy_factory(run), task, record, name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
+                policy_factory(run, task), task, record, name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
                 videos=videos, settings={"checkpoint": document["version"], "step": document["step"]},
             )
         )  # fmt: skip
@@ -90,28 +90,28 @@ def play(
         )  # fmt: skip
 
 
-def policy_factory(run: Path) -> PolicyFactory:
-    """Picklable: loads the run's policy in each worker, checked against the simulator's robot there."""
-    return partial(_load, checkpoint.resolve(run))
+def policy_factory(run: Path, task: str) -> PolicyFactory:
+    """Picklable: loads the run's policy in each worker, checked against the task's simulated robot there."""
+    return partial(_load, checkpoint.resolve(run), task)
 
 
-def _load(folder: Path) -> ActingPolicy:
+def _load(folder: Path, task: str) -> ActingPolicy:
     from robot_pt.policy import Policy
 
-    return Policy.load(folder, _offered(PolicyRecord.from_json(read_json(folder / "policy.json"))))
+    return Policy.load(folder, _offered(PolicyRecord.from_json(read_json(folder / "policy.json")), task))
 
 
-def _require_simulated(folder: Path) -> None:
+def _require_simulated(folder: Path, task: str) -> None:
     """Raise MismatchError for a checkpoint of another robot, before any worker starts."""
     record = PolicyRecord.from_json(read_json(folder / "policy.json"))
-    require_fits(record.spec, _offered(record))
+    require_fits(record.spec, _offered(record, task))
 
 
-def _offered(record: PolicyRecord) -> Spec:
-    """What the simulator offers a policy that asks for these cameras."""
-    from robot_pt_sim.panda import panda_spec
+def _offered(record: PolicyRecord, task: str) -> Spec:
+    """What the simulator of `task` offers a policy that asks for these cameras."""
+    from robot_pt_sim.simulators import spec_of
 
-    spec: Spec = panda_spec(record.cameras, record.image_size)
+    spec: Spec = spec_of(task, record.cameras, record.image_size)
     return spec
 
 

@@ -12,12 +12,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from robot_pt.errors import UserError
-from robot_pt.schema import Episode
+from robot_pt.schema import Episode, Float, Observation
+from robot_pt_sim import maze_play
 from robot_pt_sim.installation import versions
-from robot_pt_sim.panda import PandaSimulator, panda_spec
+from robot_pt_sim.point_maze import MAZES, PointMaze
 from robot_pt_sim.processes import default_workers, run_jobs
-from robot_pt_sim.recording import EpisodeRecorder
-from robot_pt_sim.simulators import build, camera_roles, check_variant
+from robot_pt_sim.recording import DATASET, EpisodeRecorder
+from robot_pt_sim.simulators import AnySimulator, build, camera_roles, check_variant, spec_of
 from robot_pt_sim.styles import Demonstrator, draw_style, mixture
 
 IDLE_STEPS = 2
@@ -66,15 +67,16 @@ def collect(
 ) -> CollectReport:
     """Record `episodes` scripted episodes of `task` with seeds `seed`, `seed` + 1, ... and hand each to `out`, in order.
 
-    `noise`: a preset of `styles.MIXTURES` or style -> share; `strength` scales it. `variant`: fields of the task to
+    `noise`: a preset of `styles.MIXTURES` (of `maze_play.MIXTURES` for a maze) or style -> share; `strength` scales it. `variant`: fields of the task to
     change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over. Raises UserError for
     an unknown task, noise, camera or variant before anything runs.
     """
     if episodes < 1:
         raise UserError(f"{episodes} episodes were asked for; give at least 1.")
-    setup = CollectSetup(task, mixture(noise), strength, camera_roles(camera), image_size, variant)
     check_variant(task, variant)
-    panda_spec(setup.cameras, image_size)
+    shares = mixture(noise, maze_play.MIXTURES, maze_play.STYLES) if task in MAZES else mixture(noise)
+    setup = CollectSetup(task, shares, strength, camera_roles(camera), image_size, variant)
+    spec_of(task, setup.cameras, image_size)
     hand_over = out.append if isinstance(out, EpisodeStore) else out
     report, start = CollectReport(), time.monotonic()
     jobs = range(seed, seed + episodes)
@@ -116,19 +118,18 @@ class CollectSetup:
 class _Collector:
     """Records one episode per seed."""
 
-    def __init__(self, simulator: PandaSimulator, shares: Mapping[str, float], strength: float):
+    def __init__(self, simulator: AnySimulator, shares: Mapping[str, float], strength: float):
         self._simulator, self._shares, self._strength = simulator, shares, strength
 
     def __call__(self, seed: int) -> Episode:
         simulator = self._simulator
         rng = np.random.default_rng([seed, 1])  # apart from the stream that places the objects
         style = draw_style(self._shares, rng)
-        expert = Demonstrator(simulator.definition, style, rng, strength=self._strength)
-        observation = simulator.reset(seed)
-        recorder = EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction)
+        observation, expert, act = _begin(simulator, style, rng, self._strength, seed)
+        recorder = recorder_of(simulator)
         idle = 0
         while idle < IDLE_STEPS:
-            action = expert(simulator.state())
+            action = act()
             result = simulator.step(action)
             recorder.add(observation, action, result)
             observation = result.observation
@@ -143,7 +144,26 @@ class _Collector:
         self._simulator.close()
 
 
-def describe(simulator: PandaSimulator) -> dict[str, Any]:
+def _begin(
+    simulator: AnySimulator, style: str, rng: np.random.Generator, strength: float, seed: int
+) -> tuple[Observation, Demonstrator | maze_play.Walker, Callable[[], Float]]:
+    """(first observation, the expert, what gives its next action)."""
+    if isinstance(simulator, PointMaze):
+        observation, maze = simulator.reset(seed, anywhere=style == "play"), simulator
+        walker = maze_play.Walker(maze.definition, style, rng, maze.batch.position[0], strength=strength)
+        return observation, walker, lambda: walker(maze.batch.position[0])
+    panda = simulator
+    demonstrator = Demonstrator(panda.definition, style, rng, strength=strength)
+    return panda.reset(seed), demonstrator, lambda: demonstrator(panda.state())
+
+
+def recorder_of(simulator: AnySimulator) -> EpisodeRecorder:
+    """For one episode of it."""
+    dataset = "point-maze" if isinstance(simulator, PointMaze) else DATASET
+    return EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction, dataset=dataset)
+
+
+def describe(simulator: AnySimulator) -> dict[str, Any]:
     """What is needed to run the same episode again: start, versions and controller."""
     start = simulator.initial_conditions()
     return {

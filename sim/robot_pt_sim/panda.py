@@ -14,7 +14,7 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.rotations import Array, matrix_to_rpy
-from robot_pt.schema import CAMERA_ROLES, Float, Observation, Spec
+from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.installation import import_robosuite
@@ -57,6 +57,8 @@ class PandaSimulator:
     ):
         """`image_size` = (height, width) [px]; `render` False gives black images, for tests of physics alone.
 
+        No camera: observations hold no image and the proprio goes on with the positions of the task's objects (`state_spec`).
+
         A `control_hz` above 5 makes steps shorter, for a robot's runtime that runs in real time: horizon and success keep their
         duration. Then `camera_every` says in which of them cameras take a frame; observations between have no images.
 
@@ -67,11 +69,12 @@ class PandaSimulator:
             raise UserError(
                 f"control_hz is {control_hz:g} and camera_every {camera_every}; give 5, 10, 20, 25, 50 or 100 Hz, and at least 1."
             )
-        self.spec = panda_spec(cameras, image_size, control_hz)
+        self.spec = panda_spec(cameras, image_size, control_hz) if cameras else state_spec(task, control_hz)
         self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon * int(slices)
         self.definition = task
         self._hold_steps, self._torque_every = hold_steps * int(slices), torque_every
         self._torques, self._camera_every = int(torques), camera_every
+        render = render and bool(cameras)
         self._env = _build_environment(task, render)
         self._model, self._data = self._env.sim.model._model, self._env.sim.data._data
         self._wire_robot()
@@ -232,6 +235,9 @@ class PandaSimulator:
         q = np.array(self._data.qpos[self._arm_qpos])
         T_base_tool = self._arm.fk(q)  # the kinematics of a robot's runtime: policies see the same bits there
         proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._achieved_opening()]])
+        if not self._cameras:
+            objects = self._scene.objects(self._data)
+            proprio = np.concatenate([proprio, *(objects[place].position for place in self.definition.places)])
         images = {
             role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
             if self._renderer is None
@@ -268,6 +274,12 @@ def panda_spec(cameras: Sequence[str], image_size: tuple[int, int], control_hz: 
     if min(image_size) < 8 or max(image_size) > 2048:
         raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
     return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment="panda", control_hz=control_hz)
+
+
+def state_spec(task: Task, control_hz: float = CONTROL_HZ) -> Spec:
+    """Episodes without cameras: the proprio is followed by x, y, z [m, base frame] of the task's places, e.g. "cube_x"."""
+    seen = tuple(f"{place}_{axis}" for place in task.places for axis in "xyz")
+    return Spec(cameras={}, embodiment="panda", control_hz=control_hz, proprio_names=(*PROPRIO_NAMES, *seen))
 
 
 def _build_environment(task: Task, render: bool) -> Any:

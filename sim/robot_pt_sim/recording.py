@@ -16,8 +16,8 @@ DATASET = "robosuite"
 class EpisodeRecorder:
     """Collects (observation, requested action, what became of it) and builds one Episode."""
 
-    def __init__(self, spec: Spec, *, task: str, instruction: str):
-        self._spec, self._task, self._instruction = spec, task, instruction
+    def __init__(self, spec: Spec, *, task: str, instruction: str, dataset: str = DATASET):
+        self._spec, self._task, self._instruction, self._dataset = spec, task, instruction, dataset
         self._seen: list[Observation] = []
         self._requested: list[Float] = []
         self._results: list[StepResult] = []
@@ -49,7 +49,7 @@ class EpisodeRecorder:
             instruction=self._instruction,
             task=self._task,
             success=bool(self._results[-1].success),
-            dataset=DATASET,
+            dataset=self._dataset,
             requested_actions=np.stack(self._requested),
             operator=[operator] * len(self),
             policy_version=policy_version,

@@ -15,11 +15,11 @@ from robot_pt.errors import UserError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.results import EpisodeResult
 from robot_pt.schema import Episode, Float, Observation
-from robot_pt_sim.collection import EpisodeStore, Progress, describe
-from robot_pt_sim.panda import PandaSimulator, panda_spec
+from robot_pt.simulator import Simulator
+from robot_pt_sim.collection import EpisodeStore, Progress, describe, recorder_of
 from robot_pt_sim.processes import default_workers, run_jobs
 from robot_pt_sim.recording import EpisodeRecorder
-from robot_pt_sim.simulators import build, camera_roles, check_variant
+from robot_pt_sim.simulators import AnySimulator, build, camera_roles, check_variant, spec_of
 
 
 def rollouts(
@@ -48,8 +48,8 @@ def rollouts(
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; give at least 1.")
     roles = camera_roles(camera)
-    panda_spec(roles, image_size)
     check_variant(task, variant)
+    spec_of(task, roles, image_size)
     setup = RolloutSetup(policy, task, roles, image_size, keep_frames, out is not None, play, history, variant)
     count = default_workers() if workers is None else workers
     return _results(setup, list(seeds), count, out, progress)
@@ -93,16 +93,16 @@ class RolloutSetup:
 class RolloutWorker:
     """Plays one episode per seed."""
 
-    def __init__(self, simulator: PandaSimulator, policy: ActingPolicy, setup: RolloutSetup):
+    def __init__(self, simulator: AnySimulator, policy: ActingPolicy, setup: RolloutSetup):
         self._simulator, self._policy, self._setup = simulator, policy, setup
 
     def __call__(self, seed: int) -> tuple[EpisodeResult, Episode | None]:
         simulator, setup = self._simulator, self._setup
         version = str(self._policy.version)
-        recorder = EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction)
+        recorder = recorder_of(simulator)
         play_episode(simulator, self._policy, seed, recorder, play=setup.play, history=setup.history)
         episode = recorder.episode(operator="policy", metadata=describe(simulator), policy_version=version)
-        frames = episode.images[setup.cameras[0]]
+        frames = episode.images[setup.cameras[0]] if setup.cameras else None
         result = EpisodeResult(
             seed=seed,
             success=bool(episode.success),
@@ -119,7 +119,7 @@ class RolloutWorker:
 
 
 def play_episode(
-    simulator: PandaSimulator,
+    simulator: Simulator,
     policy: ActingPolicy,
     seed: int,
     recorder: EpisodeRecorder,

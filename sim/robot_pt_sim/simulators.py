@@ -1,4 +1,4 @@
-"""Simulators by task name."""
+"""Simulators by task name: robosuite scenes and mazes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from robot_pt.errors import UserError
-from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator
+from robot_pt.schema import Spec
+from robot_pt_sim import tasks
+from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator, panda_spec, state_spec
+from robot_pt_sim.point_maze import MAZES, Maze, PointMaze, maze_spec
 from robot_pt_sim.tasks import Task, find_task
 
 VARIANTS = ("placement_m", "yaw_rad", "horizon", "instruction")
 """Fields of a task a user may change."""
+MAZE_VARIANTS = ("horizon", "instruction")
+
+AnySimulator = PandaSimulator | PointMaze
+
+
+def task_names() -> list[str]:
+    """Canonical names of all tasks, mazes last."""
+    return [*tasks.task_names(), *MAZES]
 
 
 def make(
@@ -24,16 +35,26 @@ def make(
     control_hz: float = CONTROL_HZ,
     camera_every: int = 1,
     **variant: Any,
-) -> PandaSimulator:
+) -> AnySimulator:
     """A simulator of `task` (see `task_names`) with frames of `image_size` = (height, width) from the given camera roles.
 
-    `seed` resets it at once. `control_hz` above 5 and `camera_every`: shorter steps, cameras in every n-th (`PandaSimulator`). `variant` changes the task: `placement_m` and `yaw_rad` (half-ranges of the objects' start),
-    `horizon` (control steps), `instruction`. Raises UserError for what is unknown or not installed.
+    No camera at all, `camera=()`: the state alone, for scenes with the positions of their objects (`panda.state_spec`); nothing
+    is rendered. `seed` resets it at once. `control_hz` above 5 and `camera_every`: shorter steps, cameras in every n-th
+    (`PandaSimulator`); a maze has one rate. `variant` changes the task: `placement_m` and `yaw_rad` (half-ranges of the objects'
+    start), `horizon` (control steps), `instruction`. Raises UserError for what is unknown or not installed.
     """
-    simulator = PandaSimulator(
-        check_variant(task, variant), cameras=camera_roles(camera), image_size=image_size, render=render,
-        control_hz=control_hz, camera_every=camera_every,
-    )  # fmt: skip
+    found, roles = check_variant(task, variant), camera_roles(camera)
+    simulator: AnySimulator
+    if isinstance(found, Maze):
+        if (control_hz, camera_every) != (CONTROL_HZ, 1):
+            raise UserError(
+                f"{task} runs at {CONTROL_HZ:g} Hz with a frame at each step; leave control_hz and camera_every out."
+            )
+        simulator = PointMaze(found, cameras=roles, image_size=image_size)
+    else:
+        simulator = PandaSimulator(
+            found, cameras=roles, image_size=image_size, render=render, control_hz=control_hz, camera_every=camera_every
+        )
     if seed is not None:
         simulator.reset(seed)
     return simulator
@@ -46,22 +67,33 @@ def build(
     image_size: tuple[int, int],
     variant: Mapping[str, Any],
     render: bool = True,
-) -> PandaSimulator:
+) -> AnySimulator:
     """As `make`, with everything given."""
-    return PandaSimulator(check_variant(task, variant), cameras=cameras, image_size=image_size, render=render)
+    return make(task, camera=cameras, image_size=image_size, render=render, **variant)
+
+
+def spec_of(task: str, cameras: Sequence[str], image_size: tuple[int, int]) -> Spec:
+    """What episodes of `task` look like, without building it. Raises UserError for an unknown task, camera or a silly size."""
+    found = check_variant(task, {})
+    if isinstance(found, Maze):
+        return maze_spec(cameras, image_size)
+    return panda_spec(cameras, image_size) if cameras else state_spec(found)
 
 
 def camera_roles(camera: str | Sequence[str]) -> tuple[str, ...]:
     return (camera,) if isinstance(camera, str) else tuple(camera)
 
 
-def check_variant(task: str, variant: Mapping[str, Any]) -> Task:
+def check_variant(task: str, variant: Mapping[str, Any]) -> Task | Maze:
     """The task with the variant's fields. Raises UserError for an unknown task or field, or a value out of range."""
-    found = find_task(task)
-    unknown = sorted(set(variant) - set(VARIANTS))
+    if task not in MAZES and task not in tasks.TASKS:
+        raise UserError(f"there is no task {task!r}; choose one of: {', '.join(task_names())}.")
+    found: Task | Maze = MAZES[task] if task in MAZES else find_task(task)
+    allowed = MAZE_VARIANTS if isinstance(found, Maze) else VARIANTS
+    unknown = sorted(set(variant) - set(allowed))
     if unknown:
-        raise UserError(f"{', '.join(unknown)} cannot be changed for {task}; choose from {', '.join(VARIANTS)}.")
-    if "placement_m" in variant and found.family in ("pick-place", "door"):
+        raise UserError(f"{', '.join(unknown)} cannot be changed for {task}; choose from {', '.join(allowed)}.")
+    if "placement_m" in variant and isinstance(found, Task) and found.family in ("pick-place", "door"):
         raise UserError(f"placement_m cannot be changed for {task}: its scene fixes where things stand; leave it out.")
     for name, least, most in (("placement_m", 0, 0.12), ("yaw_rad", 0, 3.15), ("horizon", 1, 1000)):
         if name in variant and not least <= float(variant[name]) <= most:

@@ -71,17 +71,21 @@ def expert(
     return Demonstrator(find_task(task), draw_style(mixture(noise), rng), rng, strength=strength)
 
 
-def mixture(noise: str | Mapping[str, float]) -> dict[str, float]:
+def mixture(
+    noise: str | Mapping[str, float],
+    presets: Mapping[str, Mapping[str, float]] = MIXTURES,
+    styles: Sequence[str] = STYLES,
+) -> dict[str, float]:
     """Shares of the styles, summing to 1, from a preset's name or a mapping. Raises UserError for unknown names."""
     if isinstance(noise, str):
-        if noise not in MIXTURES:
+        if noise not in presets:
             raise UserError(
-                f"noise is {noise!r}; choose one of {', '.join(MIXTURES)}, or give a mapping style -> share."
+                f"noise is {noise!r}; choose one of {', '.join(presets)}, or give a mapping style -> share."
             )
-        return dict(MIXTURES[noise])
+        return dict(presets[noise])
     total = sum(noise.values())
-    if set(noise) - set(STYLES) or not total > 0 or min(noise.values()) < 0:
-        raise UserError(f"noise shares are {dict(noise)}; give shares of at least 0 for styles of {', '.join(STYLES)}.")
+    if set(noise) - set(styles) or not total > 0 or min(noise.values()) < 0:
+        raise UserError(f"noise shares are {dict(noise)}; give shares of at least 0 for styles of {', '.join(styles)}.")
     return {style: share / total for style, share in noise.items()}
 
 
