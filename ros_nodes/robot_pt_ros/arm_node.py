@@ -22,7 +22,7 @@ from robot_pt_ros.arms.reports import ArmReports
 from robot_pt_ros.arms.states import Reading
 from robot_pt_ros.arms.xs_sdk import XsDriver
 from robot_pt_ros.domain import require_own_domain
-from robot_pt_ros.node import Heartbeat, configuring, flag, text
+from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 
 FOLLOW_WHILE_LEAVING_S = 2.0
@@ -75,6 +75,12 @@ class ArmNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.adapter.deactivate("the arm node was deactivated.")
         return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The arm holds since it was deactivated; the driver's last word is said before its publishers go."""
+        self.adapter.leave()
+        self._adapter, self._opening = None, None
+        return unmake(self)
 
     # requests
 

@@ -77,6 +77,7 @@ class SupervisorNode(LifecycleNode):
         self.gate.request(self._inputs.now_ns(), "disarm")
         for timer in self._ticks:
             self.destroy_timer(timer)
+        self._tick()  # what is said last is that it is disarmed
         self._publish_state()
         return super().on_deactivate(state)
 

@@ -100,6 +100,18 @@ def test_sim_closes_the_loop_and_brings_itself_up(plan):
     assert parameters(plan("sim", *COMMANDS["sim"], "start:=false")[-1])["trigger"] == [""]
 
 
+def test_episodes_run_by_themselves_and_no_second_starter_interferes(plan):
+    found = dict(zip(names(p := plan("sim", *COMMANDS["sim"])), map(parameters, p), strict=True))
+    assert (found["episodes"]["episodes"], found["episodes"]["max_steps"]) == (0, 0)
+    words = (*COMMANDS["sim"], "episodes:=20", "max_steps:=50")
+    found = dict(zip(names(p := plan("sim", *words)), map(parameters, p), strict=True))
+    assert (found["episodes"]["episodes"], found["episodes"]["max_steps"]) == (20, 50)
+    assert found["manager"]["trigger"] == [""]
+    for wrong in ("episodes:=many", "max_steps:=1.5"):
+        with pytest.raises(UserError, match=wrong.partition(":=")[2]):
+            plan("sim", *COMMANDS["sim"], wrong)
+
+
 def test_an_arm_is_hardware_with_cameras_and_an_operator_and_never_starts_itself(plan):
     processes = plan("robot", *COMMANDS["robot"], "wrist_camera:=/dev/video2")
     assert names(processes) == [

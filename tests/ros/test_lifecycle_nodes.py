@@ -1,13 +1,69 @@
 """Our lifecycle nodes can be configured, cleaned up and configured again, and a mistake leaves nothing behind."""
 
+from importlib import import_module
+
+import numpy as np
 import pytest
+
+from tests.ros.demo_store import demo_store
 
 DOMAIN = 118
 
-NODES = {
-    "supervisor": ("robot_pt_ros.supervisor_node", "SupervisorNode", ["-p", "robot:=wx250s"], ["-p", "robot:=teapot"]),
-    "policy": ("robot_pt_ros.policy_node", "PolicyNode", None, ["-p", "robot:=panda", "-p", "checkpoint:=/nowhere"]),
+WRONG = {
+    "SupervisorNode": ({"robot": "teapot"}, "teapot"),
+    "PolicyNode": ({"robot": "panda", "checkpoint": "/nowhere"}, "/nowhere"),
+    "ArmNode": ({"robot": "wx250s", "driver": "rope"}, "rope"),
+    "CameraNode": ({"source": "/nowhere.mp4"}, "/nowhere.mp4"),
+    "TeleopNode": ({"robot": "wx250s", "device": "kazoo"}, "kazoo"),
+    "RecorderNode": ({"robot": "teapot"}, "teapot"),
 }
+FRANKA = {"robot": "panda", "gripper_joint": "finger", "gripper_output": "array"}
+
+
+@pytest.fixture
+def right(tmp_path):
+    """Class name -> parameters that it can be configured with."""
+    import cv2
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(frames / f"{i}.png"), np.full((48, 64, 3), 40 * i, np.uint8))
+    demo_store(tmp_path / "demos", np.full((5, 7), 0.01, np.float32))
+    return {
+        "SupervisorNode": {"robot": "wx250s"},
+        "PolicyNode": {"robot": "panda", "replay_store": str(tmp_path / "demos")},
+        "ArmNode": {"robot": "wx250s", "driver": "xs_sdk", "gripper_joint": "left_finger", "driver_namespace": "/wx250s"},
+        "ArmNode ros2_control": {**FRANKA, "driver": "ros2_control", "driver_namespace": "/driver"},
+        "ArmNode crisp": {**FRANKA, "driver": "crisp", "driver_namespace": "/driver"},
+        "CameraNode": {"source": str(frames)},
+        "TeleopNode": {"robot": "wx250s", "device": "topic"},
+        "TeleopNode joy": {"robot": "wx250s", "device": "joy", "window": "true", "window_port": "0"},
+        "RecorderNode": {"robot": "panda", "root": str(tmp_path / "recorded"), "min_free_bytes": "1000", "hard_min_bytes": "1000"},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def made():
+    """Nodes take no context: give them the test's own as the default one."""
+    import rclpy
+
+    nodes = []
+
+    def make(name, parameters):
+        words = [part for key, value in parameters.items() for part in ("-p", f"{key}:={value}")]
+        rclpy.init(args=["test", "--ros-args", *words], domain_id=DOMAIN)
+        kind = name.split()[0]
+        module = import_module(f"robot_pt_ros.{kind.removesuffix('Node').lower()}_node")
+        nodes.append(getattr(module, kind)())
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        if hasattr(node, "leave"):
+            node.leave()
+        node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def entities(node):
@@ -15,47 +71,36 @@ def entities(node):
     return [len(list(kind)) for kind in kinds]
 
 
-@pytest.fixture
-def default_context():
-    """Nodes take no context: give them the test's own as the default one."""
-    import rclpy
-
-    def start(arguments):
-        rclpy.init(args=["test", "--ros-args", *arguments], domain_id=DOMAIN)
-
-    yield start
-    rclpy.try_shutdown()
-
-
-def test_a_node_is_configured_cleaned_up_and_configured_again(default_context):
-    from robot_pt_ros.supervisor_node import SupervisorNode
-
-    default_context(NODES["supervisor"][2])
-    node = SupervisorNode()
-    empty = entities(node)
-    node.trigger_configure()
-    full = entities(node)
-    assert sum(full) > sum(empty) + 10
-    node.trigger_cleanup()
-    assert entities(node) == empty
-    node.trigger_configure()
-    assert entities(node) == full
-    node.destroy_node()
-
-
-@pytest.mark.parametrize("name", sorted(NODES))
-def test_a_mistake_leaves_nothing_half_started(default_context, name, capfd):
-    from importlib import import_module
-
-    module, kind, _, wrong = NODES[name]
-    default_context(wrong)
-    node = getattr(import_module(module), kind)()
-    empty = entities(node)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SupervisorNode", "PolicyNode", "ArmNode", "ArmNode ros2_control", "ArmNode crisp", "CameraNode"),
+        *("TeleopNode", "TeleopNode joy", "RecorderNode"),
+    ],
+)
+def test_a_node_goes_through_its_life_twice(made, right, name):
     from rclpy.lifecycle import TransitionCallbackReturn
 
+    node = made(name, right[name])
+    empty, seen = entities(node), []
+    for _ in range(2):
+        for change in ("configure", "activate", "deactivate", "cleanup"):
+            assert getattr(node, f"trigger_{change}")() == TransitionCallbackReturn.SUCCESS, change
+            seen.append(entities(node))
+    assert seen[:4] == seen[4:], "nothing is made twice"
+    assert sum(seen[0]) > sum(empty) + 2
+    assert seen[3] == empty, "nothing is left behind"
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_a_mistake_leaves_nothing_half_started(made, name, capfd):
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    parameters, word = WRONG[name]
+    node = made(name, parameters)
+    empty = entities(node)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert entities(node) == empty
     said = capfd.readouterr().err
     assert "Traceback" not in said
-    assert ("teapot" in said) or ("/nowhere" in said)
-    node.destroy_node()
+    assert word in said
