@@ -32,6 +32,10 @@ class Critic(Protocol):
         """(*state, (B, K, A) normalised actions) -> (E, B, K) float32, or (E, B, K, outputs)."""
         ...
 
+    def penultimate(self, *state_and_actions: Tensor) -> Tensor:
+        """The same arguments -> (E, B, K, H) what the last layer reads."""
+        ...
+
 
 class EnsembleHeads(nn.Module):
     """E heads of layers `hidden` + `outputs` on (state, action). With `actions` = 0, a function of the state."""
@@ -72,16 +76,27 @@ class EnsembleHeads(nn.Module):
 
     def forward(self, state_BS: Tensor, action_BKA: Tensor) -> Tensor:
         """(E, B, K), or (E, B, K, outputs) with several outputs; float32."""
+        hidden = torch.baddbmm(self.bias[-1], self._hidden(state_BS, action_BKA), self.weight[-1])
+        out = hidden.reshape(self.heads, *action_BKA.shape[:2], self.outputs).float()
+        return out[..., 0] if self.outputs == 1 else out
+
+    def penultimate(self, state_BS: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B, K, H) what the last layer reads, float32."""
+        return self._hidden(state_BS, action_BKA).reshape(self.heads, *action_BKA.shape[:2], -1).float()
+
+    def _hidden(self, state_BS: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B * K, H)."""
         batch, count, _ = action_BKA.shape
         state_BW = torch.addmm(self.first_bias, state_BS, self.state_weight)
-        first = state_BW[:, None] + action_BKA @ self.action_weight
+        first = (action_BKA @ self.action_weight).add_(state_BW[:, None])
         hidden = first.view(batch * count, self.heads, -1).transpose(0, 1)
-        for layer, (weight, bias) in enumerate(zip(self.weight, self.bias, strict=True)):
+        for layer in range(len(self.weight)):
+            if layer > 0:
+                hidden = torch.baddbmm(self.bias[layer - 1], hidden, self.weight[layer - 1])
             if self._layer_norm:
                 hidden = F.layer_norm(hidden, hidden.shape[-1:]) * self.scale[layer] + self.shift[layer]
-            hidden = torch.baddbmm(bias, F.relu(hidden), weight)
-        out = hidden.reshape(self.heads, batch, count, self.outputs).float()
-        return out[..., 0] if self.outputs == 1 else out
+            hidden = F.relu(hidden, inplace=layer > 0 or self._layer_norm)
+        return hidden
 
 
 class EnsembleCritic(nn.Module):
@@ -121,3 +136,7 @@ class EnsembleCritic(nn.Module):
         """(E, B, K) Q-values of normalised actions, float32; (E, B, K, outputs) with several outputs."""
         q: Tensor = self.q(state_BS, action_BKA)
         return q
+
+    def penultimate(self, state_BS: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B, K, H) features of (state, action) that the last layer reads, float32."""
+        return self.q.penultimate(state_BS, action_BKA)
