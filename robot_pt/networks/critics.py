@@ -21,11 +21,13 @@ from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 
 
 class QHeads(nn.Module):
-    """E heads of fully connected layers `hidden` + 1. Columns of the shared weights: layer by layer, head by head."""
+    """E heads of fully connected layers `hidden` + `outputs`. Columns of the shared weights: layer by layer, head by head."""
 
-    def __init__(self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int):
+    def __init__(
+        self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int, outputs: int = 1
+    ):
         super().__init__()
-        self.heads, self.widths = heads, (*hidden, 1)
+        self.heads, self.widths = heads, (*hidden, outputs)
         columns = heads * sum(self.widths)
         self.feature_weight = nn.Parameter(torch.empty(features, columns))
         self.action_weight = nn.Parameter(torch.empty(actions, columns))
@@ -53,14 +55,23 @@ class QHeads(nn.Module):
             start += self.heads * width
 
     def forward(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
-        """Q of K actions per state: (E, B, K)."""
+        """Q of K actions per state: (E, B, K), or (E, B, K, outputs) with several outputs; float32."""
+        out = self._layers(feature_BF, context_BC, action_BKA, len(self.widths))
+        return out[..., 0] if self.widths[-1] == 1 else out
+
+    def penultimate(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B, K, H) what the last layer reads of the layer before, float32."""
+        return self._layers(feature_BF, context_BC, action_BKA, len(self.widths) - 1)
+
+    def _layers(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor, layers: int) -> Tensor:
+        """(E, B, K, width) after so many layers."""
         batch, count, _ = action_BKA.shape
         state_BS = torch.addmm(self.bias, feature_BF, self.feature_weight)
         action_BKS = action_BKA @ self.action_weight
         context_BS = context_BC @ self.context_weight
         hidden: Tensor | None = None
         start = 0
-        for layer, width in enumerate(self.widths):
+        for layer, width in enumerate(self.widths[:layers]):
             columns = slice(start, start + self.heads * width)
             start += self.heads * width
             state = state_BS[:, columns] + context_BS if hidden is None else state_BS[:, columns]
@@ -69,7 +80,7 @@ class QHeads(nn.Module):
             if layer < len(self.widths) - 1:
                 hidden = F.relu(hidden)
         assert hidden is not None
-        return hidden.reshape(self.heads, batch, count).float()
+        return hidden.reshape(self.heads, batch, count, -1).float()
 
 
 class CriticNetwork(nn.Module):
@@ -86,13 +97,14 @@ class CriticNetwork(nn.Module):
         action_size: int,
         hidden: tuple[int, ...] = (256, 256, 256),
         heads: int = 2,
+        outputs: int = 1,
     ):
         super().__init__()
         if not cameras:
             raise UserError("PTR's critic sees nothing but images and was given no camera; name at least one camera.")
         self.encoder = CameraEncoder(encoder, cameras, image_size)
         self.task_slots, self.language_size = task_slots, language_size
-        self.q = QHeads(self.encoder.width, task_slots + language_size, action_size, hidden, heads)
+        self.q = QHeads(self.encoder.width, task_slots + language_size, action_size, hidden, heads, outputs)
 
     def features(self, images: Mapping[str, Tensor]) -> Tensor:
         """uint8 (B, H, W, 3) per camera -> (B, F)."""
@@ -100,9 +112,13 @@ class CriticNetwork(nn.Module):
         return feature
 
     def forward(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
-        """(E, B, K) Q-values of normalised actions, float32."""
+        """(E, B, K) Q-values of normalised actions, float32; (E, B, K, outputs) with several outputs."""
         q: Tensor = self.q(feature_BF, context_BC, action_BKA)
         return q
+
+    def penultimate(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor) -> Tensor:
+        """(E, B, K, H) features of (state, action) that the last layer reads, float32."""
+        return self.q.penultimate(feature_BF, context_BC, action_BKA)
 
     def state(
         self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor
