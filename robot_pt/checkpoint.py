@@ -87,14 +87,43 @@ def save(
 
 
 def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: Mapping[str, Any]) -> None:
-    weights_sha256 = write_tensors(part / "weights.safetensors", agent.acting.state_dict())
-    write_json(part / "policy.json", record.to_json(step, weights_sha256))
+    _write_policy(part, step, agent, record)
     tensors = {f"agent.{name}": value for name, value in agent.state_dict().items()} | _random_state()
     trainer_sha256 = write_tensors(part / "trainer.safetensors", tensors)
     position = {"step": step, "state": json.loads(json.dumps(dict(state), allow_nan=False))}  # as a reader gets it
     document = {"format_version": TRAINER_FORMAT, "trainer_sha256": trainer_sha256, **position}
     write_json(part / "trainer.json", {**document, "state_sha256": _sha256(position)})
     sync_folder(part)
+
+
+def _write_policy(part: Path, step: int, agent: Learner, record: PolicyRecord) -> str:
+    weights_sha256 = write_tensors(part / "weights.safetensors", agent.acting.state_dict())
+    document = record.to_json(step, weights_sha256)
+    write_json(part / "policy.json", document)
+    return str(document["version"])
+
+
+def save_policy(folder: Path, step: int, agent: Learner, record: PolicyRecord) -> str:
+    """Write the policy alone into a new `folder`, whole or not at all; returns its version.
+
+    Raises OSError as the disk gives it; nothing is left then.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        version = _write_policy(part, step, agent, record)
+        sync_folder(part)
+        part.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return version
+
+
+def point(run: Path, link: str, target: Path) -> None:
+    """Let `run`/`link` name `target`, at once. Raises DataError on a full disk; the link is then as it was."""
+    _relink(run, link, target)
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

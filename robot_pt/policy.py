@@ -136,22 +136,34 @@ class Policy:
             UserError: called before `reset`, with no observation, or one without a camera, of wrong shape or with NaN.
             MismatchError: the policy's actions are not metric and it was not loaded for analysis.
         """
+        images, proprio, task = self._observed(history)
+        if self._mode is None:  # once, at the first action: a policy node warms up before it is asked for one
+            self._mode = self._recorded(images, proprio, task)
+        with torch.inference_mode():
+            action = self._mode(images, proprio, task, self._language).cpu().numpy()
+        return _finite(action)
+
+    def explore(self, history: Sequence[Observation], rng: np.random.Generator, std: float | None = None) -> Float:
+        """As `act`, but drawn: from the learned distribution, or with `std` from a Gaussian around its central action.
+
+        For collecting in simulation; actions stay within the bounds it was trained for. `std` in half ranges of each dimension.
+        """
+        images, proprio, task = self._observed(history)
+        with torch.inference_mode():
+            policy = self._actor(images, proprio, task, self._language)
+            noise_1A = torch.from_numpy(rng.standard_normal(policy.mean_BA.shape).astype(np.float32)).to(self._device)
+            drawn = policy.sample(noise_1A[:, None])[0][:, 0] if std is None else policy.mode() + std * noise_1A
+            return _finite(self._actor.normalizer.decode(drawn.clamp(-1, 1)).cpu().numpy())
+
+    def _observed(self, history: Sequence[Observation]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Images, proprio and task of the newest observation; raises as `act`."""
         if self.executable:
             require_metric(self.spec)
         if self._task is None:
             raise UserError("the policy has no task yet; call reset(task) before act.")
         if not history:
             raise UserError("the policy was asked to act without an observation; give at least the newest one.")
-        images, proprio = self._prepare(history[-1])
-        if self._mode is None:  # once, at the first action: a policy node warms up before it is asked for one
-            self._mode = self._recorded(images, proprio, self._task)
-        with torch.inference_mode():
-            action = self._mode(images, proprio, self._task, self._language).cpu().numpy()
-        if not np.isfinite(action).all():
-            raise DataError(
-                f"the policy's action is {action[0].tolist()}, not finite: its weights or the observation are damaged; nothing may move."
-            )
-        return np.asarray(action, np.float32)
+        return (*self._prepare(history[-1]), self._task)
 
     def _recorded(self, images: Mapping[str, Tensor], proprio: Tensor, task: Tensor) -> Act:
         if self._device.type != "cpu":
@@ -178,6 +190,14 @@ class Policy:
         if self._device.type == "cpu":
             return self._frames, self._proprio
         return {c: f.to(self._device) for c, f in self._frames.items()}, self._proprio.to(self._device)
+
+
+def _finite(action: Float) -> Float:
+    if not np.isfinite(action).all():
+        raise DataError(
+            f"the policy's action is {action[0].tolist()}, not finite: its weights or the observation are damaged; nothing may move."
+        )
+    return np.asarray(action, np.float32)
 
 
 def _build(record: PolicyRecord, tensors: Mapping[str, Tensor], folder: Path) -> ActorNetwork:

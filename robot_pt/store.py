@@ -111,7 +111,7 @@ class DemoStore:
         self._require(episode.spec)
         content = store_episode.encode(episode, self._encoding, split)
         with self.writing(timeout):
-            name = f"{self._next_id():06d}"
+            name = f"{self.next_number():06d}"
             part, done = self.path / f"{name}.part", False
             try:
                 with _disk_errors(f"writing episode {name} to {self.path}"):
@@ -199,7 +199,8 @@ class DemoStore:
                     f"{self.path} holds episodes with {field} {value}, this one has {theirs[field]}; record to a new store."
                 )
 
-    def _next_id(self) -> int:
+    def next_number(self) -> int:
+        """Number that the next episode will have: above all that ever were, those set aside included."""
         corner = self.path / "quarantine"
         taken = [*os.listdir(self.path), *(os.listdir(corner) if corner.exists() else [])]
         return 1 + max((int(m[0]) for name in taken if (m := re.match(r"\d+", name))), default=-1)

@@ -129,10 +129,14 @@ def read(folder: Path, spec: Spec, labels: Mapping[str, Any] | None = None) -> E
 
 def check(folder: Path, spec: Spec) -> None:
     """Raise DataError unless every byte of the episode is there and decodes to the spec's shapes."""
-    episode = read(folder, spec)
+    require_sound(read(folder, spec), folder)
+
+
+def require_sound(episode: Episode, folder: Path) -> None:
+    """Raise DataError unless an episode as `read` from `folder` is of its spec's shapes, finite, and its frames of their sizes."""
     episode.validate()
     for camera, frames in episode.images.items():
-        _require_sizes(frames, spec.cameras[camera], f"{folder} camera {camera!r}")
+        _require_sizes(frames, episode.spec.cameras[camera], f"{folder} camera {camera!r}")
 
 
 def _attributes(episode: Episode, split: str) -> dict[str, Any]:
