@@ -71,6 +71,11 @@ class Track(Generic[T]):
         """Values with first_ns <= stamp < last_ns."""
         return self.values[bisect_left(self.stamps, first_ns) : bisect_left(self.stamps, last_ns)]
 
+    def drop_after(self, stamp_ns: int) -> None:
+        """Forget what is stamped later."""
+        cut = bisect_right(self.stamps, stamp_ns)
+        del self.stamps[cut:], self.values[cut:]
+
     def drop_before(self, stamp_ns: int) -> None:
         """Forget what is before the last sample before `stamp_ns`."""
         cut = max(bisect_left(self.stamps, stamp_ns) - 1, 0)
@@ -144,10 +149,14 @@ class Aligner:
     def finish(self, end_ns: int | None = None) -> Alignment:
         """Settle what is left up to `end_ns` (at most one period after the newest sample) and return everything.
 
-        A step whose period had not passed by then is left out. Raises DataError when there is no step, saying which source
+        A step whose period had not passed by then is left out, and so is what was stamped later: whether a sample from after the
+        end came before the end was told is chance. Rewards are taken whenever they came: those have no stamps of their own. Raises DataError when there is no step, saying which source
         kept them from starting.
         """
-        newest = max(self._newest.values(), default=0)
+        newest, tail = max(self._newest.values(), default=0), 0.0
+        if end_ns is not None:
+            newest = min(newest, end_ns)
+            tail = self._cut(end_ns)
         end = min(max(newest, end_ns or 0), newest + self._period) + self._period // 20
         self._start(newest + self._period)
         while self._anchor is not None and not self._ended and (following := self._next_anchor(self._anchor)) <= end:
@@ -155,7 +164,7 @@ class Aligner:
         if not self.steps:
             raise DataError(self._why_nothing())
         assert self._anchor is not None
-        tail = sum(reward.value for reward in self._tracks["reward"].within(self._anchor, 1 << 63))
+        tail += sum(reward.value for reward in self._tracks["reward"].within(self._anchor, 1 << 63))
         if tail:
             self.steps[-1] = self.steps[-1]._replace(reward=self.steps[-1].reward + tail)
         lost = {camera: _lost(stamps) for camera, stamps in self._frame_stamps.items()}
@@ -164,6 +173,19 @@ class Aligner:
         if found := {camera: n for camera, n in lost.items() if n}:
             counts["lost"] = found
         return Alignment(self.spec, self.steps, counts)
+
+    def _cut(self, end_ns: int) -> float:
+        """What is stamped after the end never was, steps among it; returns their rewards."""
+        for source, track in self._tracks.items():
+            if source != "reward":
+                track.drop_after(end_ns)
+        self._frame_stamps = {c: [s for s in stamps if s <= end_ns] for c, stamps in self._frame_stamps.items()}
+        self._first = {source: first for source, first in self._first.items() if first <= end_ns}
+        rewards = 0.0
+        while self.steps and self.steps[-1].anchor_ns + self._period > end_ns + self._period // 20:
+            rewards += self.steps.pop().reward
+            self._ended = True
+        return rewards
 
     def _refusal(self, sample: Sample, source: str, received_ns: int | None) -> str | None:
         reason = fault(sample) or self._spec_fault(sample) or ("after a gap" if self._ended else None)

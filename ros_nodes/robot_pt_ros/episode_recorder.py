@@ -7,6 +7,7 @@ before a recorder heard of the begin (the observation of a simulator that waits,
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
@@ -52,6 +53,8 @@ class EpisodeRecorder:
         self._running = ""
         self._begin_ns, self._end_ns = 0, 0
         self.received = 0
+        self.heard_s = 0.0
+        """When the last stamped message came that belongs to the episode [s, monotonic]."""
         self.phase, self.episode_id, self.reason = "ready", "", ""
         self.last: dict[str, Any] = {}
 
@@ -66,6 +69,8 @@ class EpisodeRecorder:
             self._newest[message.topic] = (message, received_ns)
             if not self._belongs(message):
                 return
+            if message.type in STAMPED:
+                self.heard_s = time.monotonic()
             if self._pending is not None:
                 self._pending.append((message, received_ns))
             elif self._recorder is not None:

@@ -27,8 +27,8 @@ from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.recorder_topics import Listener
 
-LINGER_S = 0.3
-"""Messages of an episode that ended may still be on their way."""
+LINGER_S, LINGER_MOST_S = 0.3, 2.0
+"""Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
 ANSWER_S = 10.0
 
 
@@ -122,7 +122,7 @@ class RecorderNode(LifecycleNode):
             ))  # fmt: skip
         elif running and running == name and phase != "recording":
             self.episodes.ends_at(int(told.get("end_ns", 0)))
-            self._ended = 0.0 if phase == "awaiting label" else time.monotonic() + LINGER_S
+            self._ended = 0.0 if phase == "awaiting label" else time.monotonic()
         elif phase != "recording" and told.get("outcome") == "discarded" and name and self._last_kept() == name:
             self.episodes.discard_last()
         self._wanted = told
@@ -137,7 +137,11 @@ class RecorderNode(LifecycleNode):
 
     def _look(self) -> None:
         """Ten times a second: is an episode over, did it end by itself?"""
-        if self._ended and time.monotonic() > self._ended:
+        now = time.monotonic()
+        if (
+            self._ended
+            and min(self.episodes.heard_s, self._ended + LINGER_MOST_S) + LINGER_S < now > self._ended + LINGER_S
+        ):
             self._ended = 0.0
             self.episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
         self.episodes.look()

@@ -402,6 +402,31 @@ def test_rewards_are_given_once_also_after_the_last_step() -> None:
     assert max(rewards) == 2.0
 
 
+@settings(max_examples=30, deadline=None)
+@given(end_s=st.floats(1.0, 4.2), late_s=st.floats(0.0, 3.0), source=st.sampled_from(["policy", "teleop"]))
+def test_what_is_stamped_after_the_end_changes_nothing_however_early_it_came(
+    end_s: float, late_s: float, source: str
+) -> None:
+    """Recorders hear of the end a while after it, and meanwhile of what came next: steps are the same without it."""
+    found, end = events(source=source), BEGIN + round(end_s * SECOND)
+    heard = [e for e in found if e[1].stamp_ns <= end + round(late_s * SECOND)]
+    in_time = [e for e in heard if e[1].stamp_ns <= end]
+    cut, clean = aligned(heard, end), aligned(in_time, end)
+    assert [s.anchor_ns for s in cut.steps] == [s.anchor_ns for s in clean.steps]
+    assert cut.steps[-1].anchor_ns + PERIOD <= end + PERIOD // 20
+    settled = late_s > 1.5  # its last action was made with a request from after the end before the end was known
+    for one, other in zip(cut.steps[: -1 if settled else None], clean.steps, strict=False):
+        np.testing.assert_array_equal(one.action, other.action)
+        np.testing.assert_array_equal(one.requested, other.requested)
+
+
+def test_a_reward_that_came_after_the_end_is_given() -> None:
+    found, end = events(), BEGIN + 3 * SECOND
+    late = [e for e in found if e[1].stamp_ns <= end and not isinstance(e[1], Reward)]
+    late += [(end + SECOND // 10, Reward(end + SECOND // 10, 1.0))]
+    assert [s.reward for s in aligned(late, end).steps][-1] == 1.0
+
+
 def test_kinematics_stand_in_for_a_tool_pose() -> None:
     found = [e for e in events() if not isinstance(e[1], ToolPose)]
     with pytest.raises(DataError, match=r"\['pose'\]"):
