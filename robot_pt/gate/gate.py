@@ -32,6 +32,8 @@ from robot_pt.rotations import matrix_to_rpy
 
 SLOWEST_RAMP = 0.1
 """Share of full speed a ramp begins with."""
+UNCLIPPED = np.zeros(7)
+UNCLIPPED.setflags(write=False)
 COUNTED_ON_ARRIVAL: frozenset[Reason] = frozenset(("malformed", "half_pair", "superseded", "tick_late"))
 
 
@@ -48,8 +50,6 @@ class GateOutput(NamedTuple):
     reasons: tuple[Reason, ...]
     changed: bool
     """Mode or reasons differ from the tick before."""
-    status: dict[str, Any]
-    """JSON values: mode, counters, ages, latches."""
     applied: PoseTarget | None = None
     """What `requested` became after every limit of a pose, or where the arm is held; with the stamps of `requested`."""
 
@@ -140,7 +140,8 @@ class Gate:
 
     def on_frame(self, now_ns: int, camera: str, stamp_ns: int, digest: Hashable) -> None:
         """A camera's frame was seen, with a digest of its pixels. Cameras that are not in the limits are ignored."""
-        self._senses.frame(self._time(now_ns), camera, stamp_ns, digest)
+        now_ns = self._time(now_ns)
+        self._senses.frame(now_ns, self._clocks.stamp_ns, camera, stamp_ns, digest)
 
     def on_second_publisher(self, now_ns: int, topic: str) -> None:
         """Two publish where one must: a fault."""
@@ -296,7 +297,7 @@ class Gate:
         self._mode, self._holds = mode, holds
         applied, clipped = self._applied(decision)
         requested = None if decision is None else decision.requested
-        return GateOutput(mode, command, requested, clipped, (*holds, *events), changed, self._status(), applied)
+        return GateOutput(mode, command, requested, clipped, (*holds, *events), changed, applied)
 
     def _command(self, mode: Mode, decision: Decision | None, mode_changed: bool) -> JointCommand | None:
         sent, lockstep = self._motion.sent, self.limits.lockstep
@@ -314,31 +315,13 @@ class Gate:
     def _applied(self, decision: Decision | None) -> tuple[PoseTarget | None, Float64]:
         sent = self._motion.sent
         if decision is None or sent is None:
-            return None, np.zeros(7)
+            return None, UNCLIPPED
         requested = decision.requested
         pose = sent.T_base_tool if self._motion.goal is None else self._motion.goal
         turned = matrix_to_rpy(requested.T_base_tool[:3, :3] @ pose[:3, :3].T)
         moved = requested.T_base_tool[:3, 3] - pose[:3, 3]
         clipped = np.concatenate([moved, turned, [requested.gripper - sent.gripper]])
         return requested._replace(T_base_tool=pose.copy(), gripper=sent.gripper), clipped
-
-    def _status(self) -> dict[str, Any]:
-        assert self._tick_ns is not None
-        modes = self._modes
-        if self._tick_ns - self._jitter_read_ns >= NS // 2 or not self._jitter_ms:
-            self._jitter_read_ns, self._jitter_ms = self._tick_ns, self._jitter.summary_ms()
-        return {
-            "mode": str(self._mode),
-            "armed": modes.armed,
-            "policy": modes.policy,
-            "human": modes.human,
-            "estop": modes.estopped,
-            "fault": modes.fault,
-            "counts": dict(self.counts),
-            "age_s": self._senses.ages_s(self._tick_ns) | {"policy": self._policy_alive.age_s(self._tick_ns)},
-            "tick_ms": self._jitter_ms,
-            "late_ticks": self._jitter.late,
-        }
 
     # clocks and latches
 
@@ -351,6 +334,24 @@ class Gate:
     def sent(self) -> Sent | None:
         """The last command, before any is sent None: joints (J,), T_base_tool (4, 4), gripper."""
         return self._motion.sent
+
+    def status(self) -> dict[str, Any]:
+        """JSON values for the operator, as of the last tick: mode, counters, ages, latches."""
+        modes, now_ns = self._modes, self._clocks.now_ns
+        if now_ns - self._jitter_read_ns >= NS // 2 or not self._jitter_ms:
+            self._jitter_read_ns, self._jitter_ms = now_ns, self._jitter.summary_ms()
+        return {
+            "mode": str(self._mode),
+            "armed": modes.armed,
+            "policy": modes.policy,
+            "human": modes.human,
+            "estop": modes.estopped,
+            "fault": modes.fault,
+            "counts": dict(self.counts),
+            "age_s": self._senses.ages_s(now_ns) | {"policy": self._policy_alive.age_s(now_ns)},
+            "tick_ms": self._jitter_ms,
+            "late_ticks": self._jitter.late,
+        }
 
     def state_to_json(self) -> str:
         """The latches, for `latches=` after a restart. Write it whenever an output says `changed`."""

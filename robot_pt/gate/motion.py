@@ -8,6 +8,7 @@ already outside a limit (the arm was armed there), nothing is allowed that leads
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from robot_pt.commands import ArmState, Float64, PoseTarget
 from robot_pt.gate.kinematics import Manipulator, Solution
 from robot_pt.gate.limits import GateLimits
-from robot_pt.gate.poses import SLACK, RotationBox, between, distance, step_position
+from robot_pt.gate.poses import SLACK, RotationBox, Way, farthest, step_position
 from robot_pt.gate.reasons import Reason
 from robot_pt.rotations import rpy_to_matrix
 
@@ -48,8 +49,9 @@ class Motion:
     def __init__(self, arm: Manipulator, limits: GateLimits):
         self._arm, self._limits = arm, limits
         low, high = np.asarray(arm.lower_rad), np.asarray(arm.upper_rad)
-        self._low, self._high = low + limits.joint_margin_rad, high - limits.joint_margin_rad
-        self._speed = np.minimum(limits.max_joint_velocity_rad_s, np.asarray(arm.max_velocity_rad_s))
+        self._low: list[float] = (low + limits.joint_margin_rad).tolist()
+        self._high: list[float] = (high - limits.joint_margin_rad).tolist()
+        self._speed: list[float] = np.minimum(limits.max_joint_velocity_rad_s, arm.max_velocity_rad_s).tolist()
         self._effort = None if limits.effort_limit is None else np.asarray(limits.effort_limit)
         self._walls = np.asarray(limits.workspace.low), np.asarray(limits.workspace.high)
         self._rotations = RotationBox(
@@ -76,7 +78,7 @@ class Motion:
         assert self.sent is not None
         self.goal = None
         self._follow(state)
-        apart = np.abs(self.sent.q - state.q).max() > self._limits.start_tolerance_rad
+        apart = farthest(self.sent.q, state.q) > self._limits.start_tolerance_rad
         if self._limits.lockstep or (apart and at_rest):
             self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
 
@@ -88,7 +90,7 @@ class Motion:
         """The arm is so far from its command that repeating it would be a motion."""
         if self.sent is None or self._limits.follows == "pose":
             return False
-        return bool(np.abs(self.sent.q - state.q).max() > self._limits.max_tracking_error_rad)
+        return farthest(self.sent.q, state.q) > self._limits.max_tracking_error_rad
 
     def stop(self) -> None:
         """Stay where the last command is."""
@@ -152,13 +154,14 @@ class Motion:
         assert self.sent is not None
         self._follow(state)
         reasons: list[Reason] = []
-        fraction = self._pace(pace, reasons)
+        way = Way.of(self.sent.T_base_tool, self.goal)
+        fraction = self._pace(way, pace, reasons)
         for _ in range(self._attempts):
-            pose = self._between(fraction)
+            pose = self._part(way, fraction)
             solution = self._arm.ik(pose, self.sent.q)
             if not self._limits.check_joints:
                 return self._send(solution.q, pose, fraction, reasons)
-            excess = float((np.abs(solution.q - self.sent.q) / (self._speed * pace.ramp * pace.dt_s)).max())
+            excess = self._speed_share(solution.q, pace)
             refusal = self._refusal(solution, state)
             if refusal == "ik":
                 self.ik_failures, self._failed = self.ik_failures + 1, True
@@ -182,53 +185,53 @@ class Motion:
             self.goal = None
         return tuple(dict.fromkeys(reasons))
 
-    def _pace(self, pace: Pace, reasons: list[Reason]) -> float:
+    def _pace(self, way: Way, pace: Pace, reasons: list[Reason]) -> float:
         """The part of what is left to send now."""
         if self._limits.lockstep:
             return 1.0
-        assert self.sent is not None
-        assert self.goal is not None
-        length, angle = distance(self.sent.T_base_tool, self.goal)
         seconds = pace.dt_s * pace.ramp * self._limits.control_hz
         limit = min(
-            seconds * self._limits.max_step_m / max(length, 1e-12),
-            seconds * self._limits.max_step_rad / max(angle, 1e-12),
+            seconds * self._limits.max_step_m / max(way.metres, 1e-12),
+            seconds * self._limits.max_step_rad / max(way.radians, 1e-12),
         )
         even = pace.dt_s / max(pace.left_s, pace.dt_s)
         if limit < even * (1 - SLACK):
             reasons.append("cartesian_speed")
         return min(1.0, even, limit)
 
-    def _between(self, fraction: float) -> Float64:
-        assert self.sent is not None
-        assert self.goal is not None
-        pose = between(self.sent.T_base_tool, self.goal, fraction)
-        if fraction < 1 and self._rotations.excess(self.sent.T_base_tool[:3, :3]) <= SLACK:
+    def _part(self, way: Way, fraction: float) -> Float64:
+        pose = way.pose(fraction)
+        if fraction < 1 and self._rotations.excess(way.T_from[:3, :3]) <= SLACK:
             pose[:3, :3] = self._rotations.clip(pose[:3, :3])  # a shortest turn may bulge out of the box
         return pose
+
+    def _speed_share(self, q: Float64, pace: Pace) -> float:
+        """How fast the fastest joint goes on its way to `q`, of what it may."""
+        assert self.sent is not None
+        shares = [abs(a - b) / v for a, b, v in zip(q.tolist(), self.sent.q.tolist(), self._speed, strict=True)]
+        return max(shares) / (pace.ramp * pace.dt_s)
 
     def _refusal(self, solution: Solution, state: ArmState) -> Reason | None:
         """The first limit of the arm itself that these joints break."""
         assert self.sent is not None
-        limits, q = self._limits, solution.q
-        if not np.isfinite(q).all():
+        limits, q, sent = self._limits, solution.q, self.sent.q
+        if not all(map(isfinite, q.tolist())):
             return "ik"
         if solution.position_error_m > limits.ik_position_tolerance_m:
             return "ik"
         if solution.rotation_error_rad > limits.ik_rotation_tolerance_rad:
             return "ik"
-        if (q < np.minimum(self._low, self.sent.q) - SLACK).any() or (
-            q > np.maximum(self._high, self.sent.q) + SLACK
-        ).any():
+        rows = zip(q.tolist(), sent.tolist(), self._low, self._high, strict=True)
+        if not all(min(low, at) - SLACK <= to <= max(high, at) + SLACK for to, at, low, high in rows):
             return "joint_limit"
         blocked = self._blocked(state)
-        if blocked and np.abs(q - state.q).max() >= np.abs(self.sent.q - state.q).max():
+        if blocked and farthest(q, state.q) >= farthest(sent, state.q):
             return blocked
         return "watch_point" if self._leaves_box(q, self.sent.gripper) else None
 
     def _blocked(self, state: ArmState) -> Reason | None:
         assert self.sent is not None
-        if np.abs(self.sent.q - state.q).max() > self._limits.max_tracking_error_rad:
+        if farthest(self.sent.q, state.q) > self._limits.max_tracking_error_rad:
             return "tracking"
         if self._effort is not None and state.effort is not None and (np.abs(state.effort) > self._effort).any():
             return "effort"

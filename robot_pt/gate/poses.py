@@ -6,12 +6,13 @@ that of ``to @ from.T``, in base axes. Euler angles serve only to measure one sm
 
 from __future__ import annotations
 
-from math import atan2, cos, pi, sin, sqrt
+from math import atan2, cos, hypot, pi, sin, sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from robot_pt.commands import Float64
-from robot_pt.rotations import matrix_to_rpy
+from robot_pt.rotations import is_rotation, matrix_to_rpy
 
 SLACK = 1e-6
 """Relative: a step this little over its limit is inside it, so that rounding on the wire never counts as clipping."""
@@ -19,68 +20,96 @@ SLACK = 1e-6
 
 def rotation_vector(rotation: Float64) -> Float64:
     """(3, 3) -> (3,) [rad], length in [0, pi]."""
-    r = rotation
-    skew = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2  # sin(angle) axis
-    sine, cosine = float(np.linalg.norm(skew)), (float(np.trace(r)) - 1) / 2
+    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()  # floats: cheaper than numpy by far on numbers so few
+    x, y, z = (h - f) / 2, (c - g) / 2, (d - b) / 2  # sin(angle) axis
+    sine, cosine = hypot(x, y, z), (a + e + i - 1) / 2
     angle = atan2(sine, cosine)
     if sine > 1e-6:
-        return np.asarray(skew * (angle / sine))
+        scale = angle / sine
+        return np.array([x * scale, y * scale, z * scale])
     if cosine > 0:
-        return skew
-    outer = (r + r.T) / 4 + np.eye(3) / 2  # axis axis^T, for angles of pi within 1e-6
+        return np.array([x, y, z])
+    return _half_turn_vector(rotation, np.array([x, y, z]), angle)
+
+
+def _half_turn_vector(rotation: Float64, skew: Float64, angle: float) -> Float64:
+    outer = (rotation + rotation.T) / 4 + np.eye(3) / 2  # axis axis^T, for angles of pi within 1e-6
     column = int(np.argmax(np.diag(outer)))
     axis = outer[:, column] / sqrt(max(outer[column, column], 1e-12))
     sign = -1.0 if float(axis @ skew) < 0 else 1.0
-    return np.asarray(axis * (sign * angle / max(float(np.linalg.norm(axis)), 1e-12)))
+    return np.asarray(axis * (sign * angle / max(length(axis), 1e-12)))
 
 
 def rotation_from_vector(vector: Float64) -> Float64:
     """(3,) [rad] -> (3, 3), by Rodrigues' formula."""
-    angle = float(np.linalg.norm(vector))
+    x, y, z = vector.tolist()
+    angle = hypot(x, y, z)
     if angle < 1e-12:
         return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.asarray(np.eye(3) + sin(angle) * cross + (1 - cos(angle)) * (cross @ cross))
+    x, y, z = x / angle, y / angle, z / angle
+    s, k = sin(angle), 1 - cos(angle)
+    return np.array(
+        [
+            [1 - k * (y * y + z * z), k * x * y - s * z, k * x * z + s * y],
+            [k * x * y + s * z, 1 - k * (x * x + z * z), k * y * z - s * x],
+            [k * x * z - s * y, k * y * z + s * x, 1 - k * (x * x + y * y)],
+        ]
+    )
 
 
-def distance(T_a: Float64, T_b: Float64) -> tuple[float, float]:
-    """How far apart two poses are: [m], [rad]."""
-    turn = rotation_vector(T_b[:3, :3] @ T_a[:3, :3].T)
-    return float(np.linalg.norm(T_b[:3, 3] - T_a[:3, 3])), float(np.linalg.norm(turn))
+def length(vector: Float64) -> float:
+    """Euclidean, of (n,)."""
+    return hypot(*vector.tolist())
 
 
-def between(T_from: Float64, T_to: Float64, fraction: float) -> Float64:
-    """The pose at `fraction` of the way: straight in position, along the shortest rotation. 1 gives `T_to` bit by bit."""
-    if fraction >= 1:
-        return T_to.copy()
-    pose = T_from.copy()
-    pose[:3, 3] += fraction * (T_to[:3, 3] - T_from[:3, 3])
-    turn = rotation_vector(T_to[:3, :3] @ T_from[:3, :3].T)
-    pose[:3, :3] = rotation_from_vector(fraction * turn) @ T_from[:3, :3]
-    return pose
+def farthest(a: Float64, b: Float64) -> float:
+    """Largest distance of two components, of (n,) each."""
+    return max(map(abs, (a - b).tolist()))
+
+
+class Way(NamedTuple):
+    """From one pose to another: straight in position, along the shortest rotation."""
+
+    T_from: Float64
+    T_to: Float64
+    metres: float
+    turn: Float64  # (3,) rotation vector, base axes [rad]
+    radians: float
+
+    @classmethod
+    def of(cls, T_from: Float64, T_to: Float64) -> Way:
+        """The whole way, measured once."""
+        turn = rotation_vector(T_to[:3, :3] @ T_from[:3, :3].T)
+        return cls(T_from, T_to, length(T_to[:3, 3] - T_from[:3, 3]), turn, length(turn))
+
+    def pose(self, fraction: float) -> Float64:
+        """(4, 4) at `fraction` of the way; 1 gives `T_to` bit by bit."""
+        if fraction >= 1:
+            return self.T_to.copy()
+        pose = self.T_from.copy()
+        pose[:3, 3] += fraction * (self.T_to[:3, 3] - self.T_from[:3, 3])
+        pose[:3, :3] = rotation_from_vector(fraction * self.turn) @ self.T_from[:3, :3]
+        return pose
 
 
 def is_pose(T: Float64) -> bool:
     """(4, 4), finite, a rotation to 1e-5, within 100 m."""
-    if T.shape != (4, 4) or not np.isfinite(T).all() or not (np.abs(T) <= 100).all():
+    if T.shape != (4, 4) or not all(abs(v) <= 100 for row in T.tolist() for v in row):  # which NaN is not
         return False
-    rotation = T[:3, :3]
-    orthonormal = bool(np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-5)
-    return orthonormal and bool(np.linalg.det(rotation) > 0) and bool(np.array_equal(T[3], (0.0, 0.0, 0.0, 1.0)))
+    return T[3].tolist() == [0.0, 0.0, 0.0, 1.0] and is_rotation(T[:3, :3], tolerance=1e-5)
 
 
 def step_position(position: Float64, start: Float64, longest: float) -> Float64:
     """`position` (3,), or as far towards it from `start` as `longest` [m] allows."""
-    length = float(np.linalg.norm(position - start))
-    if length <= longest * (1 + SLACK):
+    away = length(position - start)
+    if away <= longest * (1 + SLACK):
         return position
-    return np.asarray(start + (position - start) * (longest / length))
+    return np.asarray(start + (position - start) * (longest / away))
 
 
 def action_angle(rotation: Float64, start: Float64) -> float:
     """Length [rad] of (droll, dpitch, dyaw) from `start` to `rotation`: how the canonical action measures a step."""
-    return float(np.linalg.norm(matrix_to_rpy(rotation @ start.T)))
+    return length(matrix_to_rpy(rotation @ start.T))
 
 
 def step_rotation(rotation: Float64, start: Float64, longest: float) -> Float64:
@@ -88,7 +117,7 @@ def step_rotation(rotation: Float64, start: Float64, longest: float) -> Float64:
     if action_angle(rotation, start) <= longest * (1 + SLACK):
         return rotation
     turn = rotation_vector(rotation @ start.T)
-    turn *= min(1.0, longest / max(float(np.linalg.norm(turn)), 1e-12))
+    turn *= min(1.0, longest / max(length(turn), 1e-12))
     for _ in range(8):
         shorter = np.asarray(rotation_from_vector(turn) @ start)
         angle = action_angle(shorter, start)  # differs from the length of `turn` in second order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -34,9 +34,11 @@ class Senses:
         self.arm_state: ArmState | None = None
         self.malformed_in_a_row = 0
         self._states = Watchdog(round(timeout_s * NS))
+        self._oldest_frame_ns = round(max(limits.timeout_s, limits.max_observation_age_s) * NS)
         self._cameras = {
             name: FrameWatch(
-                round(limits.timeout_s * NS), round(limits.frozen_image_s * NS), limits.frozen_motion_rad
+                round(limits.timeout_s * NS), inf if limits.lockstep else limits.frozen_image_s * NS,
+                limits.frozen_motion_rad,
             )
             for name in limits.cameras
         }  # fmt: skip
@@ -85,9 +87,13 @@ class Senses:
         self._counts["malformed"] += 1
         self.malformed_in_a_row += 1
 
-    def frame(self, now_ns: int, camera: str, stamp_ns: int, digest: Hashable) -> None:
+    def frame(self, now_ns: int, clock_ns: int, camera: str, stamp_ns: int, digest: Hashable) -> None:
+        """Of a camera that is watched. A frame that no policy may decide on any more, or from the future, is no news."""
         watch = self._cameras.get(camera)
-        if watch is not None and isinstance(stamp_ns, int | np.integer):
+        if watch is None or not isinstance(stamp_ns, int | np.integer):
+            return
+        in_time = -FUTURE_NS <= clock_ns - int(stamp_ns) <= self._oldest_frame_ns
+        if in_time or self._limits.lockstep:  # there a frame may come before the joint state that moves the clock
             watch.add(now_ns, int(stamp_ns), digest, None if self.arm_state is None else self.arm_state.q)
 
     def states_fresh(self, now_ns: int) -> bool:

@@ -92,7 +92,8 @@ class RestMonitor:
 class FrameWatch:
     """One camera: is something new coming, and does the picture change?"""
 
-    def __init__(self, timeout_ns: int, frozen_ns: int, motion_rad: float):
+    def __init__(self, timeout_ns: int, frozen_ns: float, motion_rad: float):
+        """`frozen_ns` inf: pictures are not compared."""
         self._alive = Watchdog(timeout_ns)
         self._frozen_ns, self._motion = frozen_ns, motion_rad
         self._stamp_ns: int | None = None
@@ -101,8 +102,14 @@ class FrameWatch:
         self._q: Float64 | None = None
 
     def add(self, now_ns: int, stamp_ns: int, digest: Hashable, q: Float64 | None) -> None:
-        """A frame with a digest of its pixels, seen with the joints at `q`. A frame with an old stamp is no news."""
-        if self._stamp_ns is not None and stamp_ns <= self._stamp_ns:
+        """A frame with a digest of its pixels, seen with the joints at `q`.
+
+        A frame with an old stamp is no news, and the same stamp never is. But where nothing newer came in time the camera's
+        clock was set back, and its sequence begins anew: one stamp too high must not silence it for ever.
+        """
+        if self._stamp_ns is not None and (
+            stamp_ns == self._stamp_ns or stamp_ns < self._stamp_ns and self.fresh(now_ns)
+        ):
             return
         self._stamp_ns = stamp_ns
         self._alive.feed(now_ns)

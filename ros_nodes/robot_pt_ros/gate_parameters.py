@@ -27,6 +27,11 @@ _NUMBERS = {
     "max_command_age_s": ("max_command_age_s", "Oldest target that is followed [s]."),
     "max_obs_age_s": ("max_observation_age_s", "Oldest observation a policy may decide on [s]."),
     "command_timeout_periods": ("timeout_periods", "Silence that ends in hold [control periods]."),
+    "frozen_image_s": (
+        "frozen_image_s",
+        "A camera that repeats one picture for longer is frozen [s]; .inf = unchecked.",
+    ),
+    "frozen_motion_rad": ("frozen_motion_rad", "... if a joint moved by more meanwhile [rad]."),
     "deadman_timeout_s": ("deadman_timeout_s", "A deadman heartbeat older than this is a release [s]."),
     "ramp_in_s": ("ramp_in_s", "Time from a start to full speed [s]."),
 }

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from robot_pt.commands import Float64, JointCommand, PoseTarget
 from robot_pt.errors import UserError
 from robot_pt.robots import load
-from robot_pt.schema import Observation
+from robot_pt.schema import Image, Observation
 from robot_pt.simulator import Simulator
 from robot_pt.targets import action_between, moved
 from robot_pt_ros.node import flag, number, numbers, text, texts
@@ -63,6 +63,7 @@ class World:
         self.reward, self.ended, self._steps, self._success = 0.0, False, 0, False
         self._seed: int | None = None
         self._begun_at, self._paced = 0.0, 0
+        self._noise = SensorNoise()
 
     @classmethod
     def of(cls, node: Node) -> World:
@@ -149,11 +150,27 @@ class World:
         return {**self.start(), "success": self._success, "steps": self._steps, "task": self._simulator.task}
 
     def _observed(self) -> None:
+        if not self._lockstep:
+            seen = {camera: self._noise.on(frame) for camera, frame in self.observation.images.items()}
+            self.observation = self.observation._replace(images=seen)
         self.now_ns = self.observation.time_ns + self._offset_ns if self._lockstep else self._clock_ns()
         self._asked_at = time.monotonic()
 
     def _clock_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
+
+
+class SensorNoise:
+    """What tells a camera that lives from one that is frozen, in pictures of a scene that stands still: the last bit of the top row."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def on(self, frame: Image) -> Image:
+        """A copy of the frame, (H, W, 3) uint8, off by one level at most."""
+        noisy = frame.copy()
+        noisy[0] ^= self._rng.integers(0, 2, noisy[0].shape, np.uint8)
+        return noisy
 
 
 def _pace(node: Node) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from robot_pt.gate.clocks import ClockEvent, Clocks
 from robot_pt.gate.inbox import MOST_HALVES, TargetInbox
 from robot_pt.gate.poses import (
     RotationBox,
+    Way,
     action_angle,
-    between,
-    distance,
+    farthest,
     is_pose,
     rotation_from_vector,
     rotation_vector,
@@ -65,6 +65,7 @@ def test_a_real_arm_needs_a_declared_workspace():
         ({"check_joints": False}, "joints are always checked"),
         ({"max_tracking_error_rad": inf}, "max_tracking_error_rad is switched off"),
         ({"jitter_fault_s": inf}, "jitter_fault_s is switched off"),
+        ({"frozen_image_s": inf}, "frozen_image_s is inf; on a real arm give at most 60"),
         ({"timeout_periods": 3}, "at most 2.5 and 0.2"),
         ({"deadman_timeout_s": 0.3}, "at most 2.5 and 0.2"),
     ],
@@ -172,17 +173,24 @@ def test_a_shortened_rotation_is_on_the_shortest_way(start, goal, longest):
 
 
 @given(rotations, rotations, st.floats(0, 1))
-def test_between_divides_the_way(start, goal, fraction):
+def test_a_way_is_divided(start, goal, fraction):
     T_a, T_b = pose(0.1, 0.2, 0.3), pose(-0.4, 0.5, 0.6)
     T_a[:3, :3], T_b[:3, :3] = start, goal
-    T = between(T_a, T_b, fraction)
+    way = Way.of(T_a, T_b)
+    T = way.pose(fraction)
     assert is_pose(T)
-    length, angle = distance(T_a, T_b)
-    part, turned = distance(T_a, T)
-    assert part == pytest.approx(fraction * length)
-    if angle < pi - 1e-3:
-        assert turned == pytest.approx(fraction * angle, abs=1e-6)
-    assert (between(T_a, T_b, 1.0) == T_b).all()
+    assert way.metres == pytest.approx(np.linalg.norm([-0.5, 0.3, 0.3]))
+    assert way.radians == pytest.approx(angle_between(start, goal), abs=1e-9)
+    assert np.linalg.norm(T[:3, 3] - T_a[:3, 3]) == pytest.approx(fraction * way.metres)
+    if way.radians < pi - 1e-3:
+        assert angle_between(start, T[:3, :3]) == pytest.approx(fraction * way.radians, abs=1e-6)
+    assert (way.pose(1.0) == T_b).all()
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=8), st.floats(-9, 9))
+def test_farthest_is_the_maximum_norm(values, shift):
+    a = np.array(values)
+    assert farthest(a, a[::-1] + shift) == np.linalg.norm(a - (a[::-1] + shift), np.inf)
 
 
 def test_a_shortened_position_keeps_its_direction():
@@ -273,6 +281,27 @@ def test_a_camera_is_frozen_only_while_its_stamps_go_on():
     assert not watch.frozen(400, q)
     watch.add(450, 400, "newer", q)  # the same stamp again
     assert not watch.fresh(501)
+
+
+def test_one_stamp_too_high_does_not_silence_a_camera_for_ever():
+    watch, q = FrameWatch(timeout_ns=100, frozen_ns=1000, motion_rad=0.0), np.zeros(2)
+    watch.add(0, 10_000, 1, q)
+    for t in range(20, 101, 20):
+        watch.add(t, t, t, q)  # older than the one from the future: no news
+    assert not watch.fresh(101)
+    watch.add(120, 120, 120, q)
+    assert watch.fresh(120)
+    watch.add(140, 10_000, 0, q)
+    watch.add(300, 10_000, 1, q)  # a driver that repeats one stamp is silent, however long
+    assert not watch.fresh(300)
+
+
+@pytest.mark.parametrize("motion_rad", [0.0, 0.05])
+def test_pictures_that_are_not_compared_are_never_frozen(motion_rad):
+    watch = FrameWatch(timeout_ns=100, frozen_ns=inf, motion_rad=motion_rad)
+    for t in range(0, 100_000, 50):
+        watch.add(t, t, "same", np.full(2, t))
+        assert not watch.frozen(t, np.full(2, t))
 
 
 def test_jitter_is_counted_and_summed_up():
