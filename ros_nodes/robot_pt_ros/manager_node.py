@@ -10,8 +10,7 @@ import time
 from functools import partial
 from typing import Any
 
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -22,10 +21,13 @@ from robot_pt_ros import topics
 from robot_pt_ros.bringup import Bringup, Step
 from robot_pt_ros.node import number, texts
 from robot_pt_ros.processes import run
+from robot_pt_ros.state_changes import StateChange
 
 TRIGGER_TRIES_S = 10.0
 """How long a refused trigger is asked again [s]; later it could start what an operator has stopped meanwhile."""
 TRIGGER_PAUSE_S = 0.2
+TRIGGER_ANSWER_S = 3.0
+"""A trigger that is not answered for so long is pulled again: it may have gone to a process that is no more [s]."""
 
 
 class ManagerNode(Node):
@@ -44,12 +46,13 @@ class ManagerNode(Node):
         )
         names = texts(self, "nodes")
         self._changers = {name: self.create_client(ChangeState, f"{name}/change_state") for name in names}
+        self._states = {name: self.create_client(GetState, f"{name}/get_state") for name in names}
         self._triggers = [(name, self.create_client(Trigger, name)) for name in texts(self, "trigger")]
         self._bringup = Bringup(
             names, number(self, "start_timeout_s"), number(self, "bond_timeout_s"), time.monotonic()
         )
-        self._call: Any = None
-        self._pulled: Any = None
+        self._change: StateChange | None = None
+        self._change_until = 0.0
         self._pull_at = self._pull_until = 0.0
         self.finished, self.exit_code = False, 0
         self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
@@ -59,12 +62,14 @@ class ManagerNode(Node):
     def _on_heartbeat(self, message: Any) -> None:
         name = message.data.removeprefix(self.get_namespace().rstrip("/")).lstrip("/")
         self._bringup.heard(name, time.monotonic())
+        if self._change is not None and self._change.step.node == name:
+            self._change.beat()
 
     def _advance(self) -> None:
         """One look: is a call answered, is something late, what is next?"""
         now = time.monotonic()
         self._bringup.watch(now)
-        if self._call is not None and not self._answered(now):
+        if self._change is not None and not self._changed(self._change, now):
             return
         step = self._bringup.next()
         if step is not None:
@@ -74,43 +79,48 @@ class ManagerNode(Node):
         elif self._bringup.is_down:
             self._end()
 
-    def _answered(self, now: float) -> bool:
-        step, future, until = self._call
-        if not future.done() and now < until and self._bringup.next() == step:
+    def _changed(self, change: StateChange, now: float) -> bool:
+        """Whether the change is over, made or not, or is not wanted any more."""
+        outcome = change.outcome()
+        if outcome is None and now < self._change_until and self._bringup.next() == change.step:
             return False
-        ok = future.done() and future.exception() is None and bool(future.result().success)
-        self._call = None
-        if self._bringup.next() == step:
-            self._bringup.done(ok, now)
-            self.get_logger().info(f"{step.node}: {step.action} {'done' if ok else 'failed'}")
+        self._change = None
+        if self._bringup.next() == change.step:
+            self._bringup.done(bool(outcome), now)
+            self.get_logger().info(f"{change.step.node}: {change.step.action} {'done' if outcome else 'failed'}")
         return True
 
     def _ask(self, step: Step) -> None:
-        client = self._changers[step.node]
-        limit_s = number(self, "start_timeout_s") if not self._bringup.going_down else 2.0
+        client, now = self._changers[step.node], time.monotonic()
         if not client.service_is_ready():
             if self._bringup.going_down:
-                self._bringup.done(False, time.monotonic())
+                self._bringup.done(False, now)
             return
-        transition = Transition(id=_TRANSITIONS[step.action])
-        future = client.call_async(ChangeState.Request(transition=transition))
-        self._call = (step, future, time.monotonic() + limit_s)
+        self._change = StateChange(step, client, self._states[step.node])
+        self._change_until = now + (2.0 if self._bringup.going_down else number(self, "start_timeout_s"))
 
     def _pull_triggers(self) -> None:
         """One after the other: the policy may ask for motion only when the supervisor listens to it."""
         self._publish("active")
         now = time.monotonic()
-        if not self._triggers or self._pulled is not None or now < self._pull_at:
+        if not self._triggers or now < self._pull_at:
             return
         name, client = self._triggers[0]
-        if client.service_is_ready():
+        if self._pull_until and now > self._pull_until:
+            self._triggers.clear()
+            self.get_logger().error(
+                f"{name} has not answered for {TRIGGER_TRIES_S:g} s; call it by hand when its node runs."
+            )
+        elif client.service_is_ready():
+            self._pull_at = now + TRIGGER_ANSWER_S
             self._pull_until = self._pull_until or now + TRIGGER_TRIES_S
-            self._pulled = client.call_async(Trigger.Request())
-            self._pulled.add_done_callback(partial(self._on_pulled, name))
+            client.call_async(Trigger.Request()).add_done_callback(partial(self._on_pulled, name))
 
     def _on_pulled(self, name: str, future: Any) -> None:
         """A refused one is asked again for a while: an arm must be known to be at rest before it is armed."""
-        now, reply, self._pulled = time.monotonic(), future.result(), None
+        if not self._triggers or self._triggers[0][0] != name:  # the second answer of one that was pulled twice
+            return
+        now, reply, self._pull_at = time.monotonic(), future.result(), 0.0
         if reply.success:
             self._triggers.pop(0)
         elif now < self._pull_until:
@@ -139,14 +149,6 @@ class ManagerNode(Node):
 
     def has_left(self) -> bool:
         return True
-
-
-_TRANSITIONS = {
-    "configure": Transition.TRANSITION_CONFIGURE,
-    "activate": Transition.TRANSITION_ACTIVATE,
-    "deactivate": Transition.TRANSITION_DEACTIVATE,
-    "cleanup": Transition.TRANSITION_CLEANUP,
-}
 
 
 def main() -> int:

@@ -21,6 +21,8 @@ def test_alone_on_this_machine_by_default() -> None:
     assert found.findtext("General/AllowMulticast") == "false"
     assert found.findtext("Discovery/ParticipantIndex") == "auto"
     assert found.findtext("Internal/Watermarks/WhcHigh") == "64MiB"
+    assert found.findtext("Discovery/LeaseDuration") == "4s"  # a killed process is forgotten sooner than after 10 s
+    assert found.findtext("Discovery/SPDPInterval") == "1s"
     assert {found.findtext(f"General/{name}") for name in ("MaxMessageSize", "FragmentSize")} == {"65500B", "65000B"}
 
 
@@ -32,6 +34,7 @@ def test_the_subnet_and_named_machines() -> None:
     local = domain({"ROS_STATIC_PEERS": "robot"})
     assert [p.get("Address") for p in local.iter("Peer")] == ["localhost", "robot"]
     assert not list(local.iter("NetworkInterface"))  # loopback alone would not reach the robot
+    assert local.find("Discovery/LeaseDuration") is None  # a network may be silent for longer
     assert local.find("General/MaxMessageSize") is None  # large datagrams are for loopback
     assert local.findtext("General/AllowMulticast") == "false"
 
