@@ -26,6 +26,7 @@ from robot_pt.agents.inputs import Inputs
 from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import UserError
+from robot_pt.networks.categorical import CategoricalConfig, code_of
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.ensembles import State
 from robot_pt.networks.policies import ActorNetwork
@@ -56,6 +57,7 @@ class ConservativeAgent(OffPolicyAgent):
         super().__init__(
             actor, critic, learning_rates=rates, tau=config.tau, others=others, augment=config.augment,
             actor_average=config.actor_average, bf16=config.bf16, acceleration=config.acceleration, seed=seed,
+            code=code_of(config.categories),
         )  # fmt: skip
         self._actions = len(actor.normalizer.low)
 
@@ -71,7 +73,8 @@ class ConservativeAgent(OffPolicyAgent):
         if config.critic == "ptr":
             critic = inputs.ptr_critic(**shape)
         else:
-            critic = inputs.ensemble(layer_norm=config.layer_norm, **shape)
+            outputs = code_of(config.categories).outputs
+            critic = inputs.ensemble(layer_norm=config.layer_norm, outputs=outputs, **shape)
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     @classmethod
@@ -93,13 +96,13 @@ class ConservativeAgent(OffPolicyAgent):
         policy = self.policy(images, batch.proprio, batch)
         with torch.no_grad():
             next_policy = self.policy(next_images, batch.next_proprio, batch)
-            target_B = self._target(batch, next_images, next_policy, step)
+            target = self._target(batch, next_images, next_policy, step)
         state = self.state_of(self.critic, images, batch.proprio, batch)
         pressed = self._pressed(batch, action_BA, policy.detach(), next_policy, step)
         actor_loss, metrics = self._actor_loss(batch, action_BA, state, policy, step, phase)
         self.descend("actor", actor_loss)
         self.descend("temperature", self.temperature.log * (metrics["actor/entropy"] - self._target_entropy()))
-        metrics |= self._improve_critic(batch, state, pressed, target_B)
+        metrics |= self._improve_critic(batch, state, pressed, target)
         self.move_target()
         metrics["actor/temperature"] = self.temperature().detach()
         metrics["actor/mse"] = (policy.mode().detach() - action_BA).square().mean()
@@ -108,13 +111,12 @@ class ConservativeAgent(OffPolicyAgent):
     # Losses.
 
     def backup(
-        self, reward_B: Tensor, discount_B: Tensor, next_q_EBK: Tensor, next_log_BK: Tensor, step: int | Tensor
+        self, reward_B: Tensor, discount_B: Tensor, next_output: Tensor, next_log_BK: Tensor, step: int | Tensor
     ) -> Tensor:
-        """(B,) y; of the K sampled actions the best by the least head, with K = 1 the plain backup."""
-        best_B, which_B = self.least(next_q_EBK, self.config.subset, step).max(1)
-        if self.config.backup_entropy:
-            best_B = best_B - self.temperature().detach() * next_log_BK.gather(1, which_B[:, None])[:, 0]
-        return reward_B + discount_B * best_B
+        """(B,) y, of the K sampled actions the best by the least head; or what the code of a categorical critic makes of it."""
+        penalty_BK = self.temperature().detach() * next_log_BK if self.config.backup_entropy else 0 * next_log_BK
+        heads = self.drawn(next_output, self.config.subset, step)
+        return self.code.backup(heads, penalty_BK, reward_B, discount_B)
 
     def conservative_loss(self, gap_E: Tensor) -> Tensor:
         """Sum over heads of w * gap, or with the multiplier as a constant alpha' * w * (gap - target gap)."""
@@ -135,8 +137,8 @@ class ConservativeAgent(OffPolicyAgent):
         action_BKA, log_BK = policy.sample(self.normal(batch, step, _TARGET, count))
         state = self.state_of(self.target, images, batch.next_proprio, batch)
         with self.autocast():
-            next_q_EBK = self.q_values(self.target(*state, action_BKA))
-        return self.backup(batch.reward, batch.discount, next_q_EBK, log_BK, step)
+            next_output = self.target(*state, action_BKA)
+        return self.backup(batch.reward, batch.discount, next_output, log_BK, step)
 
     @torch.no_grad()
     def _pressed(
@@ -150,15 +152,15 @@ class ConservativeAgent(OffPolicyAgent):
         return torch.cat([action_BA[:, None], uniform_BKA, policy_BKA, next_BKA], dim=1), policy_log_BK, next_log_BK
 
     def _improve_critic(
-        self, batch: Batch, state: State, pressed: tuple[Tensor, Tensor, Tensor], target_B: Tensor
+        self, batch: Batch, state: State, pressed: tuple[Tensor, Tensor, Tensor], target: Tensor
     ) -> dict[str, Tensor]:
         """One step of the critic and of the multiplier."""
         action_BNA, *logs = pressed
         with self.autocast():
             output = self.critic(*state, action_BNA)
         q = Sampled.split(self.q_values(output), *logs)
-        bellman = self.td_loss(output[:, :, 0], target_B).mean(1).sum()
-        metrics = {"critic/bellman": bellman.detach(), "critic/target": target_B.mean()}
+        bellman = self.td_loss(output[:, :, 0], target).mean(1).sum()
+        metrics = {"critic/bellman": bellman.detach(), "critic/target": self.code.mean(target).mean()}
         metrics |= {"critic/q_data": q.data_EB.detach().mean(), "critic/return_to_go": batch.return_to_go.mean()}
         loss = bellman
         if self.config.weight:
@@ -233,6 +235,8 @@ class ConservativeConfig:
     heads: int = 2
     layer_norm: bool = False
     """LayerNorm before each ReLU of the ensemble (RLPD, WSRL)."""
+    categories: CategoricalConfig | None = None
+    """Learn Q as a distribution by cross-entropy; only with critic = "ensemble"."""
     actor_hidden: tuple[int, ...] = (256, 256)
     log_std_range: tuple[float, float] = (-20.0, 2.0)
     scaled_log_std: bool = True
@@ -282,7 +286,9 @@ class ConservativeConfig:
             value = getattr(self, field_name)
             if value not in allowed:
                 raise UserError(f"{name}'s {field_name} is {value!r}; choose {', '.join(allowed)}.")
-        if self.critic == "ptr" and self.layer_norm:
-            raise UserError(f"{name}'s critic ptr has no LayerNorm; choose critic ensemble or layer_norm False.")
+        if self.critic == "ptr" and (self.layer_norm or self.categories is not None):
+            raise UserError(
+                f"{name}'s critic ptr has neither LayerNorm nor categories; choose critic ensemble, or leave both out."
+            )
         if not 0 <= self.actor_average <= 1:
             raise UserError(f"{name}'s actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")

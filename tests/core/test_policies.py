@@ -12,6 +12,7 @@ from torch import distributions as D
 from robot_pt.agents.bc import BC
 from robot_pt.agents.ptr import PTR
 from robot_pt.errors import DataError, UserError
+from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.distributions import ActionGaussian, log_tanh_slope
 from robot_pt.networks.encoders import EncoderConfig
@@ -212,3 +213,63 @@ def test_a_seed_gives_the_weights_of_a_network_made_by_hand(kind: type) -> None:
         sizes = {name: PARTS[name] for name in ("encoder", "cameras", "image_size", "task_slots")}
         critic = CriticNetwork(language_size=0, action_size=7, **sizes)
         torch.testing.assert_close(agent.critic.state_dict(), critic.state_dict(), rtol=0, atol=0)
+
+
+def test_a_scaled_log_std_starts_one_lower_and_is_learned() -> None:
+    actor = ActorNetwork(replace(CONFIG, scaled_log_std=True, log_std_range=(-20.0, 2.0)))
+    seen = observation()
+    actor.log_std_factor.data.fill_(3.0)
+    hidden = actor._hidden(*seen)
+    log_std = actor(*seen).log_std_BA
+    torch.testing.assert_close(log_std, 3 * actor.log_std(hidden) - 1)
+    log_std.sum().backward()
+    assert actor.log_std_factor.grad.abs() > 0
+    assert float(actor.log_std_offset.grad) == log_std.numel()
+    with pytest.raises(UserError, match="scaled_log_std needs std = state"):
+        replace(CONFIG, scaled_log_std=True, std="global")
+
+
+def test_the_clip_of_data_actions_is_the_policys_own() -> None:
+    far = torch.full((1, 7), 9.0)
+    assert ActorNetwork(CONFIG).normalizer.encode(far).unique().tolist() == pytest.approx([0.99])
+    assert ActorNetwork(replace(CONFIG, action_clip=0.99999)).normalizer.encode(far).unique().tolist() == pytest.approx(
+        [0.99999]
+    )
+    for clip in (0.0, 1.5, math.nan):
+        with pytest.raises(UserError, match="action_clip"):
+            replace(CONFIG, action_clip=clip)
+
+
+def test_a_bounded_mean_is_the_tanh_of_the_plain_one() -> None:
+    plain = ActorNetwork(replace(CONFIG, squash=False, std="global"))
+    torch.nn.init.normal_(plain.mean.weight)
+    bounded = ActorNetwork(replace(CONFIG, squash=False, std="global", bounded_mean=True))
+    bounded.load_state_dict(plain.state_dict())
+    seen = observation()
+    torch.testing.assert_close(bounded(*seen).mean_BA, plain(*seen).mean_BA.tanh())
+    torch.testing.assert_close(bounded.mode(*seen), bounded.normalizer.decode(plain(*seen).mean_BA.tanh()))
+    with pytest.raises(UserError, match="choose one of the two"):
+        replace(CONFIG, bounded_mean=True)
+
+
+def test_dropout_factors_multiply_each_hidden_layer() -> None:
+    actor = ActorNetwork(replace(CONFIG, hidden=(16, 8)))
+    torch.nn.init.normal_(actor.mean.weight)
+    seen, count = observation(4), 4
+    torch.testing.assert_close(
+        actor(*seen, [torch.ones(count, 16), torch.ones(count, 8)]).mean_BA, actor(*seen).mean_BA
+    )
+    factors = [(torch.rand(count, width, generator=GEN) < 0.5) * 2.0 for width in (16, 8)]
+    first, _, second, _ = actor.body
+    features = torch.cat([actor.encoder(seen[0]), actor.proprio(seen[1]), task_context(*seen[2:], 6, 0)], dim=1)
+    hidden = second((first(features).relu() * factors[0])).relu() * factors[1]
+    torch.testing.assert_close(actor(*seen, factors).mean_BA, actor.mean(hidden))
+
+
+def test_policy_files_of_before_these_fields_still_load() -> None:
+    old = json.loads(json.dumps(ActorNetwork(CONFIG).config))
+    del old["scaled_log_std"], old["action_clip"], old["bounded_mean"]
+    assert ActorNetwork.from_config(old).config == ActorNetwork(CONFIG).config
+    del old["hidden"]
+    with pytest.raises(DataError, match="another version"):
+        ActorNetwork.from_config(old)
