@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from torch import nn
 
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.encoders import EncoderConfig
@@ -54,3 +56,9 @@ class Inputs:
             task_slots=self.task_slots, language_size=self.language_size, action_size=len(self.bounds.low),
             encoder=self.encoder, cameras=self.cameras, image_size=self.image_size, **shape,
         )  # fmt: skip
+
+    def critic(self, kind: Literal["ensemble", "ptr"], *, layer_norm: bool, **shape: Any) -> nn.Module:
+        """`ensemble` or `ptr_critic`; `shape`: hidden, heads, outputs. PTR's has no LayerNorm, which configs refuse for it."""
+        if kind == "ptr":
+            return self.ptr_critic(**shape)
+        return self.ensemble(layer_norm=layer_norm, **shape)

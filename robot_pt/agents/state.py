@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -48,6 +48,12 @@ def load_flat_state(
         module.load_state_dict({n.removeprefix(f"{prefix}."): state[n] for n in weights if n.startswith(f"{prefix}.")})
     for prefix, optimizer in optimizers.items():
         _load_optimizer(optimizer, {n: v for n, v in state.items() if n.startswith(f"optimizer.{prefix}.")})
+
+
+def part_of(state: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """The weights and optimiser moments of these modules alone."""
+    starts = tuple(f"{way}{prefix}." for prefix in prefixes for way in ("", "optimizer."))
+    return {name: value for name, value in state.items() if name.startswith(starts)}
 
 
 def _load_optimizer(optimizer: Optimizer, entries: Mapping[str, Tensor]) -> None:
