@@ -32,7 +32,7 @@ class Part(Protocol):
         ...
 
     def columns(self, item: Int) -> Mapping[str, Float | Int]:
-        """proprio, next_proprio, action, task, reward, discount, return_to_go, and language where the part has one."""
+        """proprio, next_proprio, action, next_action, task, reward, discount, return_to_go, and language where the part has one."""
         ...
 
     def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image: ...
@@ -69,10 +69,10 @@ class SourcePart:
 
     def columns(self, item: Int) -> dict[str, Float | Int]:
         index, source = self.transitions, self.source
-        row, episode = index.row[item], index.episode[item]
+        row, next_row, episode = index.row[item], index.next_row[item], index.episode[item]
         out: dict[str, Float | Int] = {
-            "proprio": source.proprio[row], "next_proprio": source.proprio[index.next_row[item]],
-            "action": source.actions[row], "task": self._task[episode], "reward": index.reward[item],
+            "proprio": source.proprio[row], "next_proprio": source.proprio[next_row],
+            "action": source.actions[row], "next_action": source.actions[next_row], "task": self._task[episode], "reward": index.reward[item],
             "discount": index.discount[item], "return_to_go": index.return_to_go[item],
         }  # fmt: skip
         if self._language is not None:
@@ -125,7 +125,7 @@ class Gather:
         proprio, action = len(spec.proprio_names), len(spec.action_names)
         shapes: dict[str, tuple[int, ...]] = {
             "proprio": (count, proprio), "next_proprio": (count, proprio), "action": (count, action),
-            "language": (count, self._language_dim), "reward": (count,), "discount": (count,), "return_to_go": (count,),
+            "next_action": (count, action), "language": (count, self._language_dim), "reward": (count,), "discount": (count,), "return_to_go": (count,),
         }  # fmt: skip
         out: dict[str, Any] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         out["task"] = np.empty(count, np.int64)

@@ -142,6 +142,8 @@ def to_device(batch: Batch, device: torch.device | str) -> Batch:
     def move(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: move(v) for name, v in value.items()}
+        if value is None:
+            return None
         return torch.from_numpy(value).to(device)
 
     return Batch(*(move(value) for value in batch))

@@ -73,9 +73,9 @@ class Spec:
             raise DataError(f"a Spec in the file has a value of the wrong kind ({error}); restore the file.") from None
 
     def require_trainable_with(self, other: Spec, camera: str) -> None:
-        """Raise MismatchError unless both can share one network that sees `camera`."""
+        """Raise MismatchError unless both can share one network that sees `camera`; empty for one that sees none."""
         for spec in (self, other):
-            if camera not in spec.cameras:
+            if camera and camera not in spec.cameras:
                 raise MismatchError(
                     f"camera {camera!r} is not in the {spec.embodiment} data, which has {sorted(spec.cameras)}; choose one with --camera."
                 )
@@ -201,6 +201,7 @@ class Batch(NamedTuple):
     return_to_go: Any  # (B,) float32
     sample_key: Any  # (B,) int64 global sample index: keys all per-sample noise, whatever the number of processes
     source: Any  # (B,) int64 which source of the mixture the sample came from
+    next_action: Any = None  # (B, A) float32, the data's action at the next state; without meaning at discount 0
 
 
 class Observation(NamedTuple):

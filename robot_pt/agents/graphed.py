@@ -81,9 +81,12 @@ class GraphedStep:
 def _tensors(batch: Batch) -> list[Tensor]:
     out: list[Tensor] = []
     for value in batch:
-        out += list(value.values()) if isinstance(value, dict) else [value]
+        if value is not None:
+            out += list(value.values()) if isinstance(value, dict) else [value]
     return out
 
 
 def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if value is None:
+        return None
     return {k: function(v) for k, v in value.items()} if isinstance(value, dict) else function(value)

@@ -22,7 +22,7 @@ from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 from robot_pt.normalize import CLIP, ActionNormalizer, Bounds, ProprioNormalizer
 from robot_pt.schema import Spec
 
-_SINCE = {"scaled_log_std", "action_clip"}
+_SINCE = {"scaled_log_std", "action_clip", "bounded_mean"}
 """Fields that a policy file of before them lacks; their defaults are what it was made with."""
 
 
@@ -55,6 +55,8 @@ class ActorConfig:
     (nakamotoo/Cal-QL JaxCQL/model.py). Only with std = "state"."""
     action_clip: float = CLIP
     """Normalised data actions stay within +- this: PTR 0.99, Cal-QL 0.99999."""
+    bounded_mean: bool = False
+    """True: the mean of a plain Gaussian is itself a tanh (IQL, AWAC). Only with squash = False, which has that bound of its own."""
 
     @classmethod
     def of(cls, spec: Spec, proprio: tuple[Sequence[float], Sequence[float]] | None, **fields: Any) -> ActorConfig:
@@ -80,6 +82,10 @@ class ActorConfig:
             raise UserError(f"the policy's action_clip is {self.action_clip}; give a number in (0, 1], such as {CLIP}.")
         if self.scaled_log_std and self.std != "state":
             raise UserError(f"scaled_log_std needs std = state; the policy's std is {self.std}: choose one of the two.")
+        if self.bounded_mean and self.squash:
+            raise UserError(
+                "bounded_mean is for a plain Gaussian, a squashed one is bounded already: choose one of the two."
+            )
 
 
 class ActorNetwork(nn.Module):
@@ -125,24 +131,39 @@ class ActorNetwork(nn.Module):
         return asdict(self._config)
 
     def forward(
-        self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor
-    ) -> ActionGaussian:
-        """images: camera -> uint8 (B, H, W, 3); proprio in physical units; task slots int64; language (B, L) or (B, 0)."""
-        hidden = self._hidden(images, proprio_BP, task_B, language_BL)
-        mean_BA = self.mean(hidden).float()
+        self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor,
+        kept: Sequence[Tensor] = (),
+    ) -> ActionGaussian:  # fmt: skip
+        """images: camera -> uint8 (B, H, W, 3); proprio in physical units; task slots int64; language (B, L) or (B, 0).
+
+        kept: dropout, as one (B, width) factor per hidden layer: 0, or 1 / (1 - rate). None is the whole network.
+        """
+        hidden = self._hidden(images, proprio_BP, task_B, language_BL, kept)
+        mean_BA = self._mean(hidden)
         return ActionGaussian(mean_BA, self._log_std(hidden, mean_BA), self._config.squash)
 
     @torch.no_grad()
     def mode(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
         """(B, A) the policy's central action in physical units; arguments as `forward`."""
-        mean_BA = self.mean(self._hidden(images, proprio_BP, task_B, language_BL)).float()  # acting needs no deviation
+        mean_BA = self._mean(self._hidden(images, proprio_BP, task_B, language_BL))  # acting needs no deviation
         physical: Tensor = self.normalizer.decode(mean_BA.tanh() if self._config.squash else mean_BA)
         return physical
 
-    def _hidden(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> Tensor:
+    def _mean(self, hidden: Tensor) -> Tensor:
+        mean_BA: Tensor = self.mean(hidden).float()
+        return mean_BA.tanh() if self._config.bounded_mean else mean_BA
+
+    def _hidden(
+        self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor,
+        kept: Sequence[Tensor] = (),
+    ) -> Tensor:  # fmt: skip
         seen = [self.encoder(images)] if self.encoder.cameras else []
         context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
-        hidden: Tensor = self.body(torch.cat([*seen, self.proprio(proprio_BP), context_BC], dim=1))
+        hidden: Tensor = torch.cat([*seen, self.proprio(proprio_BP), context_BC], dim=1)
+        if not kept:
+            return self.body(hidden)  # type: ignore[no-any-return]
+        for layer, factor in enumerate(kept):
+            hidden = self.body[2 * layer : 2 * layer + 2](hidden) * factor
         return hidden
 
     def _log_std(self, hidden: Tensor, mean_BA: Tensor) -> Tensor:

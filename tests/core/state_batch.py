@@ -32,4 +32,5 @@ def state_batch(size: int = 16, seed: int = 0, cameras: tuple[str, ...] = (), pi
         return_to_go=number() * 2,
         sample_key=torch.arange(size) + 1000 * seed,
         source=torch.zeros(size, dtype=torch.int64),
+        next_action=low + (high - low) * torch.rand(size, ACTION, generator=gen),
     )

@@ -27,6 +27,7 @@ def make_batch(size: int, seed: int, device: str = "cpu") -> Batch:
         number(),
         torch.arange(size) + size * seed,
         torch.zeros(size, dtype=torch.int64),
+        number(7) * 0.02,
     )
     return Batch(*({c: x.to(device) for c, x in v.items()} if isinstance(v, dict) else v.to(device) for v in batch))
 

@@ -54,7 +54,8 @@ def make_batch(size: int = 8, first_key: int = 0) -> Batch:
 
 
 def rows(batch: Batch, which: slice) -> Batch:
-    return Batch(*({c: x[which] for c, x in v.items()} if isinstance(v, dict) else v[which] for v in batch))
+    fields = [v for v in batch if v is not None]
+    return Batch(*({c: x[which] for c, x in v.items()} if isinstance(v, dict) else v[which] for v in fields))
 
 
 def tile(x: Tensor, count: int) -> Tensor:

@@ -43,6 +43,7 @@ def test_a_batch_is_what_its_rows_say(memory_source):
     np.testing.assert_array_equal(batch.proprio, source.proprio[row])
     np.testing.assert_array_equal(batch.next_proprio, source.proprio[following])
     np.testing.assert_array_equal(batch.action, source.actions[row])
+    np.testing.assert_array_equal(batch.next_action, source.actions[following])
     np.testing.assert_array_equal(batch.task, [1 if owner[r] == 1 else 0 for r in row])
     np.testing.assert_array_equal(
         batch.language[0], sentence_features(f"please {source.episodes.task[owner[row[0]]]}", 32)
