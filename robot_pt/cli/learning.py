@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from robot_pt.recipes.algorithms import Algorithm
+
 if TYPE_CHECKING:
     from robot_pt.recipes.datasets import Reading
 
@@ -35,8 +37,8 @@ class Pretrain:
     """Data sets to train on: RLDS folders or DemoStores."""
     out: Path
     """RUN folder: checkpoints, config.json, metrics.jsonl, report.html."""
-    algorithm: Literal["ptr", "bc"] = "ptr"
-    """ptr: CQL with PTR's settings; bc: behaviour cloning on the same network."""
+    algorithm: Algorithm = "ptr"
+    """ptr: CQL with PTR's settings; bc: behaviour cloning on the same network; the others: their published settings."""
     encoder: str = "auto"
     """small | resnet18 | resnet34 | resnet50 | RUN | timm:NAME; auto: resnet34 with a GPU, small without."""
     encoder_weights: Path | None = None
@@ -48,7 +50,7 @@ class Pretrain:
     image_size: int = 0
     """Training resolution in pixels; 0: 128, or the stored size where that is smaller."""
     camera: str = "primary"
-    """Camera role to train on."""
+    """Camera role to train on; none: learn from the state alone."""
     language: bool = False
     """Condition on the instruction's words beside the task id."""
     route: Literal["max_q", "advantage_weighted"] = "max_q"

@@ -229,7 +229,7 @@ def _selector(
 ) -> Selector:
     demos, successful = held_out_demos(judges, settings.reward)
     batches = episode_batches(
-        demos, cameras=(settings.camera,), image_size=settings.image_size, reward=settings.reward, gamma=settings.gamma,
+        demos, cameras=settings.cameras, image_size=settings.image_size, reward=settings.reward, gamma=settings.gamma,
         task_table=tasks, language_dim=settings.language_size,
     )  # fmt: skip
     done = checkpoint.steps(out)

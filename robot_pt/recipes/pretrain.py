@@ -19,9 +19,10 @@ from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.resnet import STAGES
-from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, share_clipped
+from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
 from robot_pt.policy_record import PolicyRecord
-from robot_pt.recipes import loop, runs
+from robot_pt.recipes import algorithms, loop, runs
+from robot_pt.recipes.algorithms import Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say, warn
@@ -29,7 +30,7 @@ from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
 from robot_pt.safe_files import read_json
 from robot_pt.safe_tensors import read_tensors
-from robot_pt.schema import Spec
+from robot_pt.schema import ACTION_NAMES, Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
 
@@ -40,7 +41,7 @@ IMAGE_SIZE = 128
 
 
 def pretrain(
-    data: Sequence[Path], out: Path, *, algorithm: runs.Algorithm = "ptr", encoder: str = "auto", encoder_weights: Path | None = None, steps: int = 160_000,
+    data: Sequence[Path], out: Path, *, algorithm: Algorithm = "ptr", encoder: str = "auto", encoder_weights: Path | None = None, steps: int = 160_000,
     batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
     bf16: bool = False, seed: int = 0, resume: bool = False, reading: Reading | None = None,
@@ -54,6 +55,7 @@ def pretrain(
     at_least(0, checkpoint_every=checkpoint_every, bc_warm_start=bc_warm_start)
     reading = (reading or Reading()).of(data)
     source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
+    camera = "" if camera == "none" else camera
     _require_camera(source.spec, camera)
     encoder_config, start_from = _encoder(encoder, encoder_weights)
     settings = runs.RunSettings(
@@ -66,8 +68,10 @@ def pretrain(
         language_size=runs.language_size(language),
         reward=RewardLabel(assume_success=assume_success),
         bounds=bounds_for(source),
+        proprio=_proprio(source, camera),
         ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16),
         bc=BCConfig(bf16=bf16),
+        options=_options(algorithm, bf16),
         seed=seed,
     )
     warn_of_clipping(source, settings.bounds, "pretraining data")
@@ -125,7 +129,7 @@ def replay_of(
     """Batches as `settings` want them; imitation decodes no next frames."""
     imitation = settings.algorithm == "bc"
     return Replay(
-        sources, ratios, cameras=(settings.camera,), image_size=settings.image_size, batch_size=settings.batch_size,
+        sources, ratios, cameras=settings.cameras, image_size=settings.image_size, batch_size=settings.batch_size,
         reward=settings.reward, gamma=settings.gamma, task_table=tasks, seed=settings.seed, rank=ranks.rank,
         world_size=ranks.world_size, threads=max(1, min(8, (os.cpu_count() or 2) // 2)), next_frames=not imitation,
         bootstrap=not imitation, language_dim=settings.language_size, pinned=ranks.device.type == "cuda",
@@ -133,8 +137,9 @@ def replay_of(
 
 
 def bounds_for(source: EpisodeSource) -> Bounds:
-    """Bridge's published bounds for metric actions, the data's own range otherwise."""
-    return BRIDGE_BOUNDS if source.spec.action_unit == "metric" else fit_bounds(source, quantiles=(0.01, 0.99))
+    """Bridge's published bounds for canonical metric actions, the data's own range otherwise."""
+    canonical = source.spec.action_unit == "metric" and source.spec.action_names == ACTION_NAMES
+    return BRIDGE_BOUNDS if canonical else fit_bounds(source, quantiles=(0.01, 0.99))
 
 
 def warn_of_clipping(source: EpisodeSource, bounds: Bounds, what: str) -> None:
@@ -193,15 +198,30 @@ def _encoder(name: str, weights: Path | None = None) -> tuple[EncoderConfig, Pat
     return replace(EncoderConfig.from_json(network["encoder"]), weights=""), path
 
 
+def _options(algorithm: Algorithm, bf16: bool) -> Any:
+    standard = algorithms.default_config(algorithm)
+    return standard if standard is None else replace(standard, bf16=bf16)
+
+
+def _proprio(source: EpisodeSource, camera: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Statistics to standardise the state with where it is all there is; beside images it goes in as it is, as PTR feeds it."""
+    if camera:
+        return None
+    mean, std = proprio_statistics(source)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
 def _image_size(wanted: int, spec: Spec, camera: str) -> tuple[int, int]:
     if wanted < 0:
         raise UserError(f"--image-size is {wanted}; give pixels above 0, or 0 to let it follow the data.")
+    if not camera:
+        return 0, 0
     side = wanted or min(IMAGE_SIZE, *spec.cameras[camera])
     return side, side
 
 
 def _require_camera(spec: Spec, camera: str) -> None:
-    if camera not in spec.cameras:
+    if camera and camera not in spec.cameras:
         raise MismatchError(
             f"camera {camera!r} is not in the data, which has {sorted(spec.cameras)}; choose one with --camera."
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,6 +24,8 @@ from robot_pt.language import LANGUAGE_DIM
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import algorithms
+from robot_pt.recipes.algorithms import Algorithm
 from robot_pt.recipes.limits import require_room
 from robot_pt.rewards import RewardLabel
 from robot_pt.safe_files import read_json
@@ -31,7 +33,6 @@ from robot_pt.schema import Spec
 from robot_pt.tasks import TaskTable
 
 FORMAT = 1
-Algorithm = Literal["ptr", "bc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class RunSettings:
     algorithm: Algorithm
     encoder: EncoderConfig
     camera: str
+    """Camera role; empty to learn from the state alone."""
     image_size: tuple[int, int]
     task_slots: int
     batch_size: int = 64
@@ -55,18 +57,28 @@ class RunSettings:
     """(mean, std) to standardise proprio with; None feeds it as it is, as PTR does."""
     ptr: PTRConfig = field(default_factory=PTRConfig)
     bc: BCConfig = field(default_factory=BCConfig)
+    options: Any = None
+    """Config of any other algorithm; None for its defaults."""
     seed: int = 0
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Camera roles the networks see."""
+        return (self.camera,) if self.camera else ()
 
     def build(self, spec: Spec, device: torch.device | str) -> Agent:
         """A fresh agent for data of `spec`."""
         parts: dict[str, Any] = {
-            "cameras": (self.camera,), "image_size": self.image_size, "task_slots": self.task_slots,
+            "cameras": self.cameras, "image_size": self.image_size, "task_slots": self.task_slots,
             "encoder": self.encoder, "bounds": self.bounds, "proprio": self.proprio,
             "language_size": self.language_size, "device": device, "seed": self.seed,
         }  # fmt: skip
         if self.algorithm == "bc":
             return BC.build(spec, config=self.bc, **parts)
-        return PTR.build(spec, config=self.ptr, **parts)
+        if self.algorithm == "ptr":
+            return PTR.build(spec, config=self.ptr, **parts)
+        agent: Agent = algorithms.agent_class(self.algorithm).build(spec, config=self.options, **parts)
+        return agent
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become the lists that a reader gets
@@ -84,6 +96,7 @@ class RunSettings:
             plain["proprio"] = None if plain["proprio"] is None else tuple(tuple(row) for row in plain["proprio"])
             plain["ptr"] = PTRConfig(**_from_lists(plain["ptr"]))
             plain["bc"] = BCConfig(**_from_lists(plain["bc"]))
+            plain["options"] = algorithms.config_from_json(plain["algorithm"], plain.get("options"))
             return cls(**plain)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DataError(f"the run's config.json is damaged ({error}); restore it or start a new run.") from None
