@@ -1,4 +1,4 @@
-"""xs_sdk as far as an adapter sees it: a WidowX-250s whose joints follow time profiles. Joint states at 20 Hz, name and position only.
+"""xs_sdk as far as an adapter sees it: a WidowX-250s whose joints follow time profiles. Joint states at rate_hz (20), name and position only.
 
 It checks no limits and has no timeout, as the real one. Parameters, free to change while it runs: error (Hardware_Error_Status of the
 elbow), mute (joint states stop), stuck (joints stop), obstacle (the fingers' least travel [m]).
@@ -19,7 +19,7 @@ LOWER = [-math.pi, -1.885, -2.147, -math.pi, -1.746, -math.pi]
 UPPER = [math.pi, 1.990, 1.606, math.pi, 2.147, math.pi]
 SLEEP = [0.0, -1.80, 1.55, 0.0, 0.8, 0.0]
 CLOSED, OPEN = 0.015, 0.037
-RATE_HZ, SUBSTEPS = 20.0, 5
+STEP_S = 0.01
 
 
 class FakeXsSdk(Node):
@@ -32,6 +32,7 @@ class FakeXsSdk(Node):
             "obstacle": 0.0,
             "limits": 1.0,
             "arm_mode": "position",
+            "rate_hz": 20.0,
         }.items():
             self.declare_parameter(name, value)
         self.declare_parameter("start", SLEEP)
@@ -49,7 +50,8 @@ class FakeXsSdk(Node):
         self.create_service(TorqueEnable, "torque_enable", self.torque_enable)
         self.states = self.create_publisher(JointState, "joint_states", 10)
         self.count = 0
-        self.create_timer(1 / RATE_HZ / SUBSTEPS, self.step)
+        self.every = round(1 / STEP_S / self.get_parameter("rate_hz").value)
+        self.create_timer(STEP_S, self.step)
 
     def on_group(self, message):
         assert message.name == "arm"
@@ -99,7 +101,7 @@ class FakeXsSdk(Node):
         return response
 
     def step(self):
-        dt = 1 / RATE_HZ / SUBSTEPS
+        dt = STEP_S
         if self.torque and not self.get_parameter("stuck").value:
             for i, goal in enumerate(self.goal):
                 step = self.speed[i] * dt
@@ -108,7 +110,7 @@ class FakeXsSdk(Node):
             moved = self.finger + 0.05 * self.pwm / 350 * dt if abs(self.pwm) > 80 else self.finger
             self.finger = max(min(moved, OPEN), min(least, self.finger))
         self.count += 1
-        if self.count % SUBSTEPS or self.get_parameter("mute").value:
+        if self.count % self.every or self.get_parameter("mute").value:
             return
         message = JointState()
         message.header.stamp = self.get_clock().now().to_msg()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robot_pt.robots import load
+from robot_pt.schema import Spec
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = Path(__file__).with_name("faults.launch.yaml")
@@ -100,7 +101,10 @@ class Graph:
 class Watcher:
     """A node in this process, spun by a thread, that records what is sent and said; an operator with a deadman in hand."""
 
-    def __init__(self, domain: int):
+    def __init__(
+        self, domain: int, *, namespace: str = "", arm: str = "panda", low: np.ndarray = LOW, high: np.ndarray = HIGH
+    ):
+        """`low`, `high` (3,): the workspace that commands are checked against [m]."""
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
 
@@ -108,16 +112,17 @@ class Watcher:
         self.context.init(["watcher"], domain_id=domain)
         import rclpy
 
-        self.node = rclpy.create_node("watcher", context=self.context)
+        self.node = rclpy.create_node("watcher", context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.commands: list[Command] = []
         self.states: list[State] = []
         self.joints: list[tuple[float, np.ndarray]] = []
+        self.joint_names: list[tuple[float, tuple[str, ...]]] = []
         self.steps: list[dict[str, Any]] = []
         self.held: bool | None = None  # the deadman; None: no heartbeat at all
         self._checked = 0
-        self.arm = load("panda")
+        self.arm, self.low, self.high = load(arm), low, high
         self._clients: dict[tuple[Any, str], Any] = {}
         self._listen()
         self._running = True
@@ -163,7 +168,12 @@ class Watcher:
         self.states.append(State(time.monotonic(), values["mode"], message.message, values["fault"], values["counts"]))
 
     def _on_joints(self, message: Any) -> None:
-        self.joints.append((time.monotonic(), np.array(message.position)))
+        by_name = {"gripper": np.nan, **dict(zip(message.name, message.position, strict=True))}
+        self.joint_names.append((time.monotonic(), tuple(message.name)))
+        if by_name.keys() >= set(self.arm.joint_names):
+            self.joints.append(
+                (time.monotonic(), np.array([by_name[name] for name in (*self.arm.joint_names, "gripper")]))
+            )
 
     # the operator
 
@@ -256,6 +266,18 @@ class Watcher:
         self.until(said, timeout_s, f"waited for mode {modes}")
         return found[0]
 
+    def until_said(self, why: str, *, since_s: float = 0.0, timeout_s: float = 5.0) -> State:
+        """The first hold after `since_s` for one of these reasons, parts of sentences between |."""
+        found: list[State] = []
+
+        def said() -> bool:
+            held = [s for s in list(self.states) if s.heard_s > since_s and s.mode == "hold"]
+            found[:] = [s for s in held if any(part in s.text for part in why.split("|"))][:1]
+            return bool(found)
+
+        self.until(said, timeout_s, f"waited for hold because {why!r}")
+        return found[0]
+
     def motions(self, since_s: float = 0.0) -> list[Command]:
         """Commands after `since_s` that differ from the one before."""
         sent = list(self.commands)
@@ -284,8 +306,8 @@ class Watcher:
             assert 0 <= command.gripper <= 1
             assert (command.q >= low - 1e-6).all()
             assert (command.q <= high + 1e-6).all()
-            assert (pose[:3, 3] >= LOW - 1e-3).all(), pose[:3, 3]  # inverse kinematics may miss by 0.5 mm
-            assert (pose[:3, 3] <= HIGH + 1e-3).all(), pose[:3, 3]
+            assert (pose[:3, 3] >= self.low - 1e-3).all(), pose[:3, 3]  # inverse kinematics may miss by 0.5 mm
+            assert (pose[:3, 3] <= self.high + 1e-3).all(), pose[:3, 3]
         for i, (a, b) in enumerate(itertools.pairwise(sent)):
             if self._stands_at(b):
                 continue  # it asks for no motion: a start from where the arm was found to rest
@@ -310,7 +332,9 @@ class Watcher:
         self.context.try_shutdown()
 
 
-def circling_policy(folder: Path, *, broken: bool = False) -> Path:
+def circling_policy(
+    folder: Path, *, broken: bool = False, low: np.ndarray = LOW, high: np.ndarray = HIGH, embodiment: str = "panda"
+) -> Path:
     """A checkpoint of a policy that never rests: round the centre of the workspace, outwards, along its walls. `broken`: NaN weights."""
     import torch
 
@@ -319,10 +343,9 @@ def circling_policy(folder: Path, *, broken: bool = False) -> Path:
     from robot_pt.networks.encoders import EncoderConfig
     from robot_pt.policy_record import PolicyRecord
     from robot_pt.tasks import TaskTable
-    from robot_pt_sim.panda import panda_spec
 
-    centre = [*((LOW + HIGH) / 2), 0.0, 0.0, 0.0, 0.0]
-    spec, tasks = panda_spec(("primary",), (64, 64)), TaskTable.of(["lift-red"])
+    centre = [*((low + high) / 2), 0.0, 0.0, 0.0, 0.0]
+    spec, tasks = Spec(cameras={"primary": (64, 64)}, embodiment=embodiment), TaskTable.of(["lift-red"])
     agent = BC.build(
         spec, cameras=["primary"], image_size=(64, 64), task_slots=tasks.slots, encoder=EncoderConfig(name="small"),
         config=BCConfig(head="tanh_gaussian"), seed=3, proprio=(centre, [0.05] * 7),

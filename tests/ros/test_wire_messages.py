@@ -324,3 +324,27 @@ def test_humble_has_its_own_layout() -> None:
         """
     assert run(script, ROS_DISTRO="humble") == "humble 24 False"
     assert run(script, ROS_DISTRO="jazzy") == run(script, ROS_DISTRO="rolling") == "jazzy 16 True"
+
+
+def test_interbotix_fields_are_those_of_its_repository() -> None:
+    """In the order of Interbotix/interbotix_ros_core, interbotix_ros_xseries/interbotix_xs_msgs: on the wire a field is its place."""
+    ask = "cmd_type:string name:string"
+    known = {
+        "msg/JointGroupCommand": "name:string cmd:sequence<float>",
+        "msg/JointSingleCommand": "name:string cmd:float",
+        "msg/JointTrajectoryCommand": f"{ask} traj:trajectory_msgs/JointTrajectory",
+        "srv/TorqueEnable_Request": f"{ask} enable:boolean",
+        "srv/Reboot_Request": f"{ask} enable:boolean smart_reboot:boolean",
+        "srv/OperatingModes_Request": f"{ask} mode:string profile_type:string profile_velocity:int32 profile_acceleration:int32",
+        "srv/RegisterValues_Request": f"{ask} reg:string value:int32",
+        "srv/RegisterValues_Response": "values:sequence<int32>",
+        "srv/RobotInfo_Request": ask,
+        "srv/RobotInfo_Response": (
+            "mode:string profile_type:string joint_names:sequence<string> joint_ids:sequence<int16> "
+            "joint_lower_limits:sequence<float> joint_upper_limits:sequence<float> joint_velocity_limits:sequence<float> "
+            "joint_sleep_positions:sequence<float> joint_state_indices:sequence<int16> num_joints:int16 name:sequence<string>"
+        ),
+    }
+    for name, fields in known.items():
+        found = message_class(f"interbotix_xs_msgs/{name}").get_fields_and_field_types()
+        assert " ".join(f"{field}:{kind}" for field, kind in found.items()) == fields, name

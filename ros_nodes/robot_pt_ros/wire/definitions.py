@@ -1,7 +1,8 @@
 """Interfaces that rosbags' type stores lack, as .msg and .srv text: fields and constants of the public ROS 2 definitions.
 
 Services of std_srvs, rcl_interfaces, lifecycle_msgs, sensor_msgs, diagnostic_msgs and type_description_interfaces; control_msgs,
-bond and interbotix_xs_msgs (branch `humble`/`jazzy` of Interbotix/interbotix_ros_core). Field types carry their package.
+bond and interbotix_xs_msgs. Field types carry their package. Every field of interbotix_xs_msgs was compared with the definitions in
+Interbotix/interbotix_ros_core, interbotix_ros_xseries/interbotix_xs_msgs/{msg,srv} (interbotix_xs_sdk/{msg,srv} in its first commits).
 """
 
 from __future__ import annotations
