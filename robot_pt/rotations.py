@@ -5,6 +5,7 @@ Quaternions are (x, y, z, w), as ROS messages carry them. Imports numpy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import asin, atan2, cos, hypot, sin
 
 import numpy as np
@@ -49,26 +50,23 @@ def _rpy_beside_gimbal_lock(m: Array) -> Array:
 
 def matrix_to_quaternion(matrix: ArrayLike) -> Array:
     """(3, 3) -> (4,) unit x y z w with w >= 0. Divides by the largest component, so it is exact near half turns too."""
-    m = np.asarray(matrix, np.float64)
-    trace = float(np.trace(m))
-    # rows of 4 q q^T (Shepperd 1978), the largest diagonal entry is at least 1
-    outer = np.array(
-        [
-            [1 + 2 * m[0, 0] - trace, m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-            [m[0, 1] + m[1, 0], 1 + 2 * m[1, 1] - trace, m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 + 2 * m[2, 2] - trace, m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + trace],
-        ]
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(matrix, np.float64).tolist()
+    rows = (  # of 4 q q^T (Shepperd 1978), the largest diagonal entry is at least 1
+        (1 + a - e - i, b + d, g + c, h - f),
+        (b + d, 1 + e - a - i, f + h, c - g),
+        (g + c, f + h, 1 + i - a - e, d - b),
+        (h - f, c - g, d - b, 1 + a + e + i),
     )
-    row = outer[int(np.argmax(np.diagonal(outer)))]
-    unit = row / np.linalg.norm(row)
-    return np.asarray(-unit if unit[3] < 0 else unit)
+    row = rows[max(range(4), key=lambda k: rows[k][k])]
+    size = hypot(*row) if row[3] >= 0 else -hypot(*row)
+    return np.array([v / size for v in row])
 
 
 def quaternion_to_matrix(quaternion: ArrayLike) -> Array:
     """(4,) x y z w of any length above 0 -> (3, 3); the caller checks that it is finite and not zero."""
-    q = np.asarray(quaternion, np.float64)
-    x, y, z, w = q / np.linalg.norm(q)
+    x, y, z, w = np.asarray(quaternion, np.float64).tolist()
+    size = hypot(x, y, z, w)
+    x, y, z, w = x / size, y / size, z / size, w / size
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -88,3 +86,15 @@ def angle_between(first: ArrayLike, second: ArrayLike) -> float:
 def wrap_angle(angle: ArrayLike, period: float = 2 * np.pi) -> Array:
     """The equivalent of each angle [rad] in [-period/2, period/2)."""
     return np.asarray((np.asarray(angle, np.float64) + period / 2) % period - period / 2)
+
+
+def is_rotation(matrix: Array, tolerance: float = 1e-4) -> bool:
+    """(3, 3) -> whether it is finite and orthonormal to `tolerance` (it may have travelled as float32), and no mirror image."""
+    x, y, z = matrix.tolist()  # floats: a control tick has no time for numpy on nine numbers
+    off = (_dot(x, x) - 1, _dot(y, y) - 1, _dot(z, z) - 1, _dot(x, y), _dot(y, z), _dot(z, x))
+    normal = (x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0])
+    return all(abs(v) < tolerance for v in off) and _dot(normal, z) > 0  # neither is true of NaN
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

@@ -320,7 +320,7 @@ class Gate:
         pose = sent.T_base_tool if self._motion.goal is None else self._motion.goal
         turned = matrix_to_rpy(requested.T_base_tool[:3, :3] @ pose[:3, :3].T)
         moved = requested.T_base_tool[:3, 3] - pose[:3, 3]
-        clipped = np.concatenate([moved, turned, [requested.gripper - sent.gripper]])
+        clipped = np.array([*moved.tolist(), *turned.tolist(), requested.gripper - sent.gripper])
         return requested._replace(T_base_tool=pose.copy(), gripper=sent.gripper), clipped
 
     # clocks and latches

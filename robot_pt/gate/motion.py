@@ -154,7 +154,7 @@ class Motion:
         assert self.sent is not None
         self._follow(state)
         reasons: list[Reason] = []
-        way = Way.of(self.sent.T_base_tool, self.goal)
+        way = Way(self.sent.T_base_tool, self.goal)
         fraction = self._pace(way, pace, reasons)
         for _ in range(self._attempts):
             pose = self._part(way, fraction)
@@ -201,15 +201,16 @@ class Motion:
 
     def _part(self, way: Way, fraction: float) -> Float64:
         pose = way.pose(fraction)
-        if fraction < 1 and self._rotations.excess(way.T_from[:3, :3]) <= SLACK:
+        assert self.sent is not None
+        if fraction < 1 and self._rotations.excess(self.sent.T_base_tool[:3, :3]) <= SLACK:
             pose[:3, :3] = self._rotations.clip(pose[:3, :3])  # a shortest turn may bulge out of the box
         return pose
 
     def _speed_share(self, q: Float64, pace: Pace) -> float:
         """How fast the fastest joint goes on its way to `q`, of what it may."""
         assert self.sent is not None
-        shares = [abs(a - b) / v for a, b, v in zip(q.tolist(), self.sent.q.tolist(), self._speed, strict=True)]
-        return max(shares) / (pace.ramp * pace.dt_s)
+        steps = zip(q.tolist(), self.sent.q.tolist(), self._speed, strict=True)
+        return float(max(abs(to - at) / speed for to, at, speed in steps)) / (pace.ramp * pace.dt_s)
 
     def _refusal(self, solution: Solution, state: ArmState) -> Reason | None:
         """The first limit of the arm itself that these joints break."""

@@ -6,8 +6,8 @@ that of ``to @ from.T``, in base axes. Euler angles serve only to measure one sm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import atan2, cos, hypot, pi, sin, sqrt
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,41 +20,12 @@ SLACK = 1e-6
 
 def rotation_vector(rotation: Float64) -> Float64:
     """(3, 3) -> (3,) [rad], length in [0, pi]."""
-    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()  # floats: cheaper than numpy by far on numbers so few
-    x, y, z = (h - f) / 2, (c - g) / 2, (d - b) / 2  # sin(angle) axis
-    sine, cosine = hypot(x, y, z), (a + e + i - 1) / 2
-    angle = atan2(sine, cosine)
-    if sine > 1e-6:
-        scale = angle / sine
-        return np.array([x * scale, y * scale, z * scale])
-    if cosine > 0:
-        return np.array([x, y, z])
-    return _half_turn_vector(rotation, np.array([x, y, z]), angle)
-
-
-def _half_turn_vector(rotation: Float64, skew: Float64, angle: float) -> Float64:
-    outer = (rotation + rotation.T) / 4 + np.eye(3) / 2  # axis axis^T, for angles of pi within 1e-6
-    column = int(np.argmax(np.diag(outer)))
-    axis = outer[:, column] / sqrt(max(outer[column, column], 1e-12))
-    sign = -1.0 if float(axis @ skew) < 0 else 1.0
-    return np.asarray(axis * (sign * angle / max(length(axis), 1e-12)))
+    return np.array(_vector(rotation.tolist()))
 
 
 def rotation_from_vector(vector: Float64) -> Float64:
     """(3,) [rad] -> (3, 3), by Rodrigues' formula."""
-    x, y, z = vector.tolist()
-    angle = hypot(x, y, z)
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = x / angle, y / angle, z / angle
-    s, k = sin(angle), 1 - cos(angle)
-    return np.array(
-        [
-            [1 - k * (y * y + z * z), k * x * y - s * z, k * x * z + s * y],
-            [k * x * y + s * z, 1 - k * (x * x + z * z), k * y * z - s * x],
-            [k * x * z - s * y, k * y * z + s * x, 1 - k * (x * x + y * y)],
-        ]
-    )
+    return np.array(_matrix(*vector.tolist()))
 
 
 def length(vector: Float64) -> float:
@@ -64,32 +35,67 @@ def length(vector: Float64) -> float:
 
 def farthest(a: Float64, b: Float64) -> float:
     """Largest distance of two components, of (n,) each."""
-    return max(map(abs, (a - b).tolist()))
+    return float(max(map(abs, (a - b).tolist())))
 
 
-class Way(NamedTuple):
+class Way:
     """From one pose to another: straight in position, along the shortest rotation."""
 
-    T_from: Float64
-    T_to: Float64
-    metres: float
-    turn: Float64  # (3,) rotation vector, base axes [rad]
-    radians: float
-
-    @classmethod
-    def of(cls, T_from: Float64, T_to: Float64) -> Way:
-        """The whole way, measured once."""
-        turn = rotation_vector(T_to[:3, :3] @ T_from[:3, :3].T)
-        return cls(T_from, T_to, length(T_to[:3, 3] - T_from[:3, 3]), turn, length(turn))
+    def __init__(self, T_from: Float64, T_to: Float64):
+        self._to, self._rows = T_to, T_from.tolist()
+        rows = T_to.tolist()
+        self._shift = [b[3] - a[3] for a, b in zip(self._rows[:3], rows[:3], strict=True)]
+        self._turn = _vector([[_dot(b, a) for a in self._rows[:3]] for b in rows[:3]])
+        self.metres, self.radians = hypot(*self._shift), hypot(*self._turn)
 
     def pose(self, fraction: float) -> Float64:
         """(4, 4) at `fraction` of the way; 1 gives `T_to` bit by bit."""
         if fraction >= 1:
-            return self.T_to.copy()
-        pose = self.T_from.copy()
-        pose[:3, 3] += fraction * (self.T_to[:3, 3] - self.T_from[:3, 3])
-        pose[:3, :3] = rotation_from_vector(fraction * self.turn) @ self.T_from[:3, :3]
-        return pose
+            return self._to.copy()
+        x, y, z, last = self._rows
+        columns = list(zip(x[:3], y[:3], z[:3], strict=True))
+        turned = _matrix(*(fraction * v for v in self._turn))
+        parts = zip(turned, self._rows, self._shift, strict=False)
+        moved = [[*(_dot(row, column) for column in columns), at[3] + fraction * shift] for row, at, shift in parts]
+        return np.array([*moved, last])
+
+
+def _vector(rows: list[list[float]]) -> list[float]:
+    """Floats here and below: cheaper than numpy by far on numbers so few, in a process that is woken for each tick."""
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    x, y, z = (h - f) / 2, (c - g) / 2, (d - b) / 2  # sin(angle) axis
+    sine, cosine = hypot(x, y, z), (a + e + i - 1) / 2
+    angle = atan2(sine, cosine)
+    if sine > 1e-6:
+        scale = angle / sine
+        return [x * scale, y * scale, z * scale]
+    return [x, y, z] if cosine > 0 else _half_turn(np.array(rows), np.array([x, y, z]), angle)
+
+
+def _half_turn(rotation: Float64, skew: Float64, angle: float) -> list[float]:
+    outer = (rotation + rotation.T) / 4 + np.eye(3) / 2  # axis axis^T, for angles of pi within 1e-6
+    column = int(np.argmax(np.diag(outer)))
+    axis = outer[:, column] / sqrt(max(outer[column, column], 1e-12))
+    sign = -1.0 if float(axis @ skew) < 0 else 1.0
+    scaled: list[float] = (axis * (sign * angle / max(length(axis), 1e-12))).tolist()
+    return scaled
+
+
+def _matrix(x: float, y: float, z: float) -> list[list[float]]:
+    angle = hypot(x, y, z)
+    if angle < 1e-12:
+        return [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    x, y, z = x / angle, y / angle, z / angle
+    s, k = sin(angle), 1 - cos(angle)
+    return [
+        [1 - k * (y * y + z * z), k * x * y - s * z, k * x * z + s * y],
+        [k * x * y + s * z, 1 - k * (x * x + z * z), k * y * z - s * x],
+        [k * x * z - s * y, k * y * z + s * x, 1 - k * (x * x + y * y)],
+    ]
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def is_pose(T: Float64) -> bool:
@@ -154,6 +160,8 @@ class RotationBox:
         The box is not convex on the sphere of rotations, so a shortest path between two of its points may bulge out of it:
         then a shorter step is taken. From outside, every step leads towards it.
         """
+        if self.unlimited:
+            return step_rotation(rotation, start, longest)
         goal = self.clip(step_rotation(rotation, start, longest))
         goal = step_rotation(goal, start, longest)
         if self.excess(start) > SLACK:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from robot_pt.errors import UserError
 from robot_pt.robots.arm import Arm
 from robot_pt.robots.kinematics import IKResult
-from robot_pt.robots.model import is_rotation, read_model
+from robot_pt.robots.model import read_model
+from robot_pt.rotations import is_rotation
 
 __all__ = ["BRIDGE_ACTION_FRAME", "Arm", "IKResult", "load", "mjcf_path", "names"]
 

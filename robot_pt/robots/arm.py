@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import isfinite
 from typing import final
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from robot_pt.commands import Float64
 from robot_pt.errors import MismatchError, UserError
 from robot_pt.robots.kinematics import IKResult, Kinematics
-from robot_pt.robots.model import ArmModel, is_rotation
+from robot_pt.robots.model import ArmModel
+from robot_pt.rotations import is_rotation
 
 
 @final
@@ -69,7 +71,7 @@ class Arm:
         Raises:
             UserError: a wrong shape, NaN, Inf, a matrix that is no pose, a negative step, or both options at once.
         """
-        start = np.clip(self._joints(q_start), self.lower_rad, self.upper_rad)
+        start = np.minimum(np.maximum(self._joints(q_start), self.lower_rad), self.upper_rad)
         target = _pose(T_base_tool)
         if max_step_rad is None:
             return self._kinematics.solve(target, start, restarts)
@@ -134,7 +136,7 @@ class Arm:
 
     def _joints(self, q: ArrayLike) -> Float64:
         joints = self._shaped(q)
-        if not np.isfinite(joints).all():
+        if not all(map(isfinite, joints.tolist())):
             raise UserError(f"the joints of {self.name} are {joints.tolist()}; give finite angles [rad].")
         return joints
 
@@ -142,10 +144,10 @@ class Arm:
 def _pose(T_base_tool: ArrayLike) -> Float64:
     """The pose as (4, 4) float64."""
     pose = np.asarray(T_base_tool, np.float64)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+    if pose.shape != (4, 4) or not all(isfinite(v) for row in pose.tolist() for v in row):
         raise UserError(f"a tool pose is a finite (4, 4) matrix; it was given {pose.tolist()}.")
-    rigid = is_rotation(pose[:3, :3]) and (pose[3] == (0.0, 0.0, 0.0, 1.0)).all()
-    if not rigid or np.abs(pose[:3, 3]).max() > 1e3:
+    rigid = is_rotation(pose[:3, :3]) and pose[3].tolist() == [0.0, 0.0, 0.0, 1.0]
+    if not rigid or max(map(abs, pose[:3, 3].tolist())) > 1e3:
         raise UserError(
             f"a tool pose is a rotation and a position [m] over the row 0 0 0 1; it was given {pose.tolist()}."
         )

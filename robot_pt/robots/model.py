@@ -50,12 +50,6 @@ def import_mujoco() -> Any:
     return mujoco
 
 
-def is_rotation(matrix: Float64) -> bool:
-    """(3, 3) -> whether it is finite and orthonormal to 1e-4 (it may have travelled as float32), and no mirror image."""
-    rounding = np.abs(matrix @ matrix.T - np.eye(3)).max()
-    return bool(rounding < 1e-4 and np.linalg.det(matrix) > 0)
-
-
 def read_model(path: Path, action_frame_rotation: Float64) -> ArmModel:
     """The arm of an MJCF file; `action_frame_rotation` (3, 3) as in `robot_pt.robots.load`.
 

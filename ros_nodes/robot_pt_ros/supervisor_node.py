@@ -22,11 +22,12 @@ from robot_pt.gate.gate import Gate, GateOutput
 from robot_pt.gate.reasons import SENTENCES
 from robot_pt.robots import load
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import command_messages, pose_message, status_message
+from robot_pt_ros.conversions import GRIPPER, status_message
 from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.gate_parameters import declare, gate_limits
 from robot_pt_ros.latches import LatchFile
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
+from robot_pt_ros.prepared import PreparedPose, PreparedTrajectory
 from robot_pt_ros.processes import run
 from robot_pt_ros.supervisor_inputs import GateInputs
 
@@ -53,7 +54,9 @@ class SupervisorNode(LifecycleNode):
             require_own_domain(self, flag(self, "allow_domain_0"))
         self._latches = LatchFile(Path(text(self, "latch_file")) if text(self, "latch_file") else None)
         self._gate = Gate(self._arm, limits, latches=self._latches.read())
-        self._period_s, self._lockstep = 1 / limits.control_hz, limits.lockstep
+        self._lockstep = limits.lockstep
+        self._pose_bytes = PreparedPose(self._frame)
+        self._joint_bytes = PreparedTrajectory(self._frame, [*self._arm.joint_names, GRIPPER], 1 / limits.control_hz)
         self._command = self.create_lifecycle_publisher(JointTrajectory, topics.COMMAND, topics.newest())
         self._command_pose = self.create_lifecycle_publisher(PoseStamped, topics.COMMAND_POSE, topics.newest())
         self._clipped = self.create_publisher(Float64MultiArray, topics.CLIPPED, topics.recorded(10))
@@ -123,13 +126,13 @@ class SupervisorNode(LifecycleNode):
         output = self.gate.tick(self._inputs.now_ns(), clock_ns=ros_ns)
         answers = output.requested is not None or not self._lockstep  # lock-step: one command per target, no more
         if output.command is not None and answers and self._command.is_activated:
-            joints, pose = command_messages(output.command, self._frame, self._arm.joint_names, self._period_s)
-            self._command_pose.publish(pose)
-            self._command.publish(joints)
+            stamp_ns, q, gripper, T_base_tool = output.command
+            self._command_pose.publish(self._pose_bytes.at(stamp_ns, T_base_tool))
+            self._command.publish(self._joint_bytes.at(stamp_ns, [*q.tolist(), gripper]))
         if output.applied is not None:
-            self._applied.publish(pose_message(output.applied.stamp_ns, self._frame, output.applied.T_base_tool))
-        if output.clipped.any():
-            self._clipped.publish(Float64MultiArray(data=[float(v) for v in output.clipped]))
+            self._applied.publish(self._pose_bytes.at(output.applied.stamp_ns, output.applied.T_base_tool))
+        if output.requested is not None and any(output.clipped.tolist()):
+            self._clipped.publish(Float64MultiArray(data=output.clipped.tolist()))
         if output.changed:
             self._keep_latches()
             self._publish(output)
@@ -144,7 +147,7 @@ class SupervisorNode(LifecycleNode):
 
     def _publish(self, output: GateOutput) -> None:
         level = DiagnosticStatus.ERROR if output.mode in ("fault", "estop") else DiagnosticStatus.OK
-        values = {**output.status, "stamp_ns": int(self.get_clock().now().nanoseconds), "mode": output.mode}
+        values = {**self.gate.status(), "stamp_ns": int(self.get_clock().now().nanoseconds), "mode": output.mode}
         text = SENTENCES[output.reasons[0]] if output.reasons else str(output.mode)
         self._safety.publish(status_message(level, "safety", text, values, self._arm.name))
 

@@ -92,7 +92,7 @@ def test_a_gap_between_ticks_is_a_fault_on_hardware():
     r.ready()
     r.tick(step_ns=NS // 4)
     assert r.output.mode is Mode.FAULT
-    assert "250 ms" in r.output.status["fault"]
+    assert "250 ms" in r.gate.status()["fault"]
     assert rig().ready().tick(step_ns=NS // 4).mode is Mode.HOLD
 
 
@@ -281,8 +281,8 @@ def test_a_fault_from_outside_keeps_its_first_cause():
     r = rig().ready()
     r.gate.on_fault(r.now, "motor 3 overloaded")
     r.gate.on_second_publisher(r.now, "command")
-    assert r.tick().status["fault"] == "motor 3 overloaded"
-    assert r.output.mode is Mode.FAULT
+    assert r.tick().mode is Mode.FAULT
+    assert r.gate.status()["fault"] == "motor 3 overloaded"
     assert r.output.changed
     assert not r.tick().changed
 
@@ -293,7 +293,7 @@ def test_a_fault_from_outside_keeps_its_first_cause():
 def test_status_is_json_and_says_what_the_operator_needs():
     r = rig().ready("start_policy")
     r.tick(30)
-    status = json.loads(json.dumps(r.output.status))
+    status = json.loads(json.dumps(r.gate.status()))
     assert status["mode"] == "hold"
     assert status["armed"]
     assert status["policy"]

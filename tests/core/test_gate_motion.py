@@ -208,7 +208,7 @@ def test_ik_failure_holds_the_last_good_joints_and_many_are_a_fault():
             break
         assert r.output.mode is Mode.POLICY
     assert r.output.mode is Mode.FAULT
-    assert "inverse kinematics" in r.output.status["fault"]
+    assert "inverse kinematics" in r.gate.status()["fault"]
     assert r.gate.counts["ik"] == 4
     held = r.q.copy()
     r.tick(5)

@@ -176,7 +176,7 @@ def test_a_shortened_rotation_is_on_the_shortest_way(start, goal, longest):
 def test_a_way_is_divided(start, goal, fraction):
     T_a, T_b = pose(0.1, 0.2, 0.3), pose(-0.4, 0.5, 0.6)
     T_a[:3, :3], T_b[:3, :3] = start, goal
-    way = Way.of(T_a, T_b)
+    way = Way(T_a, T_b)
     T = way.pose(fraction)
     assert is_pose(T)
     assert way.metres == pytest.approx(np.linalg.norm([-0.5, 0.3, 0.3]))

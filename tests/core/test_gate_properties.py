@@ -103,7 +103,7 @@ class Gates(RuleBasedStateMachine):
         r.referee.see(r.now, output)
         if output.command is not None:
             r.q, self.gripper = output.command.q.copy(), output.command.gripper
-        json.dumps(output.status)
+        json.dumps(r.gate.status())
         moving = output.mode in (Mode.POLICY, Mode.TELEOP)
         if moving:
             assert self.armed

@@ -2,6 +2,7 @@
 
 import time
 
+import mink
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -214,18 +215,33 @@ def test_restarts_and_a_limited_step_exclude_each_other(arm):
 @pytest.mark.parametrize("fault", ["no solution", "nan"])
 def test_a_failing_solver_leaves_the_arm_where_it_was(fault, monkeypatch):
     arm = robots.load("wx250s")
-    mink = arm._kinematics._mink
-
-    def solve(*_, **__):
-        if fault == "nan":
-            return np.full(6, np.nan)
-        raise mink.NoSolutionFound("daqp")
-
-    monkeypatch.setattr(mink, "solve_ik", solve)
+    answer = (np.full(6, np.nan), np.nan, 1, {}) if fault == "nan" else (np.ones(6), 0.0, -1, {})
+    monkeypatch.setattr(arm._kinematics, "_minimum_of", lambda *_: answer)
     target = arm.fk(arm.home_rad + 0.1)
     result = arm.ik(target, arm.home_rad, restarts=1)
     check(arm, result, target)
     assert result.q.tolist() == arm.home_rad.tolist()
+
+
+@EACH
+@given(shares=SHARES, seed=SEEDS, step=st.floats(1e-4, 2), homing=st.booleans())
+@settings(deadline=None)
+def test_a_step_is_the_one_of_mink(arm, shares, seed, step, homing):
+    """Its own solve_ik with the same tasks, and the same box as a configuration limit."""
+    kin, q = arm._kinematics, between(arm, shares)
+    lower, upper = np.maximum(arm.lower_rad, q - step), np.minimum(arm.upper_rad, q + step)
+    kin.tool(q)
+    kin._aim(arm.fk(np.random.default_rng(seed).uniform(arm.lower_rad, arm.upper_rad)))
+    kin.tool(q)
+    limit = mink.ConfigurationLimit(kin._arm.kinematics, gain=1.0)
+    limit.lower = np.maximum(lower, q - kinematics.LONGEST_STEP_RAD)
+    limit.upper = np.minimum(upper, q + kinematics.LONGEST_STEP_RAD)
+    tasks = [kin._tool_task, kin._posture_task] if homing else [kin._tool_task]
+    change = mink.solve_ik(
+        kin._configuration, tasks, 1.0, "daqp", damping=kinematics.STEP_DAMPING, limits=[limit]
+    )  # fmt: skip
+    assert kin._step(lower, upper, homing=homing)
+    assert np.abs(kin._q - np.clip(q + change, lower, upper)).max() < 1e-9
 
 
 @EACH
