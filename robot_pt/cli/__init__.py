@@ -14,6 +14,7 @@ from typing import Any
 
 from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
 from robot_pt.cli.learning import Finetune, Pretrain
+from robot_pt.cli.online import Online
 from robot_pt.cli.robot import Launch
 from robot_pt.cli.simulation import Collect, Evaluate
 from robot_pt.cli.tour import Bench, Demo
@@ -25,6 +26,7 @@ VERBS: dict[str, type | dict[str, type]] = {
     "collect": Collect,
     "pretrain": Pretrain,
     "finetune": Finetune,
+    "online": Online,
     "evaluate": Evaluate,
     "launch": Launch,
     "bench": Bench,

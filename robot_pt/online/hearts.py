@@ -87,6 +87,7 @@ class HeartMonitor:
         self._folder, self._clock, self._wall_ns = run / FOLDER, clock, wall_ns
         self._seen: dict[str, tuple[tuple[int, int, int], float, float | None]] = {}  # identity, when it changed, skew
         self._looked: float | None = None
+        self._counted: tuple[float, int] | None = None
 
     def look(self) -> list[Pulse]:
         """All hearts, by name. A file that is no heartbeat is left out."""
@@ -97,6 +98,13 @@ class HeartMonitor:
                 out.append(self._pulse(path, document, now))
         self._looked = now
         return out
+
+    def steps(self, role: str, every_s: float = 0.5) -> int:
+        """Environment steps that all hearts of `role` tell, unfinished episodes included; read at most every `every_s` seconds."""
+        if self._counted is None or self._clock() - self._counted[0] >= every_s:
+            told = [p.facts.get("env_steps") for p in self.look() if p.role == role]
+            self._counted = (self._clock(), sum(n for n in told if isinstance(n, int)))
+        return self._counted[1]
 
     def _pulse(self, path: Path, document: dict[str, Any], now: float) -> Pulse:
         identity = (document["pid"], document["count"], document["stamp_ns"])

@@ -74,7 +74,7 @@ class Pace:
     probe_every: int = 200
     """Updates between looks at the critic, a multiple of `log_every`; 0 for none."""
     publish_every: int = 500
-    """Updates after which a policy is published though more are owed; it is published too when none is."""
+    """Updates after which a policy is published though more are owed; it is published whenever none is."""
     checkpoint_every: int = 2000
     """Updates between checkpoints of the learner."""
 
@@ -136,7 +136,8 @@ class OnlineLearner:
     @property
     def owed(self) -> int:
         """Updates that may be done now."""
-        earned = self.budget.earned(self.intake.steps, self.crew.reported_steps())
+        reported = self.crew.reported_steps() if self.budget.alternation == "step" else 0
+        earned = self.budget.earned(self.intake.steps, reported)
         return max(0, max(earned, self.intake.next_at or 0) - self.updates)
 
     def run(self, stop: threading.Event) -> dict[str, float]:
@@ -157,10 +158,10 @@ class OnlineLearner:
                     if self._may_update():
                         self._update(norms.latest if norms else dict)
                     else:
-                        self._publish()
+                        self.publish()
                         self._beat("waiting for episodes")
                         stop.wait(self.pace.poll_s)
-            self._publish()
+            self.publish()
             self._checkpoint()
             end = "ended"
             return self._window.last
@@ -214,8 +215,8 @@ class OnlineLearner:
             observer.step(self.updates)
         if self._window.full(self.updates):
             self._report()
-        if self.updates % self.pace.publish_every == 0:
-            self._publish()
+        if self.updates % self.pace.publish_every == 0 or not self.owed:
+            self.publish()
         if self.updates % self.pace.checkpoint_every == 0:
             self._checkpoint()
         self._beat("learning")
@@ -241,7 +242,7 @@ class OnlineLearner:
             self._examples = to_device(self.replay.batch(EXAMPLES, self.replay.episodes), self.device)
         return self._examples
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Offer the policy, unless that of this update was offered, or a newer one serves (after a kill)."""
         serving, step = self.publisher.serving, self.first + self.updates
         if self._offered_at == self.updates or (serving is not None and serving.step >= step):

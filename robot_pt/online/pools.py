@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from robot_pt.errors import UserError
-from robot_pt.online.actor import LEARNER, lock_of, store_of
+from robot_pt.online.actor import lock_of, store_of
 from robot_pt.online.hearts import HeartMonitor
 from robot_pt.online.locks import is_held
 from robot_pt.store_source import episode_ids
@@ -105,8 +105,7 @@ class SupervisedPool:
         return news
 
     def reported_steps(self) -> int:
-        mine = [p for p in self._hearts.look() if p.role == "actor"]
-        return sum(int(p.facts.get("env_steps", 0)) for p in mine)
+        return self._hearts.steps("actor")
 
     def finished(self) -> bool:
         return all(self._done(index) for index in range(len(self._commands)))
@@ -192,7 +191,7 @@ class NoActors:
         return []
 
     def reported_steps(self) -> int:
-        return sum(int(p.facts.get("env_steps", 0)) for p in self._hearts.look() if p.name != LEARNER)
+        return self._hearts.steps("robot")
 
     def finished(self) -> bool:
         return False

@@ -110,12 +110,12 @@ def finetune_with(
         reward=replace(before.reward, assume_success=assume_success),
         **(changes or {}),
     )
-    origin = _origin(start, out, resume)
+    origin = origin_of(start, out, resume)
     trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
     trained.spec.require_trainable_with(target.spec, settings.camera)
     _say_convention(trained.spec, target.spec)
     warn_of_clipping(target, settings.bounds, "target data")
-    tasks = _tasks(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
+    tasks = tasks_with(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
     source, _ = split_episodes(source, held_out, seed=0)
     with processes() as ranks:
         runs.start_or_resume(
@@ -170,7 +170,7 @@ def split_demos(target: EpisodeSource, demos: int, seed: int) -> tuple[EpisodeVi
     )
 
 
-def _origin(start: Path, out: Path, resume: bool) -> Origin:
+def origin_of(start: Path, out: Path, resume: bool) -> Origin:
     """Where the run in `out` starts, or started if it is resumed; says so.
 
     Raises MismatchError when `start` does not hold the checkpoint that the resumed run started from.
@@ -210,7 +210,7 @@ def _say_convention(trained: Spec, target: Spec) -> None:
             )
 
 
-def _tasks(trained: PolicyRecord, start: Path, wanted: Sequence[str], source: Sequence[str]) -> TaskTable:
+def tasks_with(trained: PolicyRecord, start: Path, wanted: Sequence[str], source: Sequence[str]) -> TaskTable:
     """The run's task table with the target's tasks in spare slots."""
     tasks = TaskTable.from_json(trained.tasks.to_json())
     unknown = sorted(set(source) - set(tasks.names) - set(wanted))

@@ -36,7 +36,7 @@ def run(
     loop_state: Mapping[str, Any] | None = None
     if resume and checkpoint.steps(out):
         start, state = checkpoint.resume(out, agent, relink=ranks.is_first)
-        replay_state, loop_state = (_position(state, name, start, out) for name in ("replay", "loop"))
+        replay_state, loop_state = (position(state, name, start, out) for name in ("replay", "loop"))
         batches.load_state(replay_state)
         if after_save is not None:
             after_save(start)  # a kill may have come between the checkpoint and this
@@ -55,7 +55,8 @@ def run(
     )  # fmt: skip
 
 
-def _position(state: Mapping[str, Any], name: str, step: int, out: Path) -> Mapping[str, Any]:
+def position(state: Mapping[str, Any], name: str, step: int, out: Path) -> Mapping[str, Any]:
+    """Part `name` of a checkpoint's state. Raises DataError where it is missing."""
     found = state.get(name)
     if not isinstance(found, dict):
         raise DataError(

@@ -36,6 +36,18 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Online:
+    """Learning on the job."""
+
+    metrics: Sequence[Row]
+    """Rows of metrics.jsonl; those with "probe/..." say what the critic believed."""
+    successes: Sequence[bool | None]
+    """One per episode in the order they came; None where nobody said."""
+    updates: Sequence[int]
+    """Updates done when each episode came."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a page can show."""
 
@@ -57,6 +69,7 @@ class Report:
     values: Sequence[Float] = ()
     """Q(s_t, a_t) along each held-out demonstration, (T,) each."""
     selection: Selection | None = None
+    online: Online | None = None
     curves: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     """Phase ("pretrain", "finetune") -> rows of its metrics.jsonl."""
     data: Sequence[Row] = ()

@@ -118,6 +118,24 @@ class RolloutWorker:
         self._simulator.close()
 
 
+class EpisodePlayer:
+    """One simulator of one task, an episode per call: the player of an online actor (`robot_pt.online.actor`)."""
+
+    def __init__(self, task: str, cameras: Sequence[str], image_size: tuple[int, int]):
+        self._simulator = build(task, cameras=tuple(cameras), image_size=image_size, variant={})
+
+    def __call__(self, policy: ActingPolicy, seed: int) -> Episode:
+        """From the start that `seed` makes to the end, stepped as in an evaluation."""
+        recorder = recorder_of(self._simulator)
+        play_episode(self._simulator, policy, seed, recorder)
+        return recorder.episode(
+            operator="policy", metadata=describe(self._simulator), policy_version=str(policy.version)
+        )
+
+    def close(self) -> None:
+        self._simulator.close()
+
+
 def play_episode(
     simulator: Simulator,
     policy: ActingPolicy,

@@ -1,0 +1,109 @@
+"""``robot-pt online``: improving on the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from robot_pt.cli.learning import ReadingOptions
+from robot_pt.errors import UserError
+from robot_pt.recipes.algorithms import Algorithm
+
+
+@dataclass(kw_only=True)
+class Online:
+    """Let a pretrained policy collect and improve it from what it did: actors in processes of their own, the learner here."""
+
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """RUN to start from: its selected checkpoint, or the newest that still has its optimiser state."""
+    task: str = ""
+    """Simulated task the actors play; `robot-pt collect --list` names them."""
+    out: Path | None = None
+    """RUN folder to write: episodes, versions, checkpoints, heartbeats, report.html."""
+    data: tuple[Path, ...] = ()
+    """Data to keep mixing in; none: learn from online episodes alone."""
+    target: Path | None = None
+    """Demonstrations of the task, mixed in as a part of their own (with --target-share)."""
+    follow: tuple[Path, ...] = ()
+    """DemoStores that others write, such as a robot's recorder."""
+    algorithm: Algorithm | None = None
+    """Default: the algorithm of --from."""
+    episodes: int = 200
+    """Episodes of all actors together."""
+    actors: int = 1
+    """Actor processes; 0 with --follow, where a robot brings the episodes."""
+    utd: float | None = None
+    """Updates per environment step; default: the algorithm's."""
+    warm_up: int | None = None
+    """Environment steps before the first update; default: the algorithm's."""
+    alternation: Literal["trajectory", "step"] = "trajectory"
+    """trajectory: an episode earns its updates when it is whole; step: as its steps happen."""
+    ahead: int = 1
+    """Episodes an actor may be ahead of what the learner has learned from; 0 alternates strictly."""
+    offline_share: float | None = None
+    """Share of --data in a batch; default: the algorithm's."""
+    target_share: float = 0.0
+    """Share of --target in a batch."""
+    intervention_share: float = 0.0
+    """Share of steps in which a person took over; 0 counts them as online steps."""
+    batch_size: int | None = None
+    """Transitions per update; default: the algorithm's, that of --from for images."""
+    noise: float | None = None
+    """Exploration noise around the policy's central action, in half ranges; 0: none; default: drawn from the policy."""
+    bound_share: float = 1.0
+    """Refuse a policy with a larger share of its actions at their bounds, on stored observations."""
+    updates: int | None = None
+    """End after so many updates."""
+    hours: float | None = None
+    """End after so long."""
+    publish_every: int = 500
+    """Updates after which a policy is published though more are owed."""
+    checkpoint_every: int = 2000
+    """Updates between checkpoints of the learner."""
+    assume_success: bool = False
+    """Treat episodes without a success label as successful."""
+    ray: str = ""
+    """Run the actors on a Ray cluster: its address, auto, or local to start one here."""
+    seed: int = 0
+    """Seed of sampling, noise and starts."""
+    resume: bool = False
+    """Continue the run in --out, with the same arguments."""
+    actor: int | None = None
+    """Be actor N of the run in --out instead: on another machine that sees the folder, or after one died."""
+    rollback: Path | None = None
+    """RUN: serve the version before, and hold it."""
+    release: Path | None = None
+    """RUN: let the learner publish again after a rollback."""
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes import online
+        from robot_pt.recipes.online_setup import Wanted
+
+        if self.rollback is not None:
+            return online.rollback(self.rollback)
+        if self.release is not None:
+            return online.release(self.release)
+        if self.out is None:
+            raise UserError("robot-pt online needs --out, the RUN folder to write.")
+        if self.actor is not None:
+            return online.act(self.out, self.actor)
+        if self.from_ is None:
+            raise UserError("robot-pt online needs --from, the RUN to start from; make one with robot-pt pretrain.")
+        same = {
+            name: getattr(self, name)
+            for name in Wanted.__dataclass_fields__
+            if name not in ("data", "follow", "target")
+        }
+        wanted = Wanted(
+            **same, data=tuple(map(str, self.data)), follow=tuple(map(str, self.follow)),
+            target=None if self.target is None else str(self.target),
+        )  # fmt: skip
+        return online.online(
+            self.from_, self.out, wanted, resume=self.resume, reading=self.reading.to_reading(), ray=self.ray
+        )

@@ -1,0 +1,208 @@
+"""`robot-pt online`: a pretrained policy collects, the demo store grows, the learner improves it, the actors take the better one.
+
+Actors are processes of their own, on this machine or on others that see the run's folder; the learner is this process. Either
+may be killed at any time; `--resume` goes on with the same counters.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.errors import DataError, UserError
+from robot_pt.online import serving
+from robot_pt.online.actor import LEARNER, Actor, ActorSettings, store_of
+from robot_pt.online.arrivals import ArrivalLog
+from robot_pt.online.follower import StoreFollower
+from robot_pt.online.hearts import Heart
+from robot_pt.online.intake import Intake
+from robot_pt.online.learner import OnlineLearner, Pace
+from robot_pt.online.locks import held
+from robot_pt.online.pools import ActorPool, LocalStarter, NoActors, Starter, SupervisedPool, python
+from robot_pt.online.publishing import CheckLimits, Publisher
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import loop, online_report, runs
+from robot_pt.recipes import online_setup as setup
+from robot_pt.recipes.datasets import Reading
+from robot_pt.recipes.finetune import Origin, origin_of
+from robot_pt.recipes.online_screen import Watch
+from robot_pt.recipes.online_setup import Plan, Wanted
+from robot_pt.recipes.progress import say
+from robot_pt.safe_files import read_json
+from robot_pt.schema import Episode, Spec
+from robot_pt.sources import EpisodeSource
+from robot_pt.stopping import asked_to_stop
+from robot_pt.store import DemoStore
+from robot_pt.tasks import TaskTable
+
+
+class Prepared(NamedTuple):
+    """Everything a learner needs, checked before anything starts."""
+
+    wanted: Wanted
+    settings: runs.RunSettings
+    plan: Plan
+    spec: Spec
+    sources: Mapping[str, EpisodeSource]
+    tasks: TaskTable
+    agent: Agent
+    origin: Origin
+    device: torch.device
+
+
+def online(
+    start: Path, out: Path, wanted: Wanted, *, resume: bool = False, reading: Reading | None = None, ray: str = ""
+) -> dict[str, Any]:
+    """Improve run `start` on the job, in `out`. Raises UserError and its kinds for whatever cannot be used."""
+    prepared = _prepare(start, out, wanted, resume, reading or Reading())
+    runs.start_or_resume(
+        out, "online", prepared.settings, wanted.to_json(), resume=resume, write=True, origin=prepared.origin._asdict()
+    )
+    with held(out / "locks" / "learner.lock", f"a learner of {out}"), asked_to_stop() as stop:
+        if not (resume and checkpoint.steps(out)):
+            same = prepared.settings.algorithm == runs.read_settings(start)[0].algorithm
+            setup.load_start(prepared.agent, prepared.origin.folder(start), same_algorithm=same)
+        return _learn(out, prepared, _pool(out, wanted, ray), stop, resume)
+
+
+def act(out: Path, index: int) -> dict[str, Any]:
+    """Be actor `index` of the run in `out`: what the learner starts, or a person on another machine."""
+    wanted = Wanted.of_run(out)
+    settings, _ = runs.read_settings(out)
+    trained = PolicyRecord.from_json(read_json(_first_policy(out) / "policy.json"))
+    spec = setup.spec_of_episodes(trained, wanted)
+
+    def player() -> Any:
+        from robot_pt_sim.rollouts import EpisodePlayer
+
+        return EpisodePlayer(wanted.task, trained.cameras, trained.image_size)
+
+    actor = ActorSettings(
+        run=out, index=index, actors=wanted.actors, episodes=wanted.episodes, spec=spec, seed=wanted.seed,
+        std=setup.exploration(settings, wanted), ahead=wanted.ahead,
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    with asked_to_stop() as stop:
+        played = Actor(actor, player, stop).run()
+    return {"run": str(out), "actor": index, "episodes": played, "of": actor.share}
+
+
+def rollback(out: Path) -> dict[str, Any]:
+    """Serve the version before, until `release`."""
+    back = serving.rollback(out)
+    return {"run": str(out), "serving": back.number, "version": back.version, "step": back.step, "held": True}
+
+
+def release(out: Path) -> dict[str, Any]:
+    """Let the learner publish again after a rollback."""
+    free = serving.release(out)
+    return {"run": str(out), "serving": free.number, "version": free.version, "step": free.step, "held": False}
+
+
+def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Reading) -> Prepared:
+    before, _ = runs.read_settings(start)
+    settings = setup.settings_of(before, wanted)
+    origin = origin_of(start, out, resume)
+    trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
+    spec = setup.spec_of_episodes(trained, wanted)
+    sources = setup.open_sources(wanted, reading)
+    tasks = setup.task_table(trained, start, wanted, sources)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    agent = settings.build(spec, device)
+    plan = setup.plan_of(agent, wanted, settings)
+    settings = replace(settings, batch_size=plan.batch_size)
+    return Prepared(wanted, settings, plan, spec, sources, tasks, agent, origin, device)
+
+
+def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resume: bool) -> dict[str, Any]:
+    began = time.monotonic()
+    heart = Heart(out, LEARNER, "learner")
+    heart.beat("starting")
+    record = runs.record(it.agent, it.settings, it.spec, it.tasks, _trained_on(it.sources))
+    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.device)
+    log = ArrivalLog(out / "arrivals.jsonl")
+
+    def usable(episode: Episode) -> None:
+        replay.columns(episode)
+
+    follower = StoreFollower(
+        [*_actor_stores(out, it), *map(Path, it.wanted.follow)], it.spec, cameras=it.settings.cameras,
+        seen=[arrival.key for arrival in log.entries], usable=usable,
+    )  # fmt: skip
+    publisher = Publisher(out, record, CheckLimits(bound_share=it.wanted.bound_share))
+    watch = Watch(out, it.settings, it.wanted, start_version=it.origin.version)
+    learner = OnlineLearner(
+        it.agent, replay, Intake(log, follower, replay), it.plan.budget, publisher, heart, pool, _saver(out, it.agent, record),
+        it.origin.step, pace=Pace(checkpoint_every=it.wanted.checkpoint_every, publish_every=it.wanted.publish_every),
+        device=it.device, observers=watch.observers, watchers=[watch],
+    )  # fmt: skip
+    learner.intake.on_join.append(watch.arrived)
+    with replay:
+        if resume and checkpoint.steps(out):
+            step, state = checkpoint.resume(out, it.agent)
+            learner.resume(loop.position(state, "online", step, out))
+            say(f"resumed at {learner.updates} online updates and {len(learner.intake.joined)} episodes.")
+        learner.publish()  # what the actors start with
+        pool.start()
+        try:
+            metrics = learner.run(stop)
+        finally:
+            pool.stop()
+            page = online_report.write(out, it.settings, it.sources, log.entries, watch)
+    return online_report.result(out, it.origin, learner, metrics, page, watch, time.monotonic() - began)
+
+
+def _saver(out: Path, agent: Agent, record: PolicyRecord) -> Callable[[int, dict[str, Any]], None]:
+    def save(step: int, state: dict[str, Any]) -> None:
+        checkpoint.save(out, step, agent, record, {"online": state}, keep=2, keep_policies=2)
+
+    return save
+
+
+def _trained_on(sources: Mapping[str, EpisodeSource]) -> list[dict[str, Any]]:
+    return [
+        {**row, "name": f"{name}: {row['name']}"} for name, source in sources.items() for row in loop.trained_on(source)
+    ]
+
+
+def _actor_stores(out: Path, it: Prepared) -> list[Path]:
+    """The actors' stores, made here so that a run whose folder cannot hold them is refused at once."""
+    return [DemoStore.create(store_of(out, i), it.spec, exist_ok=True).path for i in range(it.wanted.actors)]
+
+
+def _pool(out: Path, wanted: Wanted, ray: str) -> ActorPool:
+    if not wanted.actors:
+        return NoActors(out)
+    where = out.absolute()
+    commands = [
+        python("-m", "robot_pt", "online", "--actor", str(i), "--out", str(where)) for i in range(wanted.actors)
+    ]
+    shares = [len(range(i, wanted.episodes, wanted.actors)) for i in range(wanted.actors)]
+    starter: Starter = LocalStarter()
+    if ray:
+        from robot_pt.online.ray_starter import RayStarter
+
+        starter = RayStarter(None if ray == "local" else ray)
+    return SupervisedPool(out, commands, shares, starter)
+
+
+def _first_policy(out: Path) -> Path:
+    """A policy of the run, from which an actor learns what it has to offer; waits while the learner starts."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return checkpoint.resolve(out)
+        except DataError:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{out} has published no policy yet; start its learner with `robot-pt online`."
+                ) from None
+            time.sleep(0.2)

@@ -1,0 +1,238 @@
+"""What `robot-pt online` was asked for, and what follows from it: settings, update ratio, sources, task slots, replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robot_pt import checkpoint
+from robot_pt.agents import Agent
+from robot_pt.agents.taking_over import take_over
+from robot_pt.errors import DataError, UserError
+from robot_pt.online.budget import Alternation, Budget
+from robot_pt.online.publishing import CheckLimits
+from robot_pt.online.replay import OnlineReplay
+from robot_pt.policy_record import PolicyRecord, require_fits
+from robot_pt.recipes import algorithms, runs
+from robot_pt.recipes.algorithms import ALGORITHMS, Algorithm
+from robot_pt.recipes.datasets import Reading, open_all
+from robot_pt.recipes.finetune import tasks_with
+from robot_pt.recipes.limits import at_least
+from robot_pt.recipes.progress import say, warn
+from robot_pt.schema import Spec
+from robot_pt.sources import EpisodeSource
+from robot_pt.tasks import TaskTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The command line, as config.json keeps it: actors and a resumed learner read it there. None leaves it to the algorithm."""
+
+    task: str = ""
+    """Simulated task the actors play; empty without actors."""
+    episodes: int = 200
+    """Episodes of all actors together."""
+    actors: int = 1
+    follow: tuple[str, ...] = ()
+    """Further stores to follow, such as a robot's."""
+    data: tuple[str, ...] = ()
+    target: str | None = None
+    algorithm: Algorithm | None = None
+    offline_share: float | None = None
+    target_share: float = 0.0
+    intervention_share: float = 0.0
+    utd: float | None = None
+    warm_up: int | None = None
+    alternation: Alternation = "trajectory"
+    ahead: int = 1
+    """Episodes an actor may be ahead of the learner."""
+    updates: int | None = None
+    hours: float | None = None
+    batch_size: int | None = None
+    noise: float | None = None
+    bound_share: float = 1.0
+    checkpoint_every: int = 2000
+    publish_every: int = 500
+    assume_success: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(0, actors=self.actors, ahead=self.ahead)
+        at_least(1, episodes=self.episodes, checkpoint_every=self.checkpoint_every, publish_every=self.publish_every)
+        at_least(1, **{k: v for k, v in (("updates", self.updates), ("batch_size", self.batch_size)) if v is not None})
+        runs.require_amounts(1, self.seed)
+        if bool(self.task) != bool(self.actors):
+            raise UserError(
+                f"--task is {self.task!r} with {self.actors} actors; name a task for actors to play, or give --actors 0 with --follow STORE."
+            )
+        if not self.actors and not self.follow:
+            raise UserError("--actors 0 needs a store that others write; name it with --follow.")
+        shares = (self.offline_share or 0.0, self.target_share, self.intervention_share)
+        if any(not 0 <= share <= 1 for share in shares) or sum(shares) > 1:
+            raise UserError(
+                f"shares of a batch are {shares} for offline data, target demos and interventions; give numbers from 0 that leave room "
+                "for online episodes within 1."
+            )
+        if (self.target is None) != (self.target_share == 0):
+            raise UserError(
+                f"--target is {self.target} with --target-share {self.target_share:g}; give both, or neither."
+            )
+        if self.noise is not None and not 0 <= self.noise <= 1:
+            raise UserError(f"--noise is {self.noise}; give 0 to 1, in half ranges of each action number.")
+        CheckLimits(bound_share=self.bound_share)
+
+    @classmethod
+    def of_run(cls, out: Path) -> Wanted:
+        """What the run in `out` was started with. Raises DataError where it is no online run."""
+        _, document = runs.read_settings(out)
+        arguments = document.get("arguments")
+        known = {f.name for f in fields(cls)}
+        if document.get("verb") != "online" or not isinstance(arguments, dict) or set(arguments) != known:
+            raise DataError(f"{out} is no run of `robot-pt online`; give the --out folder of one.")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Plan(NamedTuple):
+    """How the algorithm learns online, changed by what was asked for."""
+
+    budget: Budget
+    offline_share: float
+    batch_size: int
+
+
+def settings_of(before: runs.RunSettings, wanted: Wanted) -> runs.RunSettings:
+    """The settings of the run it starts from with another algorithm, whose networks are shaped to take its weights."""
+    name = wanted.algorithm or before.algorithm
+    options = before.options if name == before.algorithm else _fitting(name, before)
+    encoder = replace(before.encoder, weights="")  # the start brings them; the file may be elsewhere by now
+    reward = replace(before.reward, assume_success=wanted.assume_success)
+    return replace(before, algorithm=name, options=options, encoder=encoder, reward=reward, seed=wanted.seed)
+
+
+SHAPES = (
+    "critic", "critic_hidden", "actor_hidden", "heads", "layer_norm", "categories", "log_std_range", "scaled_log_std", "action_clip",
+    "augment",
+)  # fmt: skip
+"""Fields of configs that shape networks, and so decide whether weights fit."""
+
+
+def _fitting(name: Algorithm, before: runs.RunSettings) -> Any:
+    """Algorithm `name`'s own config with the network shapes of the run before."""
+    options = algorithms.default_config(name)
+    if options is None:
+        return None
+    earlier = before.ptr if before.algorithm == "ptr" else before.bc if before.algorithm == "bc" else before.options
+    if hasattr(type(options), "after") and before.algorithm != "bc":
+        return type(options).after(earlier)
+    shapes = {k: getattr(earlier, k) for k in SHAPES if hasattr(earlier, k)}
+    if before.algorithm in ("ptr", "bc"):  # their networks have one shape
+        three = (256, 256, 256)
+        shapes |= {"critic_hidden": three, "actor_hidden": three, "scaled_log_std": False, "action_clip": 0.99}
+        shapes |= {"critic": "ptr"} if before.cameras and before.algorithm == "ptr" else {}
+    known = {f.name for f in fields(options)}
+    return replace(options, **{k: v for k, v in shapes.items() if k in known})
+
+
+def plan_of(agent: Agent, wanted: Wanted, settings: runs.RunSettings) -> Plan:
+    own = getattr(agent, "plan", None)
+    ratio, warm_up, share = (own.updates_per_step, own.warm_up_steps, own.offline_share) if own else (1.0, 0, 0.5)
+    batch = own.batch_size if own and not settings.cameras else settings.batch_size
+    budget = Budget(
+        utd=wanted.utd if wanted.utd is not None else ratio,
+        warm_up_steps=wanted.warm_up if wanted.warm_up is not None else warm_up,
+        alternation=wanted.alternation,
+        most_updates=wanted.updates,
+        most_seconds=None if wanted.hours is None else 3600 * wanted.hours,
+    )
+    share = share if wanted.offline_share is None else wanted.offline_share
+    return Plan(budget, share if wanted.data else 0.0, wanted.batch_size or batch)
+
+
+def spec_of_episodes(trained: PolicyRecord, wanted: Wanted) -> Spec:
+    """What the episodes that come look like: the simulator's, or those of the robot that the policy was trained for."""
+    if not wanted.task:
+        return trained.spec
+    from robot_pt_sim.simulators import spec_of
+
+    offered: Spec = spec_of(wanted.task, trained.cameras, trained.image_size)
+    require_fits(trained.spec, offered)
+    return offered
+
+
+def open_sources(wanted: Wanted, reading: Reading) -> dict[str, EpisodeSource]:
+    """The data that is there already, by its name in the mixture."""
+    given = {"offline": [Path(p) for p in wanted.data], "target": [Path(wanted.target)] if wanted.target else []}
+    return {
+        name: open_all(paths, assume_success=wanted.assume_success, reading=reading.of(paths), what=f"{name} data")
+        for name, paths in given.items()
+        if paths
+    }
+
+
+def task_table(trained: PolicyRecord, start: Path, wanted: Wanted, sources: Mapping[str, EpisodeSource]) -> TaskTable:
+    """The run's tasks with those of actors and target in spare slots."""
+    new = [wanted.task] if wanted.task else []
+    new += sources["target"].episodes.task if "target" in sources else []
+    return tasks_with(trained, start, new, sources["offline"].episodes.task if "offline" in sources else [])
+
+
+def replay_of(
+    settings: runs.RunSettings, wanted: Wanted, plan: Plan, sources: Mapping[str, EpisodeSource], tasks: TaskTable, spec: Spec,
+    device: torch.device,
+) -> OnlineReplay:  # fmt: skip
+    """The mixture the learner draws from."""
+    shares = {"offline": plan.offline_share, "target": wanted.target_share}
+    fixed = {name: (source, shares[name]) for name, source in sources.items() if shares[name] > 0}
+    online = 1.0 - sum(share for _, share in fixed.values()) - wanted.intervention_share
+    if online < -1e-9:
+        raise UserError(
+            f"the algorithm takes {plan.offline_share:g} of a batch from offline data, target demos and interventions were given "
+            f"{wanted.target_share:g} and {wanted.intervention_share:g}; lower one, or give --offline-share."
+        )
+    imitation = settings.algorithm == "bc"
+    return OnlineReplay(
+        fixed, online=max(online, 0.0), interventions=wanted.intervention_share, spec=spec, cameras=settings.cameras,
+        image_size=settings.image_size, batch_size=plan.batch_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks,
+        seed=settings.seed, next_frames=not imitation, bootstrap=not imitation, language_dim=settings.language_size,
+        pinned=device.type == "cuda",
+    )  # fmt: skip
+
+
+class _TakingOver(NamedTuple):
+    """Stands for the agent while a checkpoint of another algorithm is read."""
+
+    agent: Agent
+    same: bool
+    fresh: list[str]
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        if self.same:
+            self.agent.load_state_dict(state)
+        else:
+            self.fresh.extend(take_over(self.agent, state))
+
+
+def load_start(agent: Agent, folder: Path, *, same_algorithm: bool) -> None:
+    """The weights of the run that online learning starts from; says what of the agent they do not reach."""
+    taking: Any = _TakingOver(agent, same_algorithm, [])
+    checkpoint.load_agent(folder, taking)
+    if "critic" in taking.fresh:
+        warn(
+            f"{', '.join(taking.fresh)} start fresh: {folder} has none that fit; expect a dip, or give --warm-up and --data."
+        )
+    elif taking.fresh:
+        say(f"{', '.join(taking.fresh)} start fresh.")
+
+
+def exploration(settings: runs.RunSettings, wanted: Wanted) -> float | None:
+    """How actors explore: None draws from the learned distribution, a number is the noise added to its central action."""
+    return wanted.noise if wanted.noise is not None else ALGORITHMS[settings.algorithm].exploration
