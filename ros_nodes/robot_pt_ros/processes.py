@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Protocol
 
 import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -54,8 +55,9 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         signal.signal(number, ask)
     try:
         node = make()
-    except UserError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no logger without a node
+    except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+        hint = "; numbers are written with a point, as in [0.0, -0.15, 0.02]." * ("DOUBLE" in str(error))
+        print(f"{error}{hint}", file=sys.stderr)  # noqa: T201 - there is no logger without a node
         rclpy.try_shutdown()
         ended.append(2)
         return 2

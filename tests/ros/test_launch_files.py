@@ -175,6 +175,9 @@ def test_replay_plays_an_episode_through_the_same_graph(plan):
         "",
     )
     assert "supervisor" in found
+    on_arm = ("store:=d", "robot:=franka", *BOX)
+    assert names(plan("replay", *on_arm)) == ["arm", "supervisor", "policy", "teleop", "episodes", "manager"]
+    assert names(plan("replay", *on_arm, "camera:=/dev/video2", "record:=true"))[1] == "camera_primary"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
