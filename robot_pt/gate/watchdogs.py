@@ -107,9 +107,8 @@ class FrameWatch:
         A frame with an old stamp is no news, and the same stamp never is. But where nothing newer came in time the camera's
         clock was set back, and its sequence begins anew: one stamp too high must not silence it for ever.
         """
-        if self._stamp_ns is not None and (
-            stamp_ns == self._stamp_ns or stamp_ns < self._stamp_ns and self.fresh(now_ns)
-        ):
+        last_ns = self._stamp_ns
+        if last_ns is not None and (stamp_ns == last_ns or (stamp_ns < last_ns and self.fresh(now_ns))):
             return
         self._stamp_ns = stamp_ns
         self._alive.feed(now_ns)

@@ -138,6 +138,16 @@ class Session:
         """Take one reading of joints and gripper; refused as images are, and where it holds NaN or Inf."""
         return self._senses.arm(state, now_ns)
 
+    def clock_set_back(self) -> None:
+        """The clock of all stamps was set back, and whoever calls knows it before a tick could: older stamps may come now.
+
+        A running episode goes on with the next observation, from where the arm is held.
+        """
+        self._senses.clear()
+        self._clock_back()
+        self._forget()
+        self._last_tick = None
+
     def executed(self, command: JointCommand) -> bool:
         """Take what the gate sent, whoever asked for it; False where it is not newer than the last."""
         return self._commanded.executed(command)
@@ -290,8 +300,8 @@ class Session:
         if last is None:
             return 0.0
         if now_ns < last:
-            self._senses.clear()
-            self._clock_back()
+            self.clock_set_back()
+            self._last_tick = now_ns
             self._go_stale(f"the clock went back by {(last - now_ns) / 1e9:.3f} s", now_ns)
             return None
         self.monitor.interval((now_ns - last) / 1e6)

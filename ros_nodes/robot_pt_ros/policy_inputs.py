@@ -52,9 +52,14 @@ class SessionInputs:
             self._node.get_logger().error(f"camera {role}: {error}", throttle_duration_sec=5.0)
             return
         stamp_ns = nanoseconds(message.header.stamp)
+        self._notice_set_back(role, stamp_ns)
         self._session().observe_image(role, stamp_ns, frame, None if self._lockstep else self._ros_ns())
         self.meeting.came(role, stamp_ns)
         self._changed()
+
+    def _notice_set_back(self, source: str, stamp_ns: int) -> None:
+        if self._lockstep and self.meeting.set_back(source, stamp_ns):
+            self._session().clock_set_back()
 
     def _on_opening(self, message: Any) -> None:
         if list(message.name) == ["gripper"] and len(message.position) == 1:
@@ -71,6 +76,7 @@ class SessionInputs:
         if self._opening is None:
             return
         stamp_ns = nanoseconds(message.header.stamp)
+        self._notice_set_back(ARM, stamp_ns)
         self._session().observe_arm(
             ArmState(stamp_ns, q, self._opening, effort), None if self._lockstep else self._ros_ns()
         )

@@ -36,6 +36,11 @@ class Faults:
         declare("nan_state", False, ParameterDescriptor(description="Joint positions are NaN."))
         declare("freeze_joint_states", False, ParameterDescriptor(description="Joint states stop coming."))
         declare("wrong_joint", "", ParameterDescriptor(description="This joint has another name in joint_states."))
+        declare(
+            "reverse_joints",
+            False,
+            ParameterDescriptor(description="joint_states list joints from the last to the first."),
+        )
         declare("stall_arm", False, ParameterDescriptor(description="The arm stays where it is, whatever it is sent."))
         declare(
             "clock_offset_s",
@@ -73,6 +78,10 @@ class Faults:
         if flag(self._node, "freeze_joint_states"):
             return None
         return np.full_like(q, np.nan) if flag(self._node, "nan_state") else q
+
+    def listed(self, names: list[str], q: Float64) -> tuple[list[str], Float64]:
+        """Names and positions in the order in which they are sent."""
+        return (names[::-1], q[::-1]) if flag(self._node, "reverse_joints") else (names, q)
 
     def names(self, names: list[str]) -> list[str]:
         """The joint names that are sent instead."""

@@ -131,12 +131,14 @@ class SimNode(LifecycleNode):
 
     def _publish(self) -> None:
         """What the world looks like now, as the faults let it through."""
-        seen, now = self.world.observation, self.world.now_ns + self._faults.clock_offset_ns
+        if self.world.set_clock(self._faults.clock_offset_ns):
+            self._pairs.clear()
+        seen, now = self.world.observation, self.world.now_ns
         self._publish_clock()
         names = self._faults.names([*self._arm.joint_names, GRIPPER])
         q = self._faults.joints(self.world.joints(seen))
         if q is not None:
-            self._joints.publish(joint_state_message(now, names, q, self._frame))
+            self._joints.publish(joint_state_message(now, *self._faults.listed(names, q), self._frame))
             self._opening.publish(joint_state_message(now, [GRIPPER], q[-1:], self._frame))
             if np.isfinite(q).all():
                 self._pose.publish(pose_message(now, self._frame, self._arm.fk(q[:-1])))
@@ -171,7 +173,7 @@ class SimNode(LifecycleNode):
 
     def _publish_clock(self) -> None:
         if self._lockstep:
-            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns + self._faults.clock_offset_ns)))
+            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns)))
 
     def leave(self) -> None:
         """The arm leaves last: it follows the supervisor's hold until that has left."""

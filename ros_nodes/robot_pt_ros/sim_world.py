@@ -22,6 +22,8 @@ from robot_pt_ros.node import flag, number, numbers, text, texts
 
 BETWEEN_EPISODES_NS = 1_000_000_000
 """Simulated time between the last observation of an episode and the first of the next."""
+EARLIEST_NS = 100_000_000
+"""ROS time cannot be negative, and a stamp of zero means none."""
 MOST_BEHIND_S = 0.1
 """Real time: how much a world that was not run catches up with at once [s]."""
 
@@ -64,6 +66,7 @@ class World:
         self._seed: int | None = None
         self._begun_at, self._paced = 0.0, 0
         self._noise = SensorNoise()
+        self._off_by_ns = self._skew_ns = 0
 
     @classmethod
     def of(cls, node: Node) -> World:
@@ -86,7 +89,7 @@ class World:
         if self._lockstep and self._seed == seed - 1 and not self._steps:
             seed -= 1
         self._node.set_parameters([Parameter("seed", value=seed + 1)])
-        begun = self.now_ns + BETWEEN_EPISODES_NS
+        begun = self.now_ns - self._skew_ns + BETWEEN_EPISODES_NS
         self.observation = self._simulator.reset(seed)
         self._offset_ns = begun - self.observation.time_ns
         self.reward, self.ended, self._steps, self._success, self._seed = 0.0, False, 0, False, seed
@@ -113,6 +116,16 @@ class World:
             self.reward, self._steps, self._success = result.reward, self._steps + 1, result.success
             self.ended = result.terminated or result.truncated
         self._observed()
+
+    def set_clock(self, off_by_ns: int) -> bool:
+        """Every stamp from now on is off by this much, though never before 0.1 s; True where that is a change."""
+        if off_by_ns == self._off_by_ns:
+            return False
+        skew_ns = max(off_by_ns, EARLIEST_NS - self.now_ns + self._skew_ns)
+        jump_ns, self._off_by_ns, self._skew_ns = skew_ns - self._skew_ns, off_by_ns, skew_ns
+        self.now_ns += jump_ns
+        self._answered_ns += jump_ns
+        return True
 
     def due(self) -> int:
         """Real time: steps that the world is behind, at most `MOST_BEHIND_S`; what is missed beyond that never was."""
@@ -153,7 +166,8 @@ class World:
         if not self._lockstep:
             seen = {camera: self._noise.on(frame) for camera, frame in self.observation.images.items()}
             self.observation = self.observation._replace(images=seen)
-        self.now_ns = self.observation.time_ns + self._offset_ns if self._lockstep else self._clock_ns()
+        on_time_ns = self.observation.time_ns + self._offset_ns if self._lockstep else self._clock_ns()
+        self.now_ns = on_time_ns + self._skew_ns
         self._asked_at = time.monotonic()
 
     def _clock_ns(self) -> int:

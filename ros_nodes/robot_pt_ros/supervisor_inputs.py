@@ -62,6 +62,8 @@ class GateInputs:
         if self._opening is None:  # an arm whose gripper is not known yet is not known
             return
         stamp_ns = nanoseconds(message.header.stamp)
+        if self._lockstep and self._early.set_back(stamp_ns):
+            self._node.get_logger().warning("simulated time was set back; holding until what follows from it is heard.")
         now_ns = max(self._early.now_ns, stamp_ns) if self._lockstep else self.now_ns()
         self._gate.on_joint_state(
             now_ns, stamp_ns, message.name, message.position, message.effort, gripper=self._opening

@@ -78,3 +78,47 @@ def test_a_flood_from_the_future_is_bounded():
     early.arrived(10**9)
     assert done == list(range(1000 - len(done), 1000))
     assert len(done) <= 64
+
+
+MS = 1_000_000
+
+
+def test_time_that_is_set_back_begins_anew():
+    meeting = Rendezvous(["arm", "primary"])
+    for stamp in (5000 * MS, 5200 * MS):
+        assert not meeting.set_back("arm", stamp)
+        meeting.came("arm", stamp)
+        assert not meeting.set_back("primary", stamp)
+        meeting.came("primary", stamp)
+        meeting.done(stamp)
+    meeting.asked(5200 * MS)
+    assert meeting.set_back("arm", 400 * MS)
+    meeting.came("arm", 400 * MS)
+    assert meeting.due() is None, "the picture is of another time"
+    assert not meeting.set_back("primary", 400 * MS), "once is enough"
+    meeting.came("primary", 400 * MS)
+    assert meeting.due() == 400 * MS, "what was asked before is not waited for"
+
+
+def test_a_sample_out_of_order_by_a_hair_sets_no_clock_back():
+    meeting, early = Rendezvous(["arm"]), Early()
+    meeting.came("arm", 1000 * MS)
+    early.arrived(1000 * MS)
+    assert not meeting.set_back("arm", 996 * MS)
+    assert not early.set_back(996 * MS)
+
+
+def test_work_of_the_time_after_a_step_back_is_done_in_it_whichever_comes_first():
+    early, done = Early(), []
+    early.arrived(5000 * MS)
+    early.run(5200 * MS, lambda: done.append("of the old time"))
+    early.run(400 * MS, lambda: done.append(early.now_ns))  # its joint state is still on the way
+    assert done == [5000 * MS]
+    assert early.set_back(400 * MS)
+    early.arrived(400 * MS)
+    assert done == [5000 * MS, 400 * MS]
+    early.run(600 * MS, lambda: done.append("next"))
+    early.arrived(600 * MS)
+    assert done[2:] == ["next"]
+    early.arrived(9000 * MS)
+    assert done[3:] == [], "what waited for the old time is forgotten"
