@@ -85,7 +85,7 @@ class HLGauss(_Categorical):
     """A Gaussian of deviation `sigma_bins` bin widths, cut at the bins' edges.
 
     `margin_bins` bins lie beyond each end of the range, so that the Gaussian of a target at the end, which is where success
-    lies, is not cut and keeps its mean; 0, as published, moves such a mean inwards by 0.6 bins.
+    lies, is not cut and keeps its mean; 0, as published, moves such a mean inwards by 0.7 bins.
     """
 
     def __init__(self, low: float, high: float, bins: int, sigma_bins: float, margin_bins: int):
