@@ -57,13 +57,13 @@ EMBODIMENTS = {"wx250s": "widowx250s", "panda": "panda"}
 
 @pytest.fixture
 def frames(tmp_path):
-    """A folder of pictures that a camera node plays."""
+    """A folder of pictures that a camera node plays, of another size than the policy was trained on."""
     import cv2
 
     folder, rng = tmp_path / "frames", np.random.default_rng(0)
     folder.mkdir()
     for i in range(20):
-        cv2.imwrite(str(folder / f"{i:02}.png"), rng.integers(0, 256, (64, 64, 3), np.uint8))
+        cv2.imwrite(str(folder / f"{i:02}.png"), rng.integers(0, 256, (48, 80, 3), np.uint8))
     return folder
 
 
@@ -79,7 +79,7 @@ def driven(request, program, frames, tmp_path):
     assert driver.stdout.readline() == "ready\n"
     watcher = graphs.Watcher(DOMAIN, namespace=kind.namespace, arm=kind.arm, low=low, high=high)
     launched = graphs.Graph(
-        DOMAIN, tmp_path, launch=LAUNCH, robot=name, checkpoint=checkpoint, teleop="topic", camera=frames,
+        DOMAIN, tmp_path, launch=LAUNCH, robot=name, checkpoint=checkpoint, teleop="topic", camera=frames, camera_size=[48, 80],
         workspace_min=list(kind.low), workspace_max=list(kind.high), latch_file=tmp_path / "latch.json",
     )  # fmt: skip
     try:
