@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from robot_pt.errors import UserError
 from robot_pt.images import encode_jpeg
 from robot_pt_ros import topics
-from robot_pt_ros.camera_calibration import read_calibration, uncalibrated
+from robot_pt_ros.camera_calibration import uncalibrated
 from robot_pt_ros.camera_grabber import Grabber
-from robot_pt_ros.camera_sources import Wanted, open_source
+from robot_pt_ros.camera_parameters import declare, read
 from robot_pt_ros.conversions import compressed_message, image_message, stamp, status_message
-from robot_pt_ros.node import Heartbeat, configuring, flag, number, numbers, text, unmake
+from robot_pt_ros.node import Heartbeat, configuring, text, unmake
 from robot_pt_ros.processes import run
 
 SILENT_S = 1.0
@@ -28,48 +26,20 @@ class CameraNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("camera")
-        self._declare()
+        declare(self)
         self._heartbeat = Heartbeat(self)
         self._grabber: Grabber | None = None
         self._active = False
         self._arrived = self.create_guard_condition(self._publish_frame)
 
-    def _declare(self) -> None:
-        fixed = lambda words, **more: ParameterDescriptor(description=words, read_only=True, **more)  # noqa: E731
-        quality = [IntegerRange(from_value=1, to_value=100, step=1)]
-        rate = [FloatingPointRange(from_value=0.0, to_value=1000.0, step=0.0)]
-        self.declare_parameter("camera", "primary", fixed("Role, as in the topics and the policy's cameras."))
-        self.declare_parameter("source", "", fixed("Device (/dev/video0 or 0), stream address, video file or folder."))
-        self.declare_parameter("image_size", [0, 0], fixed("Height and width asked of a device [px]; 0 leaves it."))
-        self.declare_parameter(
-            "rate_hz", 0.0, fixed("Of a device or file [Hz]; 0 leaves it.", floating_point_range=rate)
-        )
-        self.declare_parameter("fourcc", "", fixed("Format asked of a device, e.g. MJPG; empty leaves it."))
-        self.declare_parameter("loop", True, fixed("Play a file or folder again and again."))
-        self.declare_parameter("frame_id", "base_link", fixed("Of the arm; frames are named by optical_frame_id."))
-        self.declare_parameter(
-            "optical_frame_id", "", fixed("Frame of the images; empty: camera_<role>_optical_frame.")
-        )
-        self.declare_parameter("jpeg_quality", 95, fixed("1 to 100.", integer_range=quality))
-        self.declare_parameter("camera_info_url", "", fixed("Calibration file; empty: not calibrated."))
-
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
-        self._role, fourcc = text(self, "camera"), text(self, "fourcc")
-        if not self._role or "/" in self._role:
-            raise UserError(f"camera is {self._role!r}; give a role such as primary or wrist.")
-        if len(fourcc) not in (0, 4):
-            raise UserError(f"fourcc is {fourcc!r}; give four letters such as MJPG, or leave it empty.")
-        self._quality = int(number(self, "jpeg_quality"))
-        height, width = (int(v) for v in numbers(self, "image_size"))
-        self._link = text(self, "optical_frame_id") or f"camera_{self._role}_optical_frame"
-        url = text(self, "camera_info_url")
-        self._calibration = read_calibration(url) if url else None
-        wanted = Wanted(height, width, number(self, "rate_hz"), fourcc, flag(self, "loop"))
-        opener = open_source(text(self, "source"), wanted)
+        settings = read(self)
+        self._role, self._quality, self._link = settings.role, settings.jpeg_quality, settings.link
+        self._calibration = settings.calibration
         log = self.get_logger()
-        self._grabber = Grabber(self._role, opener, self._now, self._arrived.trigger, log.warning)
+        self._grabber = Grabber(self._role, settings.opener, self._now, self._arrived.trigger, log.warning)
         self._image = self.create_lifecycle_publisher(Image, topics.camera_image(self._role), topics.newest())
         self._jpeg = self.create_lifecycle_publisher(
             CompressedImage, topics.camera_compressed(self._role), topics.recorded(5)

@@ -13,19 +13,18 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from robot_pt.commands import Answer
-from robot_pt.episodes import EpisodeMachine
 from robot_pt_ros import topics
 from robot_pt_ros.calls import Call
-from robot_pt_ros.episode_director import Director, Settings
+from robot_pt_ros.episode_director import Director
+from robot_pt_ros.episode_parameters import declare, made
 from robot_pt_ros.errands import Errands
-from robot_pt_ros.node import flag, number, text
+from robot_pt_ros.node import flag
 from robot_pt_ros.processes import run
 
 REQUESTS = ("start", "stop", "cancel", "keep", "discard", "redo", "reset_scene")
@@ -37,19 +36,10 @@ class EpisodesNode(Node):
 
     def __init__(self) -> None:
         super().__init__("episodes")
-        self._declare()
-        reset = text(self, "reset_service")
-        triggers = [*CALLED, *([reset] if reset else [])]
+        declare(self)
+        settings, machine = made(self)
+        triggers = [*CALLED, *([settings.reset_service] if settings.reset_service else [])]
         self._errands = Errands(self, triggers, ["takeover"], self._heard)
-        settings = Settings(
-            number(self, "control_rate_hz"), reset, flag(self, "record"), flag(self, "auto_label"),
-            int(number(self, "episodes")), flag(self, "use_sim_time"),
-        )  # fmt: skip
-        machine = EpisodeMachine(
-            text(self, "prefix") or time.strftime("%Y%m%d-%H%M%S"), task=text(self, "task"),
-            instruction=text(self, "prompt"), automatic_reset=bool(reset),
-            max_steps=int(number(self, "max_steps")) or None,
-        )  # fmt: skip
         self._director = Director(machine, settings, self._ask, self._errands.abandon, self._errands.serves, self._tell)
         self._said, self._summed, self.finished = "", False, False
         self._state = self.create_publisher(String, topics.EPISODE_STATE, topics.latched())
@@ -65,27 +55,6 @@ class EpisodesNode(Node):
         )
         self.create_timer(0.05, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._publish()
-
-    def _declare(self) -> None:
-        fixed = lambda words, **more: ParameterDescriptor(description=words, read_only=True, **more)  # noqa: E731
-        count = [IntegerRange(from_value=0, to_value=1_000_000, step=1)]
-        rate = [FloatingPointRange(from_value=0.1, to_value=1000.0, step=0.0)]
-        self.declare_parameter("task", "", fixed("Task of the episodes."))
-        self.declare_parameter("prompt", "", fixed("Instruction of the episodes, for data with language."))
-        self.declare_parameter("record", False, fixed("Episodes begin when a recorder records them."))
-        self.declare_parameter("prefix", "", fixed("Of episode ids; empty: the time of this start."))
-        self.declare_parameter(
-            "control_rate_hz", 5.0, fixed("Control steps per second [Hz].", floating_point_range=rate)
-        )
-        self.declare_parameter("max_steps", 0, fixed("An episode stops there; 0: no limit.", integer_range=count))
-        self.declare_parameter(
-            "reset_service", "", fixed("Resets the scene, e.g. sim/reset; empty: the operator does.")
-        )
-        self.declare_parameter(
-            "episodes", 0, fixed("Run so many by itself once the graph is active; 0: none.", integer_range=count)
-        )
-        self.declare_parameter("auto_label", True, fixed("A simulator's result labels the episode; else the operator."))
-        self.declare_parameter("exit_when_done", False, fixed("Leave after the last of `episodes`."))
 
     def _now(self) -> tuple[int, float]:
         return int(self.get_clock().now().nanoseconds), time.monotonic()

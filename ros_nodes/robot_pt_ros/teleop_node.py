@@ -7,26 +7,25 @@ targets and the deadman; this node then serves its requests alone.
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt.robots import load
-from robot_pt.teleop import Hand, TeleopSettings
+from robot_pt.teleop import Hand
 from robot_pt_ros import topics
 from robot_pt_ros.arm_watch import ArmWatch
 from robot_pt_ros.conversions import target_messages
 from robot_pt_ros.errands import Errands
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.processes import run
-from robot_pt_ros.teleop_devices import DEVICES, Attached, attach
+from robot_pt_ros.teleop_devices import Attached, attach
+from robot_pt_ros.teleop_parameters import declare, teleop_settings
 from robot_pt_ros.teleop_requests import CALLS, SWITCHES, TRIGGERS
 from robot_pt_ros.teleop_window import Window
 
@@ -39,7 +38,7 @@ class TeleopNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("teleop")
-        self._declare()
+        declare(self)
         self._heartbeat = Heartbeat(self)
         self._attached: Attached | None = None
         self._hand: Hand | None = None
@@ -47,29 +46,11 @@ class TeleopNode(LifecycleNode):
         self._active = self._stopped = self.finished = False
         self._last_beats = round(LAST_BEATS_S * 20)
 
-    def _declare(self) -> None:
-        fixed = lambda words, **more: ParameterDescriptor(description=words, read_only=True, **more)  # noqa: E731
-        rate, port = (
-            [FloatingPointRange(from_value=10.0, to_value=200.0, step=0.0)],
-            [IntegerRange(to_value=65535, step=1)],
-        )
-        self.declare_parameter("device", "keyboard", fixed(f"One of {', '.join(DEVICES)}."))
-        self.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
-        self.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
-        self.declare_parameter(
-            "rate_hz", 20.0, fixed("Of targets and deadman heartbeat [Hz].", floating_point_range=rate)
-        )
-        self.declare_parameter("gamepad_layout", "game_controller", fixed("game_controller or xbox."))
-        self.declare_parameter("window", False, fixed("Show the cameras on a page of this machine."))
-        self.declare_parameter("window_port", 8088, fixed("Of that page; 0 takes any.", integer_range=port))
-        for field in fields(TeleopSettings):
-            self.declare_parameter(field.name, float(field.default), fixed("See robot_pt.teleop.TeleopSettings."))  # type: ignore[arg-type]
-
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
         log, kind = self.get_logger(), text(self, "device")
-        settings = TeleopSettings(**{field.name: number(self, field.name) for field in fields(TeleopSettings)})
+        settings = teleop_settings(self)
         self._errands = Errands(self, TRIGGERS, SWITCHES, self._heard)
         self._estop = self.create_publisher(Bool, topics.ESTOP, topics.latched())
         self.create_subscription(String, "teleop/request", lambda m: self._request(m.data), topics.recorded(10))
