@@ -23,11 +23,12 @@ from robot_pt.robots import load
 from robot_pt.session import Session
 from robot_pt_ros import topics
 from robot_pt_ros.control_loop import ControlLoop
-from robot_pt_ros.conversions import stamp, status_message, target_messages
+from robot_pt_ros.conversions import GRIPPER, stamp, status_message
 from robot_pt_ros.inference import InferenceThread
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.policy_inputs import SessionInputs
-from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings
+from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings, step_limits
+from robot_pt_ros.prepared import PreparedPose, PreparedTrajectory
 from robot_pt_ros.processes import run
 
 
@@ -71,8 +72,10 @@ class PolicyNode(LifecycleNode):
         spec, self._cameras = robot_spec(self, policy.spec)
         session = Session(
             policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,
-            settings=session_settings(self),
+            settings=session_settings(self), limits=step_limits(self, self._arm),
         )  # fmt: skip
+        self._pose_bytes = PreparedPose(self._frame)
+        self._gripper_bytes = PreparedTrajectory(self._frame, [GRIPPER], 1e-9 * session.period_ns)
         for note in session.notes:
             self.get_logger().warning(note)
         return session
@@ -173,10 +176,9 @@ class PolicyNode(LifecycleNode):
         if target is None or step is None:
             return
         self._info.publish(String(data=json.dumps(step.to_json())))
-        pose, gripper = target_messages(target, self._frame, 1e-9 * self.session.period_ns)
         self._inputs.meeting.asked(target.stamp_ns)
-        self._pose.publish(pose)
-        self._gripper.publish(gripper)
+        self._pose.publish(self._pose_bytes.at(target.stamp_ns, target.T_base_tool))
+        self._gripper.publish(self._gripper_bytes.at(target.stamp_ns, [target.gripper]))
 
     def _publish_version(self) -> None:
         policy = self.session.policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from robot_pt.errors import MissingExtraError, UserError
+from robot_pt.gate.limits import GateLimits
+from robot_pt.robots import Arm
 from robot_pt.schema import Spec
-from robot_pt.session import SessionSettings
+from robot_pt.session import SessionSettings, StepLimits
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
 
@@ -37,6 +40,21 @@ def declare(node: Node) -> None:
     )
     node.declare_parameter("max_image_age_s", 0.15, fixed("Oldest camera frame to decide on [s]."))
     node.declare_parameter("max_joint_age_s", 0.05, fixed("Oldest joint reading to decide on [s]."))
+    node.declare_parameter(
+        "max_frozen_s",
+        0.0,
+        fixed("A camera that repeats one picture for longer is no source, a flat picture none [s]; 0: not looked at."),
+    )
+    node.declare_parameter(
+        "max_step_translation_m",
+        nan,
+        fixed("The supervisor's: a policy trained on longer steps is refused [m]; NaN: usual in simulation."),
+    )
+    node.declare_parameter(
+        "max_step_rotation_rad",
+        nan,
+        fixed("The supervisor's: a policy trained on larger turns is refused [rad]; NaN: usual in simulation."),
+    )
     node.declare_parameter("replay_store", "", fixed("DemoStore to replay an episode of, instead of a checkpoint."))
     node.declare_parameter("replay_episode", 0, fixed("Number of the episode to replay."))
     node.declare_parameter("warmup_iters", 10, fixed("Inferences before activation."))
@@ -89,5 +107,18 @@ def session_settings(node: Node) -> SessionSettings:
         chunk_execute_steps=int(number(node, "chunk_execute_steps")) or None,
         sync_policy=text(node, "sync_policy"),  # type: ignore[arg-type]
         max_obs_age_s={"image": number(node, "max_image_age_s"), "joint": number(node, "max_joint_age_s")},
+        max_frozen_s=number(node, "max_frozen_s") or None,
         lockstep=flag(node, "lockstep"),
     )
+
+
+def step_limits(node: Node, arm: Arm) -> StepLimits:
+    """What the supervisor allows in one step, to hold a checkpoint's training actions against.
+
+    Raises UserError on a number that cannot be meant.
+    """
+    given = {
+        "max_step_m": number(node, "max_step_translation_m"), "max_step_rad": number(node, "max_step_rotation_rad"),
+    }  # fmt: skip
+    limits = GateLimits.for_robot(arm, **{name: value for name, value in given.items() if not isnan(value)})
+    return StepLimits(limits.max_step_m, limits.max_step_rad)
