@@ -7,8 +7,6 @@ failed; the episode; why; what became of the last one. A disk that fills ends th
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,18 +16,15 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from robot_pt.commands import Answer
+from robot_pt.errors import DataError
 from robot_pt.messages import Message, header_stamp
 from robot_pt_ros import recorder_parameters, topics
 from robot_pt_ros.conversions import stamp, status_message
-from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder, Wish
+from robot_pt_ros.episode_following import Following
+from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.recorder_topics import Listener
-
-LINGER_S, LINGER_MOST_S = 0.3, 2.0
-"""Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
-ANSWER_S = 10.0
 
 
 class RecorderNode(LifecycleNode):
@@ -40,9 +35,9 @@ class RecorderNode(LifecycleNode):
         recorder_parameters.declare(self)
         self._heartbeat = Heartbeat(self)
         self._episodes: EpisodeRecorder | None = None
-        self._active, self._said, self._ended = False, "", 0.0
+        self._following: Following | None = None
+        self._said = ""
         self._leaving: Any = None
-        self._wanted: dict[str, Any] = {}
         self._changed = self.create_guard_condition(self._publish_state)
 
     @configuring
@@ -50,6 +45,7 @@ class RecorderNode(LifecycleNode):
         self._close()
         maker = recorder_parameters.Maker(self, self.get_namespace(), self.get_logger().error)
         self._episodes = EpisodeRecorder(maker, self._changed.trigger)
+        self._following = Following(self._episodes)
         found = maker.recorder_of_store()
         if found is not None:
             self._episodes.use(found)
@@ -62,7 +58,7 @@ class RecorderNode(LifecycleNode):
         for name in ("start", "stop", "discard_last"):
             self.create_service(Trigger, f"recorder/{name}", partial(self._serve, name))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(0.1, self._look, clock=steady)
+        self.create_timer(0.1, self._following.look, clock=steady)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._publish_state()
         return TransitionCallbackReturn.SUCCESS
@@ -72,15 +68,18 @@ class RecorderNode(LifecycleNode):
         assert self._episodes is not None, "configured before it is used"
         return self._episodes
 
+    @property
+    def following(self) -> Following:
+        assert self._following is not None, "configured before it is used"
+        return self._following
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._active = True
+        self.following.active = True
         self._publish_state()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._active = False
-        if self.episodes.running:
-            self.episodes.stop("aborted", "the recorder was deactivated")
+        self.following.deactivate()
         self._publish_state()
         return super().on_deactivate(state)
 
@@ -91,7 +90,7 @@ class RecorderNode(LifecycleNode):
     def _close(self) -> None:
         if self._episodes is not None:
             self._episodes.close()
-        self._episodes, self._said = None, ""
+        self._episodes, self._following, self._said = None, None, ""
 
     # inputs
 
@@ -105,64 +104,13 @@ class RecorderNode(LifecycleNode):
         self.episodes.message(Message(topic, kind, cdr), received_ns)
 
     def _on_episode(self, message: Any) -> None:
-        """Follow the episode manager. A state that was overtaken by the next is told by that one, as `previous`."""
         try:
-            told = json.loads(message.data)
-            name, phase, previous = str(told["id"]), str(told["phase"]), dict(told.get("previous") or {})
-        except (ValueError, KeyError, TypeError):
-            self.get_logger().error("episode/state is no episode's state; nothing was done.", throttle_duration_sec=5.0)
-            return
-        running = self.episodes.running
-        if running and running == previous.get("id") and running != name:
-            self.episodes.stop(str(previous.get("outcome") or "unknown"), str(previous.get("reason", "")))
-        if phase == "recording" and name != running and self._active and name != self._wanted.get("id"):
-            self._start(Wish(
-                name, str(told.get("task", "")), str(told.get("instruction", "")), dict(told.get("metadata") or {}),
-                int(told.get("begin_ns", 0)),
-            ))  # fmt: skip
-        elif running and running == name and phase != "recording":
-            self.episodes.ends_at(int(told.get("end_ns", 0)))
-            self._ended = 0.0 if phase == "awaiting label" else time.monotonic()
-        elif phase != "recording" and told.get("outcome") == "discarded" and name and self._last_kept() == name:
-            self.episodes.discard_last()
-        self._wanted = told
-
-    def _last_kept(self) -> str:
-        last = self.episodes.last
-        return str(last.get("episode_id", "")) if last.get("outcome") != "discarded" else ""
-
-    def _start(self, wish: Wish) -> Any:
-        self._ended = 0.0
-        return self.episodes.start(wish, self._now())
-
-    def _look(self) -> None:
-        """Ten times a second: is an episode over, did it end by itself?"""
-        now = time.monotonic()
-        if (
-            self._ended
-            and min(self.episodes.heard_s, self._ended + LINGER_MOST_S) + LINGER_S < now > self._ended + LINGER_S
-        ):
-            self._ended = 0.0
-            self.episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
-        self.episodes.look()
-
-    # requests
+            self.following.told(message.data, self._now())
+        except DataError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
 
     def _serve(self, name: str, request: Any, response: Any) -> Any:
-        work: dict[str, Callable[[], Any]] = {
-            "start": lambda: self._start(Wish(time.strftime("manual-%Y%m%d-%H%M%S"), text(self, "task"))),
-            "stop": lambda: self.episodes.stop("unknown"),
-            "discard_last": self.episodes.discard_last,
-        }
-        if name == "start" and (not self._active or self.episodes.running):
-            answer = Answer(
-                False, f"{self.episodes.running or 'the recorder'} is not ready; activate it, end the episode."
-            )
-        else:
-            try:
-                answer = work[name]().result(ANSWER_S)
-            except TimeoutError:
-                answer = Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
+        answer = self.following.asked(name, text(self, "task"), self._now())
         response.success, response.message = answer.ok, answer.sentence
         return response
 
@@ -171,7 +119,7 @@ class RecorderNode(LifecycleNode):
     def _publish_state(self) -> None:
         if self._episodes is None:
             return
-        state = json.dumps({**self.episodes.state(), "active": self._active})
+        state = json.dumps({**self.episodes.state(), "active": self.following.active})
         if state != self._said:
             self._said = state
             self._state.publish(String(data=state))
@@ -188,8 +136,8 @@ class RecorderNode(LifecycleNode):
 
     def leave(self) -> None:
         """End what runs as aborted, on the disk before the process ends."""
-        self._active = False
         if self._episodes is not None:
+            self.following.active = False
             self._leaving = self._episodes.close(wait=False)
 
     def has_left(self) -> bool:

@@ -1,0 +1,87 @@
+"""Which episode to record, from what the episode manager tells and an operator asks. No ROS here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from robot_pt.commands import Answer
+from robot_pt.errors import DataError
+from robot_pt_ros.episode_recorder import EpisodeRecorder, Wish
+
+LINGER_S, LINGER_MOST_S = 0.3, 2.0
+"""Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
+ANSWER_S = 10.0
+
+
+class Following:
+    """Begins and ends what `episodes` records. `active` is whether anything may begin."""
+
+    def __init__(self, episodes: EpisodeRecorder):
+        self._episodes = episodes
+        self.active = False
+        self._wanted: dict[str, Any] = {}
+        self._ended = 0.0
+
+    def told(self, text: str, now_ns: int) -> None:
+        """episode/state (JSON). A state that was overtaken by the next is told by that one, as `previous`. Raises DataError."""
+        try:
+            told = json.loads(text)
+            name, phase, previous = str(told["id"]), str(told["phase"]), dict(told.get("previous") or {})
+            begin_ns, end_ns = int(told.get("begin_ns", 0)), int(told.get("end_ns", 0))
+            metadata = dict(told.get("metadata") or {})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DataError("episode/state is no episode's state; nothing was done.") from None
+        running = self._episodes.running
+        if running and running == previous.get("id") and running != name:
+            self._episodes.stop(str(previous.get("outcome") or "unknown"), str(previous.get("reason", "")))
+        if phase == "recording" and name != running and self.active and name != self._wanted.get("id"):
+            task, instruction = str(told.get("task", "")), str(told.get("instruction", ""))
+            self._start(Wish(name, task, instruction, metadata, begin_ns), now_ns)
+        elif running and running == name and phase != "recording":
+            self._episodes.ends_at(end_ns)
+            self._ended = 0.0 if phase == "awaiting label" else time.monotonic()
+        elif phase != "recording" and told.get("outcome") == "discarded" and name and self._last_kept() == name:
+            self._episodes.discard_last()
+        self._wanted = told
+
+    def look(self) -> None:
+        """Ten times a second: is an episode over, did it end by itself?"""
+        now, quiet = time.monotonic(), min(self._episodes.heard_s, self._ended + LINGER_MOST_S)
+        if self._ended and quiet + LINGER_S < now > self._ended + LINGER_S:
+            self._ended = 0.0
+            self._episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
+        self._episodes.look()
+
+    def asked(self, name: str, task: str, now_ns: int) -> Answer:
+        """start, stop or discard_last, by hand; waits for the disk."""
+        work: dict[str, Callable[[], Future[Answer]]] = {
+            "start": lambda: self._start(Wish(time.strftime("manual-%Y%m%d-%H%M%S"), task), now_ns),
+            "stop": lambda: self._episodes.stop("unknown"),
+            "discard_last": self._episodes.discard_last,
+        }
+        if name == "start" and (not self.active or self._episodes.running):
+            return Answer(
+                False, f"{self._episodes.running or 'the recorder'} is not ready; activate it, end the episode."
+            )
+        try:
+            return work[name]().result(ANSWER_S)
+        except TimeoutError:
+            return Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
+
+    def deactivate(self) -> None:
+        """What runs is aborted, and nothing begins."""
+        self.active = False
+        if self._episodes.running:
+            self._episodes.stop("aborted", "the recorder was deactivated")
+
+    def _start(self, wish: Wish, now_ns: int) -> Future[Answer]:
+        self._ended = 0.0
+        return self._episodes.start(wish, now_ns)
+
+    def _last_kept(self) -> str:
+        last = self._episodes.last
+        return str(last.get("episode_id", "")) if last.get("outcome") != "discarded" else ""

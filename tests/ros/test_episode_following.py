@@ -1,0 +1,121 @@
+"""What the recorder makes of the episode manager's states: begins, ends, overtaken states, nonsense."""
+
+import json
+import time
+
+import pytest
+
+from robot_pt.disk import DiskLimits
+from robot_pt.errors import DataError, UserError
+from robot_pt.recorder import Recorder
+from robot_pt.recording import Limits
+from robot_pt.robots import load
+from robot_pt.schema import Spec
+from robot_pt_ros.episode_following import LINGER_S, Following
+from robot_pt_ros.episode_recorder import EpisodeRecorder
+
+ARM = load("panda")
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    def make(newest, recorder):
+        spec = Spec(cameras={"primary": (8, 8)}, embodiment="panda")
+        return recorder or Recorder(
+            tmp_path / "demos", spec, cameras={"primary": "primary"}, joint_names=ARM.joint_names, robot="panda",
+            namespace="/", dataset="d", teleop="teleop", limits=Limits(DiskLimits(1000, 1000), 10**6, 60.0),
+        )  # fmt: skip
+
+    made = EpisodeRecorder(make, lambda: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def blind():
+    def make(newest, recorder):
+        raise UserError("no camera is heard; start one.")
+
+    made = EpisodeRecorder(make, lambda: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def following(recorder):
+    made = Following(recorder)
+    made.active = True
+    return made
+
+
+def settled(recorder, name):
+    """Its work is done in another thread."""
+    until = time.monotonic() + 10
+    while recorder.running != name and time.monotonic() < until:
+        time.sleep(0.01)
+    assert recorder.running == name
+
+
+def state(name, phase, **more):
+    return json.dumps({"id": name, "phase": phase, **more})
+
+
+def test_an_episode_begins_once_and_only_while_active(recorder, following):
+    following.active = False
+    following.told(state("a", "recording"), 1)
+    assert recorder.running == ""
+    following.active = True
+    following.told(state("b", "recording", begin_ns=5, metadata={"seed": 1}), 1)
+    assert recorder.running == "b"
+    assert not following.asked("start", "lift", 1).ok
+    following.deactivate()
+    settled(recorder, "")
+    following.active = True
+    following.told(state("b", "recording"), 1)
+    assert recorder.running == "", "what was ended does not begin again"
+
+
+def test_an_episode_is_closed_when_nothing_more_comes_and_not_before(recorder, following):
+    following.told(state("a", "recording"), 1)
+    following.told(state("a", "ended", outcome="success", end_ns=9), 1)
+    following.look()
+    assert recorder.running == "a"
+    until = time.monotonic() + 10
+    while recorder.running and time.monotonic() < until:
+        time.sleep(LINGER_S / 3)
+        following.look()
+    assert recorder.running == ""
+
+
+def test_one_that_waits_for_its_label_stays_open(recorder, following):
+    following.told(state("a", "recording"), 1)
+    following.told(state("a", "awaiting label"), 1)
+    time.sleep(2 * LINGER_S)
+    following.look()
+    assert recorder.running == "a"
+
+
+def test_a_state_that_was_overtaken_is_told_by_the_next(recorder, following):
+    following.told(state("a", "recording"), 1)
+    following.told(state("b", "recording", previous={"id": "a", "outcome": "failure"}), 1)
+    assert recorder.running == "b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", "{}", '{"id": "a"}', state("a", "recording", begin_ns="soon"), state("a", "x", metadata=[1])],
+)
+def test_nonsense_begins_nothing(recorder, following, text):
+    with pytest.raises(DataError, match="nothing was done"):
+        following.told(text, 1)
+    assert recorder.running == ""
+
+
+def test_by_hand_it_says_why_it_cannot(blind):
+    following = Following(blind)
+    following.active = True
+    answer = following.asked("start", "lift", 1)
+    assert (answer.ok, "no camera is heard" in answer.sentence) == (False, True)
+    following.active = False
+    assert "activate it" in following.asked("start", "lift", 1).sentence
+    assert not following.asked("discard_last", "", 1).ok
