@@ -362,6 +362,25 @@ def test_a_simulator_whose_clock_starts_anew_with_every_episode_can_start_again(
     np.testing.assert_allclose(target.T_base_tool[0, 3], 0.31, atol=1e-8)
 
 
+def test_who_knows_that_the_clock_was_set_back_says_so_and_the_episode_goes_on_without_a_pause(rig):
+    made = rig(lockstep=True)
+    made.start()
+    for _ in range(3):
+        made.step()
+    made.session.executed(command(made.now, pose([9, 9, 9, 0, 0, 0])))
+    made.now = PERIOD
+    made.session.clock_set_back()
+    made.see()
+    target = made.session.tick(made.now)
+    assert target is not None
+    assert made.session.phase == "running"
+    assert target.stamp_ns == PERIOD
+    np.testing.assert_allclose(
+        target.T_base_tool[0, 3], 0.31, atol=1e-8
+    )  # from the arm, not from a command of the old time
+    assert made.session.diagnostics()["clock_back"] == 1
+
+
 def test_a_clock_jump_forward_is_a_gap(rig):
     made = rig()
     made.start()
