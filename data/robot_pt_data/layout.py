@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from robot_pt.errors import DataError
+from robot_pt.remote_files import remote_url
 from robot_pt_data.bags import SUFFIXES as JOURNAL_SUFFIXES
 from robot_pt_data.bags import is_journals
 from robot_pt_data.files import Files, LocalFiles
 from robot_pt_data.index_files import cache_root
 from robot_pt_data.mapping import Mapping, load_mapping
 from robot_pt_data.oxe import ENTRIES
-from robot_pt_data.remote import RemoteFiles, remote_url
+from robot_pt_data.remote import RemoteFiles
 
 MAPPING_FILES = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
 """A mapping that lies beside dataset_info.json and belongs to the data set."""

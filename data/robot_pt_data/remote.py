@@ -5,38 +5,22 @@ images by byte ranges through fsspec. Indexing holds one shard in memory at a ti
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.errors import DataError
+from robot_pt.remote_files import open_url, refusals
 from robot_pt.schema import Int
 from robot_pt_data.array_record import ArrayRecordShard
 from robot_pt_data.shards import Shards
 
 Bytes = NDArray[np.uint8]
 
-_URL = re.compile(r"^([a-z][a-z0-9+]+):/{1,2}(?!/)(.+?)/*$")
-_DRIVER_ERRORS = (
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("aiohttp.client_exceptions", "ClientError"),
-    ("gcsfs.retry", "HttpError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-)
 _METADATA = ("dataset_info.json", "features.json")
 _OPTIONAL = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
-
-
-def remote_url(path: str | os.PathLike[str]) -> str | None:
-    """The URL that `path` is, if it is one; a pathlib.Path has lost one of its slashes. Windows drives are none."""
-    match = _URL.match(os.fspath(path))
-    return None if match is None or Path(path).exists() else f"{match[1]}://{match[2]}"
 
 
 class RemoteFiles:
@@ -46,18 +30,9 @@ class RemoteFiles:
     """
 
     def __init__(self, url: str, cache: Path):
-        try:
-            import fsspec
-        except ImportError:
-            raise MissingExtraError("fsspec", "scale", f"Reading {url}") from None
         self.place = url
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise DataError(
-                f"{url} cannot be opened: {error}; install the fsspec driver for it or copy the data."
-            ) from None
-        parts: list[str] = ["data", *str(self._root).strip("/").split("/")]
+        self._fs, self._root = open_url(url)
+        parts: list[str] = ["data", *self._root.strip("/").split("/")]
         name, version = parts[-2:]
         self.folder = cache / "remote" / hashlib.sha256(url.encode()).hexdigest()[:10] / name / version
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +80,7 @@ class RemoteFiles:
             raise DataError(
                 f"{self.place} is no RLDS data set: it was impossible to {doing}; give the URL of <name>/<version>."
             ) from None
-        except _refusals() as error:
+        except refusals() as error:
             raise DataError(f"{self.place} did not answer when asked to {doing} ({error}); try again.") from None
 
 
@@ -124,13 +99,6 @@ class RemoteShards:
                     f"{name} at {self._files.place} has become shorter since it was indexed; index it again."
                 )
         return parts
-
-
-def _refusals() -> tuple[type[Exception], ...]:
-    """OSError, and what the drivers that are loaded raise beside it: no credentials, a refused request, a broken connection."""
-    found: list[type[Exception] | None]
-    found = [getattr(sys.modules.get(module), name, None) for module, name in _DRIVER_ERRORS]
-    return (OSError, *(error for error in found if error is not None))
 
 
 def _tag(entry: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ class Online:
     """Data to keep mixing in; none: learn from online episodes alone."""
     target: Path | None = None
     """Demonstrations of the task, mixed in as a part of their own (with --target-share)."""
-    follow: tuple[Path, ...] = ()
-    """DemoStores that others write, such as a robot's recorder."""
+    follow: tuple[str, ...] = ()
+    """DemoStores that others write, such as a robot's recorder: folders, or URLs that fsspec opens (s3://, gs://, ...)."""
     algorithm: Algorithm | None = None
     """Default: the algorithm of --from."""
     episodes: int = 200
@@ -95,14 +95,9 @@ class Online:
             return online.act(self.out, self.actor)
         if self.from_ is None:
             raise UserError("robot-pt online needs --from, the RUN to start from; make one with robot-pt pretrain.")
-        same = {
-            name: getattr(self, name)
-            for name in Wanted.__dataclass_fields__
-            if name not in ("data", "follow", "target")
-        }
+        same = {name: getattr(self, name) for name in Wanted.__dataclass_fields__ if name not in ("data", "target")}
         wanted = Wanted(
-            **same, data=tuple(map(str, self.data)), follow=tuple(map(str, self.follow)),
-            target=None if self.target is None else str(self.target),
+            **same, data=tuple(map(str, self.data)), target=None if self.target is None else str(self.target),
         )  # fmt: skip
         return online.online(
             self.from_, self.out, wanted, resume=self.resume, reading=self.reading.to_reading(), ray=self.ray

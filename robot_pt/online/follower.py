@@ -93,7 +93,7 @@ class StoreFollower:
         return self._stores[path]
 
     def _require_fits(self, store: DemoStore) -> None:
-        for camera in self._cameras:
+        for camera in self._cameras or ("",):
             self._spec.require_trainable_with(store.spec, camera)
         for name in ("action_names", "proprio_names", "action_unit", "embodiment"):
             theirs, ours = getattr(store.spec, name), getattr(self._spec, name)
@@ -121,7 +121,8 @@ class StoreFollower:
             episode = store_episode.read(store.path / name, store.spec, labels)
             store_episode.require_sound(episode, store.path / name)
         except DataError as error:
-            if self._clock() - self._first_failure.setdefault(key, self._clock()) < self._grace_s:
+            now = self._clock()
+            if now - self._first_failure.setdefault(key, now) < self._grace_s:
                 return None
             return Found(store, name, None, str(error))
         self._first_failure.pop(key, None)

@@ -74,7 +74,9 @@ class Pace:
     probe_every: int = 200
     """Updates between looks at the critic, a multiple of `log_every`; 0 for none."""
     publish_every: int = 500
-    """Updates after which a policy is published though more are owed; it is published whenever none is."""
+    """Updates after which a policy is published in mid-episode; it is published whenever those of an episode are done."""
+    publish_s: float = 0.5
+    """Seconds between policies while further updates are owed."""
     checkpoint_every: int = 2000
     """Updates between checkpoints of the learner."""
 
@@ -103,9 +105,11 @@ class OnlineLearner:
     def __post_init__(self) -> None:
         self.updates = 0  # online updates done
         self.troubles: dict[str, str] = {}  # what cannot be done at the moment -> why
+        self.troubles_elsewhere: Mapping[str, str] = {}  # of what works beside the loop
         self._seconds, self._began = 0.0, time.monotonic()
         self._window, self._clock = MetricWindow(self.pace.log_every, Alone(), None), UpdateClock()
-        self._polled, self._offered_at = -float("inf"), -1
+        self._polled, self._offered = -float("inf"), -float("inf")
+        self._offered_at, self._reported_at, self._settled = -1, 0, 0
         self._examples: Batch | None = None
 
     def state(self) -> dict[str, Any]:
@@ -125,7 +129,7 @@ class OnlineLearner:
             )
         self._window = MetricWindow(self.pace.log_every, Alone(), state.get("loop"))
         self.intake.resume(arrivals)
-        self.updates, self._seconds = updates, float(seconds)
+        self.updates, self._seconds, self._reported_at = updates, float(seconds), updates
         self.replay.seek(updates)
 
     @property
@@ -161,6 +165,8 @@ class OnlineLearner:
                         self.publish()
                         self._beat("waiting for episodes")
                         stop.wait(self.pace.poll_s)
+            if self._reported_at != self.updates:
+                self._report()
             self.publish()
             self._checkpoint()
             end = "ended"
@@ -215,13 +221,20 @@ class OnlineLearner:
             observer.step(self.updates)
         if self._window.full(self.updates):
             self._report()
-        if self.updates % self.pace.publish_every == 0 or not self.owed:
+        if self.updates % self.pace.publish_every == 0 or self._episode_done():
             self.publish()
         if self.updates % self.pace.checkpoint_every == 0:
             self._checkpoint()
         self._beat("learning")
 
+    def _episode_done(self) -> bool:
+        """Whether the updates of an episode have just ended; with short ones, not more often than `publish_s`."""
+        before, now = self._settled, sum(self.intake.settled(self.budget, self.updates).values())
+        self._settled = now
+        return not self.owed or (now > before and time.monotonic() - self._offered >= self.pace.publish_s)
+
     def _report(self) -> None:
+        self._reported_at = self.updates
         values = {**self._window.close(), **self._clock.close(), **self.progress()}
         if self.pace.probe_every and self.updates % self.pace.probe_every == 0:
             for watcher in self.watchers:
@@ -247,7 +260,7 @@ class OnlineLearner:
         serving, step = self.publisher.serving, self.first + self.updates
         if self._offered_at == self.updates or (serving is not None and serving.step >= step):
             return
-        self._offered_at = self.updates
+        self._offered_at, self._offered = self.updates, time.monotonic()
         self.publisher.publish(step, self.agent, self.examples())
 
     def _checkpoint(self) -> None:
@@ -265,7 +278,12 @@ class OnlineLearner:
     def facts(self) -> dict[str, Any]:
         """What the heartbeat says: counts, versions, and how many episodes of each store are learned from."""
         serving = self.publisher.serving
-        troubles = [*self.troubles.values(), *self.intake.troubles, *filter(None, [self.publisher.trouble])]
+        troubles = [
+            *self.troubles.values(),
+            *self.troubles_elsewhere.values(),
+            *self.intake.troubles,
+            *filter(None, [self.publisher.trouble]),
+        ]
         return {
             "updates": self.updates, "owed": self.owed, "episodes": len(self.intake.joined), "env_steps": self.intake.steps,
             "set_aside": len(self.intake.set_aside), "version": serving.version if serving else "",

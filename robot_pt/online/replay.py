@@ -51,7 +51,7 @@ class OnlineReplay:
         next_frames: bool = True, bootstrap: bool = True, language_dim: int = 0, pinned: bool = False,
     ):  # fmt: skip
         for source, _ in fixed.values():
-            for camera in cameras:
+            for camera in cameras or ("",):
                 spec.require_trainable_with(source.spec, camera)
         self.names = (*fixed, ONLINE, INTERVENTIONS)
         self._shares = (*(share for _, share in fixed.values()), online, interventions)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ from robot_pt.online.hearts import Heart
 from robot_pt.online.intake import Intake
 from robot_pt.online.learner import OnlineLearner, Pace
 from robot_pt.online.locks import held
+from robot_pt.online.mirror import Mirror, MirrorThread
 from robot_pt.online.pools import ActorPool, LocalStarter, NoActors, Starter, SupervisedPool, python
 from robot_pt.online.publishing import CheckLimits, Publisher
 from robot_pt.policy_record import PolicyRecord
@@ -36,6 +39,7 @@ from robot_pt.recipes.finetune import Origin, origin_of
 from robot_pt.recipes.online_screen import Watch
 from robot_pt.recipes.online_setup import Plan, Wanted
 from robot_pt.recipes.progress import say
+from robot_pt.remote_files import remote_url
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Episode, Spec
 from robot_pt.sources import EpisodeSource
@@ -133,8 +137,9 @@ def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resu
     def usable(episode: Episode) -> None:
         replay.columns(episode)
 
+    mirrors = _mirrors(out, it.wanted)
     follower = StoreFollower(
-        [*_actor_stores(out, it), *map(Path, it.wanted.follow)], it.spec, cameras=it.settings.cameras,
+        [*_actor_stores(out, it), *_followed(it.wanted), *(m.folder for m in mirrors)], it.spec, cameras=it.settings.cameras,
         seen=[arrival.key for arrival in log.entries], usable=usable,
     )  # fmt: skip
     publisher = Publisher(out, record, CheckLimits(bound_share=it.wanted.bound_share))
@@ -145,7 +150,8 @@ def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resu
         device=it.device, observers=watch.observers, watchers=[watch],
     )  # fmt: skip
     learner.intake.on_join.append(watch.arrived)
-    with replay:
+    with replay, closing(MirrorThread(mirrors)) as mirroring:
+        learner.troubles_elsewhere = mirroring.troubles
         if resume and checkpoint.steps(out):
             step, state = checkpoint.resume(out, it.agent)
             learner.resume(loop.position(state, "online", step, out))
@@ -176,6 +182,17 @@ def _trained_on(sources: Mapping[str, EpisodeSource]) -> list[dict[str, Any]]:
 def _actor_stores(out: Path, it: Prepared) -> list[Path]:
     """The actors' stores, made here so that a run whose folder cannot hold them is refused at once."""
     return [DemoStore.create(store_of(out, i), it.spec, exist_ok=True).path for i in range(it.wanted.actors)]
+
+
+def _followed(wanted: Wanted) -> list[Path]:
+    """The stores on this machine that others write."""
+    return [Path(place) for place in wanted.follow if remote_url(place) is None]
+
+
+def _mirrors(out: Path, wanted: Wanted) -> list[Mirror]:
+    """Local copies of the stores elsewhere that others write."""
+    urls = [url for place in wanted.follow if (url := remote_url(place)) is not None]
+    return [Mirror(url, out / "mirrors" / sha256(url.encode()).hexdigest()[:10]) for url in urls]
 
 
 def _pool(out: Path, wanted: Wanted, ray: str) -> ActorPool:

@@ -11,8 +11,8 @@ import pytest
 
 import robot_pt_data
 from robot_pt.errors import DataError
+from robot_pt.remote_files import remote_url
 from robot_pt_data.oxe import BRIDGE_DATASET
-from robot_pt_data.remote import remote_url
 
 fsspec = pytest.importorskip("fsspec")
 
