@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from robot_pt.agents import conservative
 from robot_pt.agents.conservative import Sampled
+from robot_pt.agents.dr3 import critic_overlap
 from robot_pt.agents.inputs import Inputs
 from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require
 from robot_pt.augment import AugmentConfig
@@ -102,7 +103,8 @@ class ConservativeAgent(OffPolicyAgent):
         actor_loss, metrics = self._actor_loss(batch, action_BA, state, policy, step, phase)
         self.descend("actor", actor_loss)
         self.descend("temperature", self.temperature.log * (metrics["actor/entropy"] - self._target_entropy()))
-        metrics |= self._improve_critic(batch, state, pressed, target)
+        overlap = self._overlap(batch, action_BA, state, next_images, next_policy, step) if self.config.dr3 else None
+        metrics |= self._improve_critic(batch, state, pressed, target, overlap)
         self.move_target()
         metrics["actor/temperature"] = self.temperature().detach()
         metrics["actor/mse"] = (policy.mode().detach() - action_BA).square().mean()
@@ -152,9 +154,9 @@ class ConservativeAgent(OffPolicyAgent):
         return torch.cat([action_BA[:, None], uniform_BKA, policy_BKA, next_BKA], dim=1), policy_log_BK, next_log_BK
 
     def _improve_critic(
-        self, batch: Batch, state: State, pressed: tuple[Tensor, Tensor, Tensor], target: Tensor
+        self, batch: Batch, state: State, pressed: tuple[Tensor, Tensor, Tensor], target: Tensor, overlap: Tensor | None
     ) -> dict[str, Tensor]:
-        """One step of the critic and of the multiplier."""
+        """One step of the critic and of the multiplier; `overlap`: DR3's term, where it is wanted."""
         action_BNA, *logs = pressed
         with self.autocast():
             output = self.critic(*state, action_BNA)
@@ -167,6 +169,9 @@ class ConservativeAgent(OffPolicyAgent):
             gap_E = self._gap(self.calibrate(q, batch.return_to_go))
             loss = bellman + self.conservative_loss(gap_E)
             metrics |= self._conservative_metrics(q.detach(), gap_E.detach(), batch.return_to_go)
+        if overlap is not None:
+            loss = loss + self.config.dr3 * self.config.heads * overlap
+            metrics["critic/feature_overlap"] = overlap.detach()
         self.descend("critic", loss)
         if self.multiplier is not None and self.config.target_gap is not None and self.config.weight:
             gap_loss = conservative.multiplier_loss(
@@ -175,6 +180,16 @@ class ConservativeAgent(OffPolicyAgent):
             self.descend("multiplier", gap_loss)
             metrics["critic/multiplier"] = self.multiplier().detach()
         return metrics | {"critic/loss": loss.detach()}
+
+    def _overlap(
+        self, batch: Batch, action_BA: Tensor, state: State, next_images: Mapping[str, Tensor], policy: ActionGaussian,
+        step: int | Tensor,
+    ) -> Tensor:  # fmt: skip
+        """DR3's term of the data action and the first of the actions that the backup sampled at s'."""
+        next_B1A, _ = policy.sample(self.normal(batch, step, _TARGET, 1))
+        following = self.state_of(self.critic, next_images, batch.next_proprio, batch)
+        with self.autocast():
+            return critic_overlap(self.critic, state, action_BA, following, next_B1A[:, 0], batch.discount)  # type: ignore[arg-type]
 
     def _gap(self, q: Sampled) -> Tensor:
         config = self.config
@@ -237,6 +252,8 @@ class ConservativeConfig:
     """LayerNorm before each ReLU of the ensemble (RLPD, WSRL)."""
     categories: CategoricalConfig | None = None
     """Learn Q as a distribution by cross-entropy; only with critic = "ensemble"."""
+    dr3: float = 0.0
+    """c0 of the feature term of DR3 (`robot_pt.agents.dr3`), per head; 0 leaves it out."""
     actor_hidden: tuple[int, ...] = (256, 256)
     log_std_range: tuple[float, float] = (-20.0, 2.0)
     scaled_log_std: bool = True
@@ -273,8 +290,10 @@ class ConservativeConfig:
                       "critic_learning_rate", "temperature_learning_rate"),
             share=("tau",),
         )  # fmt: skip
-        if not 0 <= self.weight < math.inf:
-            raise UserError(f"{name}'s weight is {self.weight}; give a finite value from 0, 0 for none.")
+        for field_name in ("weight", "dr3"):
+            value = getattr(self, field_name)
+            if not 0 <= value < math.inf:
+                raise UserError(f"{name}'s {field_name} is {value}; give a finite value from 0, 0 for none.")
         if self.subset is not None and not 1 <= self.subset <= self.heads:
             raise UserError(f"{name}'s subset is {self.subset} of {self.heads} heads; give 1 to {self.heads}, or None.")
         choices = {

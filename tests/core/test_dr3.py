@@ -4,10 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from robot_pt.agents.cal_ql import CalQL, CalQLConfig
+from robot_pt.agents.conservative_agent import _TARGET
 from robot_pt.agents.dr3 import critic_overlap, feature_overlap
+from robot_pt.errors import UserError
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.ensembles import EnsembleCritic
+from tests.core.state_batch import BOUNDS, SPEC, TASKS, state_batch
 
 GEN = torch.Generator().manual_seed(0)
 
@@ -123,3 +127,30 @@ def test_descending_it_drives_consecutive_features_apart() -> None:
         adam.step()
     assert losses[0] > 0
     assert losses[-1] < 0.3 * losses[0]
+
+
+def agent_with(dr3: float) -> CalQL:
+    config = CalQLConfig(dr3=dr3, actions=2, heads=3, layer_norm=True, critic_hidden=(16, 16), actor_hidden=(16,))
+    return CalQL.build(
+        SPEC, cameras=(), image_size=(0, 0), task_slots=TASKS, encoder=EncoderConfig(), bounds=BOUNDS, config=config,
+    )  # fmt: skip
+
+
+def test_conservative_agents_add_it_per_head() -> None:
+    """The loss differs from that without it by c0 times the sum over heads of the direct term, and the update by its gradient."""
+    batch, without, with_it = state_batch(8), agent_with(0.0), agent_with(0.02)
+    with torch.no_grad():
+        critic, action = with_it.critic, with_it.actor.normalizer.encode(batch.action)
+        following = with_it.policy({}, batch.next_proprio, batch).sample(with_it.normal(batch, 3, _TARGET, 2))[0][:, 0]
+        here = critic.penultimate(*with_it.state_of(critic, {}, batch.proprio, batch), action[:, None])[:, :, 0]
+        there = critic.penultimate(*with_it.state_of(critic, {}, batch.next_proprio, batch), following[:, None])[
+            :, :, 0
+        ]
+        term = ((here * there).sum(-1) * (batch.discount > 0)).mean(1).sum()
+    plain, regularised = without.update(batch, 3), with_it.update(batch, 3)
+    torch.testing.assert_close(regularised["critic/loss"] - plain["critic/loss"], 0.02 * term, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(regularised["critic/feature_overlap"], term / 3, atol=1e-5, rtol=1e-5)
+    assert "critic/feature_overlap" not in plain
+    assert not torch.equal(with_it.critic.q.weight[0], without.critic.q.weight[0])
+    with pytest.raises(UserError, match="dr3 is -1; give a finite value from 0"):
+        CalQLConfig(dr3=-1)
