@@ -67,6 +67,10 @@ def test_heads_and_their_gradients_equal_a_loop_over_plain_layers(
     theirs = theirs[..., 0] if outputs == 1 else theirs
     assert ours.shape == theirs.shape == ((count_heads, 5, 4) if outputs == 1 else (count_heads, 5, 4, outputs))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    batched = heads._batched(state, action)  # what a GPU runs
+    torch.testing.assert_close(
+        batched.view(looped(networks, state, action).shape), looped(networks, state, action), atol=1e-4, rtol=1e-4
+    )
     upstream = torch.randn(ours.shape, generator=GEN)
     own = torch.autograd.grad((ours * upstream).sum(), [state, action, *heads.parameters()])
     (theirs * upstream).sum().backward()
@@ -74,6 +78,20 @@ def test_heads_and_their_gradients_equal_a_loop_over_plain_layers(
     torch.testing.assert_close(own[1], action.grad, atol=1e-3, rtol=1e-3)
     squares = sum(float(p.grad.square().sum()) for net in networks for p in net.parameters() if p.grad is not None)
     assert sum(float(g.square().sum()) for g in own[2:]) == pytest.approx(squares, rel=1e-4)
+
+
+def test_both_ways_through_the_layers_have_the_same_gradients_also_in_pieces() -> None:
+    heads = randomised(EnsembleHeads(6, 3, (8, 8), 3, layer_norm=True))
+    state, action = (
+        torch.randn(300, 6, generator=GEN),
+        torch.randn(300, 10, 3, generator=GEN),
+    )  # 300 x 10 rows: several pieces
+    upstream = torch.randn(3, 300, 10, generator=GEN)
+    ways = [way(state, action).view(3, 300, 10) for way in (heads._by_head, heads._batched)]
+    torch.testing.assert_close(*ways, atol=1e-4, rtol=1e-4)
+    one, other = (torch.autograd.grad((q * upstream).sum(), list(heads.parameters())) for q in ways)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-3, rtol=1e-3)
 
 
 def test_layers_start_orthogonal_over_state_and_action_together() -> None:
