@@ -6,14 +6,14 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt.commands import ArmState, JointCommand, PoseTarget
 from robot_pt.robots import Arm
 from robot_pt.teleop import Hand
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import command_joints, joints_of, nanoseconds, pose_of
+from robot_pt_ros.arm_readings import ArmReadings
+from robot_pt_ros.conversions import command_joints, nanoseconds, pose_of
 
 
 class ArmWatch:
@@ -22,27 +22,15 @@ class ArmWatch:
     def __init__(self, node: Node, arm: Arm, hand: Hand):
         self._node, self._arm, self._hand = node, arm, hand
         self.state: ArmState | None = None
-        self._opening: float | None = None
         self._halves: dict[int, dict[str, Any]] = {}
         listen = node.create_subscription
-        listen(JointState, topics.JOINT_STATES, self._on_joints, topics.sampled())
-        listen(JointState, topics.GRIPPER_STATE, self._on_opening, topics.sampled())
+        self._readings = ArmReadings(node, arm, self._on_arm)
         listen(PoseStamped, topics.COMMAND_POSE, lambda m: self._on_half("pose", m), topics.newest())
         listen(JointTrajectory, topics.COMMAND, lambda m: self._on_half("joints", m), topics.newest())
         listen(PoseStamped, topics.APPLIED, self._on_applied, topics.newest())
 
-    def _on_opening(self, message: Any) -> None:
-        if list(message.name) == ["gripper"] and len(message.position) == 1:
-            self._opening = float(message.position[0])
-
-    def _on_joints(self, message: Any) -> None:
-        try:
-            q, effort = joints_of(message, self._arm.joint_names)
-        except ValueError as error:
-            self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
-        if self._opening is not None:
-            self.state = ArmState(nanoseconds(message.header.stamp), q, self._opening, effort)
+    def _on_arm(self, state: ArmState) -> None:
+        self.state = state
 
     def _on_half(self, half: str, message: Any) -> None:
         stamp_ns = nanoseconds(message.header.stamp)

@@ -8,14 +8,15 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt.commands import ArmState, JointCommand, PoseTarget
 from robot_pt.robots import Arm
 from robot_pt.session import Session
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import command_joints, image_of, joints_of, nanoseconds, pose_of
+from robot_pt_ros.arm_readings import ArmReadings
+from robot_pt_ros.conversions import command_joints, image_of, nanoseconds, pose_of
 from robot_pt_ros.lockstep import Rendezvous
 
 ARM = "arm"
@@ -30,14 +31,12 @@ class SessionInputs:
     ):  # fmt: skip
         """`cameras`: role -> camera name in the topics. `session` gives the one in force, which a reload replaces."""
         self._node, self._session, self._arm, self._lockstep, self._changed = node, session, arm, lockstep, changed
-        self._opening: float | None = None
         self._pending_pose: tuple[int, Any] | None = None
         self.meeting = Rendezvous([ARM, *cameras])
         listen = node.create_subscription
         for role, name in cameras.items():
             listen(Image, topics.camera_image(name), partial(self._on_image, role), topics.sampled())
-        listen(JointState, topics.JOINT_STATES, self._on_joints, topics.sampled())
-        listen(JointState, topics.GRIPPER_STATE, self._on_opening, topics.sampled())
+        self._readings = ArmReadings(node, arm, self._on_arm, with_opening=lockstep)
         listen(PoseStamped, topics.COMMAND_POSE, self._on_command_pose, topics.newest())
         listen(JointTrajectory, topics.COMMAND, self._on_command, topics.newest())
         listen(PoseStamped, topics.APPLIED, self._on_applied, topics.newest())
@@ -61,26 +60,10 @@ class SessionInputs:
         if self._lockstep and self.meeting.set_back(source, stamp_ns):
             self._session().clock_set_back()
 
-    def _on_opening(self, message: Any) -> None:
-        if list(message.name) == ["gripper"] and len(message.position) == 1:
-            self._opening = float(message.position[0])
-
-    def _on_joints(self, message: Any) -> None:
-        try:
-            q, effort = joints_of(message, self._arm.joint_names)
-        except ValueError as error:
-            self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
-        if self._lockstep and "gripper" in message.name:
-            self._opening = float(message.position[list(message.name).index("gripper")])
-        if self._opening is None:
-            return
-        stamp_ns = nanoseconds(message.header.stamp)
-        self._notice_set_back(ARM, stamp_ns)
-        self._session().observe_arm(
-            ArmState(stamp_ns, q, self._opening, effort), None if self._lockstep else self._ros_ns()
-        )
-        self.meeting.came(ARM, stamp_ns)
+    def _on_arm(self, state: ArmState) -> None:
+        self._notice_set_back(ARM, state.stamp_ns)
+        self._session().observe_arm(state, None if self._lockstep else self._ros_ns())
+        self.meeting.came(ARM, state.stamp_ns)
         self._changed()
 
     def _on_command_pose(self, message: Any) -> None:

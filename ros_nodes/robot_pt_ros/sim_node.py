@@ -10,30 +10,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float32, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from robot_pt.images import encode_jpeg
 from robot_pt.robots import load
 from robot_pt_ros import topics
-from robot_pt_ros.conversions import (
-    GRIPPER,
-    compressed_message,
-    image_message,
-    joint_state_message,
-    pose_message,
-    stamp,
-)  # fmt: skip
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.sim_commands import CommandPairs
 from robot_pt_ros.sim_faults import Faults
+from robot_pt_ros.sim_reports import SimReports
 from robot_pt_ros.sim_world import World, declare
 
 
@@ -49,22 +37,11 @@ class SimNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._frame, self._lockstep = text(self, "frame_id"), flag(self, "lockstep")
+        self._lockstep = flag(self, "lockstep")
         self._world = World.of(self)  # before anything else that brings MuJoCo: it chooses the renderer
         self._arm = load(text(self, "robot"))
         self._pairs = CommandPairs(self._arm.joint_names)
-        make = self.create_lifecycle_publisher
-        self._joints = make(JointState, topics.JOINT_STATES, topics.newest())
-        self._opening = make(JointState, topics.GRIPPER_STATE, topics.newest())
-        self._pose = make(PoseStamped, topics.EE_POSE, topics.newest())
-        self._time_topic = make(Clock, "/clock", topics.newest())
-        self._reward = make(Float32, topics.REWARD, topics.recorded())
-        self._result = self.create_publisher(String, "sim/result", topics.latched())
-        self._truth = self.create_publisher(String, "sim/state", topics.newest())
-        self._images = {c: make(Image, topics.camera_image(c), topics.newest()) for c in self.world.cameras}
-        self._jpegs = {
-            c: make(CompressedImage, topics.camera_compressed(c), topics.recorded(5)) for c in self.world.cameras
-        }
+        self._reports = SimReports(self, self._world, self._arm, self._faults)
         self.create_subscription(JointTrajectory, topics.COMMAND, self._on_joints, topics.newest())
         self.create_subscription(PoseStamped, topics.COMMAND_POSE, self._on_pose, topics.newest())
         self.create_service(Trigger, "sim/reset", self._reset)
@@ -116,12 +93,12 @@ class SimNode(LifecycleNode):
             self.world.step(None)
             self._publish()
         else:
-            self._publish_clock()
+            self._reports.clock()
 
     def _start_episode(self) -> None:
         self.world.reset()
         self._pairs.clear()
-        self._told = False
+        self._reports.begin()
         self._publish()
 
     def _reset(self, request: Any, response: Any) -> Any:
@@ -133,47 +110,7 @@ class SimNode(LifecycleNode):
         """What the world looks like now, as the faults let it through."""
         if self.world.set_clock(self._faults.clock_offset_ns):
             self._pairs.clear()
-        seen, now = self.world.observation, self.world.now_ns
-        self._publish_clock()
-        names = self._faults.names([*self._arm.joint_names, GRIPPER])
-        q = self._faults.joints(self.world.joints(seen))
-        if q is not None:
-            self._joints.publish(joint_state_message(now, *self._faults.listed(names, q), self._frame))
-            self._opening.publish(joint_state_message(now, [GRIPPER], q[-1:], self._frame))
-            if np.isfinite(q).all():
-                self._pose.publish(pose_message(now, self._frame, self._arm.fk(q[:-1])))
-        for camera, frame in seen.images.items():
-            shown = self._faults.image(camera, frame)
-            if shown is not None:
-                self._later(self._faults.delay_s, camera, now, shown)
-        if self._truth.get_subscription_count():
-            self._truth.publish(String(data=json.dumps({"stamp_ns": now, **self.world.truth()})))
-        if seen.images:
-            self._reward.publish(Float32(data=float(self.world.reward)))
-        if self.world.ended and not self._told:
-            self._told = True
-            self._result.publish(String(data=json.dumps(self.world.result())))
-
-    def _publish_image(self, camera: str, stamp_ns: int, frame: Any) -> None:
-        link = f"camera_{camera}_optical_frame"
-        self._images[camera].publish(image_message(stamp_ns, link, frame))
-        if self._jpegs[camera].get_subscription_count():
-            self._jpegs[camera].publish(compressed_message(stamp_ns, link, encode_jpeg(frame)))
-
-    def _later(self, delay_s: float, camera: str, stamp_ns: int, frame: Any) -> None:
-        if delay_s <= 0:
-            self._publish_image(camera, stamp_ns, frame)
-            return
-
-        def publish() -> None:
-            self.destroy_timer(timer)
-            self._publish_image(camera, stamp_ns, frame)
-
-        timer = self.create_timer(delay_s, publish, clock=self.world.wall)
-
-    def _publish_clock(self) -> None:
-        if self._lockstep:
-            self._time_topic.publish(Clock(clock=stamp(self.world.now_ns)))
+        self._reports.observation()
 
     def leave(self) -> None:
         """The arm leaves last: it follows the supervisor's hold until that has left."""

@@ -334,7 +334,7 @@ def test_commands_are_heard_in_either_order_and_half_ones_are_not(graph: Any) ->
     joints, pose = command_messages(JointCommand(3 * NS, q, 0.5, T), "base_link", ["elbow"], 0.1)
     for half, message in (("pose", pose), ("joints", joints)):
         watch._on_half(half, message)
-    watch._on_joints(joint_state_message(NS, ARM.joint_names[:2], q[:2]))
+    watch._readings._on_joints(joint_state_message(NS, ARM.joint_names[:2], q[:2]))
     assert (len(heard), watch.state) == (2, None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -150,9 +150,20 @@ _WIRE_KINDS = {
 }
 
 
-def _refuse_incompatible_type(callback: Any) -> None:
-    if callback is not None:
+def _handlers_of(
+    callbacks: Any, wanted: Mapping[str, Any], group: Any, complain: Callable[[QoSRequestedIncompatibleQoSInfo], Any]
+) -> list[EventHandler]:
+    """A handler of each kind in `wanted` that `callbacks` has something for under its name, and where asked for the complaint."""
+    if callbacks.incompatible_type is not None:
         raise UnsupportedEventTypeError("rmw_cyclonedds reports no incompatible types; leave incompatible_type out")
+    given = {kind: getattr(callbacks, name) for name, kind in wanted.items()}
+    if callbacks.use_default_callbacks:
+        given[wanted["incompatible_qos"]] = callbacks.incompatible_qos or complain
+    return [EventHandler(callback_group=group, callback=c, event_type=kind) for kind, c in given.items() if c]
+
+
+def _warn(logger_name: str, said: str, info: QoSRequestedIncompatibleQoSInfo) -> None:
+    get_logger(logger_name).warning(f"{said} Policy: {qos_policy_name_from_kind(info.last_policy_kind)}")
 
 
 class SubscriptionEventCallbacks:
@@ -178,25 +189,16 @@ class SubscriptionEventCallbacks:
         self.use_default_callbacks = use_default_callbacks
 
     def _handlers(self, callback_group: Any, logger_name: str, topic_name: str) -> list[EventHandler]:
-        _refuse_incompatible_type(self.incompatible_type)
-        incompatible = self.incompatible_qos
-        if incompatible is None and self.use_default_callbacks:
-
-            def incompatible(info: QoSRequestedIncompatibleQoSInfo) -> None:
-                get_logger(logger_name).warning(
-                    f"A publisher on {topic_name!r} offers QoS that does not fit; nothing will be received from it. "
-                    f"Policy: {qos_policy_name_from_kind(info.last_policy_kind)}"
-                )
-
         kinds = QoSSubscriptionEventType
-        wanted = (
-            (self.deadline, kinds.RCL_SUBSCRIPTION_REQUESTED_DEADLINE_MISSED),
-            (incompatible, kinds.RCL_SUBSCRIPTION_REQUESTED_INCOMPATIBLE_QOS),
-            (self.liveliness, kinds.RCL_SUBSCRIPTION_LIVELINESS_CHANGED),
-            (self.message_lost, kinds.RCL_SUBSCRIPTION_MESSAGE_LOST),
-            (self.matched, kinds.RCL_SUBSCRIPTION_MATCHED),
-        )
-        return [EventHandler(callback_group=callback_group, callback=c, event_type=k) for c, k in wanted if c]
+        wanted = {
+            "deadline": kinds.RCL_SUBSCRIPTION_REQUESTED_DEADLINE_MISSED,
+            "incompatible_qos": kinds.RCL_SUBSCRIPTION_REQUESTED_INCOMPATIBLE_QOS,
+            "liveliness": kinds.RCL_SUBSCRIPTION_LIVELINESS_CHANGED,
+            "message_lost": kinds.RCL_SUBSCRIPTION_MESSAGE_LOST,
+            "matched": kinds.RCL_SUBSCRIPTION_MATCHED,
+        }
+        said = f"A publisher on {topic_name!r} offers QoS that does not fit; nothing will be received from it."
+        return _handlers_of(self, wanted, callback_group, partial(_warn, logger_name, said))
 
 
 class PublisherEventCallbacks:
@@ -220,21 +222,12 @@ class PublisherEventCallbacks:
         self.use_default_callbacks = use_default_callbacks
 
     def _handlers(self, callback_group: Any, logger_name: str, topic_name: str) -> list[EventHandler]:
-        _refuse_incompatible_type(self.incompatible_type)
-        incompatible = self.incompatible_qos
-        if incompatible is None and self.use_default_callbacks:
-
-            def incompatible(info: QoSRequestedIncompatibleQoSInfo) -> None:
-                get_logger(logger_name).warning(
-                    f"A subscription on {topic_name!r} requests QoS that does not fit; nothing will be sent to it. "
-                    f"Policy: {qos_policy_name_from_kind(info.last_policy_kind)}"
-                )
-
         kinds = QoSPublisherEventType
-        wanted = (
-            (self.deadline, kinds.RCL_PUBLISHER_OFFERED_DEADLINE_MISSED),
-            (self.liveliness, kinds.RCL_PUBLISHER_LIVELINESS_LOST),
-            (incompatible, kinds.RCL_PUBLISHER_OFFERED_INCOMPATIBLE_QOS),
-            (self.matched, kinds.RCL_PUBLISHER_MATCHED),
-        )
-        return [EventHandler(callback_group=callback_group, callback=c, event_type=k) for c, k in wanted if c]
+        wanted = {
+            "deadline": kinds.RCL_PUBLISHER_OFFERED_DEADLINE_MISSED,
+            "liveliness": kinds.RCL_PUBLISHER_LIVELINESS_LOST,
+            "incompatible_qos": kinds.RCL_PUBLISHER_OFFERED_INCOMPATIBLE_QOS,
+            "matched": kinds.RCL_PUBLISHER_MATCHED,
+        }
+        said = f"A subscription on {topic_name!r} requests QoS that does not fit; nothing will be sent to it."
+        return _handlers_of(self, wanted, callback_group, partial(_warn, logger_name, said))

@@ -1,0 +1,61 @@
+"""The simulator's node can be configured, cleaned up and configured again, and a mistake leaves nothing behind."""
+
+import pytest
+
+pytest.importorskip("cyclonedds", reason="the graph needs robot-pt[ros]")
+
+DOMAIN = 114
+
+
+def entities(node):
+    kinds = (node.publishers, node.subscriptions, node.services, node.clients, node.timers)
+    return [len(list(kind)) for kind in kinds]
+
+
+@pytest.fixture
+def made(backend):
+    import robot_pt_ros.ros
+
+    robot_pt_ros.ros.use_ros()
+    import rclpy
+
+    nodes = []
+
+    def make(*words):
+        rclpy.init(args=["test", "--ros-args", *(w for word in words for w in ("-p", word))], domain_id=DOMAIN)
+        from robot_pt_ros.sim_node import SimNode
+
+        nodes.append(SimNode())
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize("lockstep", ["true", "false"])
+def test_the_node_goes_through_its_life_twice(made, lockstep):
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    node = made("task:=lift-red", "robot:=panda", f"lockstep:={lockstep}")
+    empty, seen = entities(node), []
+    for _ in range(2):
+        for change in ("configure", "activate", "deactivate", "cleanup"):
+            assert getattr(node, f"trigger_{change}")() == TransitionCallbackReturn.SUCCESS, change
+            seen.append(entities(node))
+    assert seen[:4] == seen[4:]
+    assert sum(seen[0]) > sum(empty) + 5
+    assert seen[3] == empty
+
+
+def test_an_unknown_task_leaves_nothing_half_started(made, capfd):
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    node = made("task:=juggle", "robot:=panda")
+    empty = entities(node)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert entities(node) == empty
+    said = capfd.readouterr().err
+    assert "juggle" in said
+    assert "Traceback" not in said
