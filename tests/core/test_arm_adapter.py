@@ -139,7 +139,7 @@ def test_home_and_sleep_are_slow_watched_motions() -> None:
         assert command.gripper == 1.0
     assert "home arrived" in bench.adapter.status(bench.now)[2]["motion"]
     assert bench.adapter.move_to(bench.now, "sleep").ok
-    bench.run(6)
+    bench.run(8)
     np.testing.assert_array_equal(bench.q, bench.arm.sleep_rad)
 
 

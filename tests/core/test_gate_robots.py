@@ -29,8 +29,7 @@ def arm(request):
 
 def start(arm):
     """Joints with the tool over the table, pointing down."""
-    start = [0, -0.2, 0.6, 0, 1.17, 0] if arm.name == "wx250s" else arm.home_rad
-    solved = arm.ik(DOWN[arm.name], np.array(start, float))
+    solved = arm.ik(DOWN[arm.name], arm.home_rad)
     assert solved.position_error_m < 1e-5
     return solved.q
 
@@ -62,6 +61,22 @@ def test_in_lockstep_targets_pass_exactly_and_their_joints_reach_them(arm, follo
         assert output.reasons == ()
         np.testing.assert_allclose(output.command.T_base_tool, T, rtol=0, atol=1e-9)
         np.testing.assert_allclose(arm.fk(output.command.q), T, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [*np.eye(3), *-np.eye(3)], ids=["x", "y", "z", "-x", "-y", "-z"])
+def test_home_is_no_place_where_the_arm_gets_stuck(arm, direction):
+    """2 cm each way with a real arm's joint speed: near a singularity a wrist would have to spin for it first."""
+    home = arm.fk(arm.home_rad)
+    box = Box(tuple(home[:3, 3] - 0.1), tuple(home[:3, 3] + 0.1))
+    r = Rig(arm, GateLimits.for_robot(arm, hardware=True, workspace=box), arm.home_rad)
+    r.held = False
+    r.ready("start_policy")
+    r.held = True
+    T = home.copy()
+    T[:3, 3] += 0.02 * direction
+    for _ in range(5):  # of 0.2 s
+        r.go(T, 1.0)
+    assert np.abs(arm.fk(r.q)[:3, 3] - T[:3, 3]).max() < 1e-4
 
 
 def test_streaming_on_hardware_limits_stays_inside_all_of_them(arm):

@@ -152,7 +152,7 @@ def test_limits_of_the_widowx_are_those_of_its_description():
     np.testing.assert_allclose(WX250S.upper_rad, [pi, upper[0], upper[1], pi, upper[2], pi], atol=1e-7)
     np.testing.assert_allclose(WX250S.max_velocity_rad_s, np.pi, atol=1e-7)
     assert WX250S.effort_limit.tolist() == [10, 20, 15, 2, 5, 1]
-    assert WX250S.home_rad.tolist() == [0, -0.96, 1.16, 0, -0.3, 0]
+    assert WX250S.home_rad.tolist() == [0, -0.2, 0.6, 0, 1.17, 0]
     assert WX250S.sleep_rad.tolist() == [0, -1.8, 1.55, 0, 0.8, 0]
     assert WX250S.finger_range_m == (0.015, 0.037)
 
