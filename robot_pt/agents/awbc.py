@@ -20,8 +20,8 @@ from robot_pt.agents.conservative_agent import ConservativeConfig
 from robot_pt.agents.off_policy import VIEW, require
 from robot_pt.agents.offline import OfflineAgent, OfflineConfig, advantage_weights, gaussian_head, require_gaussian
 from robot_pt.agents.ptr import PTRConfig
-from robot_pt.agents.soft import SoftConfig, require_same_network
-from robot_pt.agents.state import load_flat_state, part_of
+from robot_pt.agents.soft import SoftConfig
+from robot_pt.agents.state import load_flat_state, part_of, require_same_network
 from robot_pt.errors import MismatchError, UserError
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.normalize import CLIP

@@ -17,7 +17,7 @@ from robot_pt.agents.soft import SoftAgent, SoftConfig
 
 @final
 class RLPD(SoftAgent):
-    """Implements `robot_pt.agents.Agent`. `start_from` gives it the actor of a behaviour-cloning run, a strong baseline."""
+    """Implements `robot_pt.agents.Agent`. With the actor of a behaviour-cloning run (`taking_over.take_over`) a strong baseline."""
 
     @classmethod
     def defaults(cls) -> RLPDConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from robot_pt.agents.inputs import Inputs
 from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require
 from robot_pt.agents.plan import OnlinePlan
-from robot_pt.agents.state import load_flat_state, part_of
 from robot_pt.augment import AugmentConfig
-from robot_pt.errors import MismatchError, UserError
+from robot_pt.errors import UserError
 from robot_pt.networks.categorical import CategoricalConfig, code_of
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.schema import Batch
@@ -69,25 +68,6 @@ class SoftAgent(OffPolicyAgent):
     @abstractmethod
     def defaults(cls) -> SoftConfig:
         """The config that stands for None."""
-
-    def start_from(
-        self, state: Mapping[str, Tensor], parts: Sequence[str] = ("actor", "critic", "target", "temperature")
-    ) -> None:
-        """Take over these networks, and their optimisers' moments where they are there, from another algorithm's `state_dict`.
-
-        What else it learned (a multiplier, a running average) stays behind. `parts` = ("actor",) starts from behaviour cloning.
-        Raises MismatchError where the networks differ, UserError for a part that this agent does not have.
-        """
-        unknown = sorted(set(parts) - set(self._modules))
-        if unknown or not parts:
-            raise UserError(f"{type(self).__name__} has no part {unknown}; name some of {sorted(self._modules)}.")
-        modules = {name: self._modules[name] for name in parts}
-        require_same_network(type(self).__name__, state, modules)
-        optimizers = {name: self._optimizers[name] for name in parts if name in self._optimizers}
-        load_flat_state(part_of(state, parts), modules, optimizers)
-        if self.acting is not self.actor and "actor" in parts:
-            self.acting.load_state_dict(self.actor.state_dict())
-        self._graphs.clear()
 
     def phase(self, step: int) -> str:
         """ "critic", or "both" at every `critic_updates`-th update."""
@@ -164,19 +144,6 @@ class SoftAgent(OffPolicyAgent):
             "critic/q_uniform": q_EB2[:, :, 1].mean(),
             "critic/bound_rate": (q_EB2[:, :, 0] < batch.return_to_go).to(torch.float32).mean(),
         }
-
-
-def require_same_network(name: str, state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> None:
-    """Raise MismatchError, naming the first tensor, unless `state` has exactly the weights of these modules."""
-    own = {f"{part}.{n}": tuple(v.shape) for part, module in modules.items() for n, v in module.state_dict().items()}
-    given = {n: tuple(v.shape) for n, v in part_of(state, list(modules)).items() if not n.startswith("optimizer.")}
-    for tensor in sorted(own.keys() | given.keys()):
-        if own.get(tensor) != given.get(tensor):
-            there, here = given.get(tensor, "absent"), own.get(tensor, "absent")
-            raise MismatchError(
-                f"{name} cannot start from these weights: {tensor} is {there} there and {here} here; both need the same heads, layer_norm, "
-                "hidden layers, encoder, cameras and task slots, so give it the pretrained agent's or pretrain again with its own."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,19 @@ def part_of(state: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, T
     return {name: value for name, value in state.items() if name.startswith(starts)}
 
 
+def require_same_network(name: str, state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> None:
+    """Raise MismatchError, naming the first tensor, unless `state` has exactly the weights of these modules."""
+    own = {f"{part}.{n}": tuple(v.shape) for part, module in modules.items() for n, v in module.state_dict().items()}
+    given = {n: tuple(v.shape) for n, v in part_of(state, list(modules)).items() if not n.startswith("optimizer.")}
+    for tensor in sorted(own.keys() | given.keys()):
+        if own.get(tensor) != given.get(tensor):
+            there, here = given.get(tensor, "absent"), own.get(tensor, "absent")
+            raise MismatchError(
+                f"{name} cannot start from these weights: {tensor} is {there} there and {here} here; both need the same heads, layer_norm, "
+                "hidden layers, encoder, cameras and task slots, so give it the pretrained agent's or pretrain again with its own."
+            )
+
+
 def _load_optimizer(optimizer: Optimizer, entries: Mapping[str, Tensor]) -> None:
     moments: dict[int, dict[str, Any]] = {}
     for name, value in entries.items():

@@ -1,4 +1,8 @@
-"""Weights from one algorithm into another: what has the same name and shape goes over, the rest starts fresh and is named."""
+"""Weights from one algorithm into another: what has the same name and shape goes over, the rest starts fresh and is named.
+
+The optimiser's moments of a part go with it, as in the released code of WSRL (arXiv 2412.07762), where the agent stays and only its loss
+changes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from robot_pt.agents import Agent
+from robot_pt.agents.state import part_of
 from robot_pt.errors import MismatchError
 
 PARTS = ("critic", "target", "temperature", "multiplier", "value")
@@ -25,7 +30,7 @@ def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
         raise MismatchError(
             "the run's policy network does not fit the algorithm's; choose the algorithm it was trained with, or pretrain with this one."
         )
-    merged |= actor
+    merged |= part_of(state, ["actor"])
     acting = {name.replace("average.", "actor.", 1): value for name, value in _of(state, "average").items()}
     if acting and not _of(own, "average"):
         merged |= acting
@@ -38,11 +43,11 @@ def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
             continue
         found = _of(state, part)
         if _fits(found, own, part):
-            merged |= found
+            merged |= part_of(state, [part])
         else:
             fresh.append(part)
     if "critic" in fresh and "target" not in fresh:  # a slow target of another critic would pull towards nothing
-        merged |= _of(own, "target")
+        merged |= _of(own, "target")  # it has no moments
         fresh.append("target")
     agent.load_state_dict(merged)
     return fresh

@@ -1,6 +1,6 @@
 """WSRL (arXiv 2412.07762): go online from a pretrained agent without keeping any of the data that it was pretrained on.
 
-`start_from` a CQL or Cal-QL run; 5,000 environment steps of that policy as it is, which put data of its own kind into the empty
+`take_over` a CQL or Cal-QL run (`robot_pt.agents.taking_over`); 5,000 environment steps of that policy as it is, which put data of its own kind into the empty
 replay and spare Q the sudden fall; then plain SAC with an ensemble, four critic updates per step, nothing conservative. Best where
 the pretraining had the same LayerNorm ensemble already (heads 10, subset 2, layer_norm), as in the authors' runs (their
 `--use_redq`); `after` takes over whatever networks it had. In the released code it is the pretrained agent itself with its

@@ -11,11 +11,10 @@ from scipy import stats
 from torch import Tensor
 from torch import distributions as D
 
-from robot_pt.agents.bc import BC, BCConfig
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.agents.rlpd import RLPD, RLPDConfig, adroit_binary, antmaze, pixels, plain_sac
 from robot_pt.agents.soft import _ACTOR, _NEXT
-from robot_pt.errors import MismatchError, UserError
+from robot_pt.errors import UserError
 from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.schema import Batch
@@ -277,25 +276,6 @@ def test_domains_are_the_published_ones() -> None:
     assert antmaze(heads=4).heads == 4
     assert plain_sac().plan() == OnlinePlan(updates_per_step=1, warm_up_steps=5000, offline_share=0.0, batch_size=256)
     assert RLPD.defaults() == default
-
-
-def test_behaviour_cloning_gives_the_actor_its_start() -> None:
-    cloned = BC.build(
-        SPEC, cameras=(), image_size=(0, 0), task_slots=TASKS, encoder=EncoderConfig(), bounds=BOUNDS,
-        config=BCConfig(head="tanh_gaussian", std="state"),
-    )  # fmt: skip
-    cloned.update(state_batch(), 0)
-    agent = build(RLPDConfig(actor_hidden=(256, 256, 256), critic_hidden=(32,), actor_average=0.01))
-    critic = copy.deepcopy(agent.critic.state_dict())
-    agent.start_from(cloned.state_dict(), ("actor",))
-    for name, value in cloned.actor.state_dict().items():
-        torch.testing.assert_close(agent.actor.state_dict()[name], value)
-        torch.testing.assert_close(agent.acting.state_dict()[name], value)
-    assert all(torch.equal(critic[n], v) for n, v in agent.critic.state_dict().items())
-    with pytest.raises(MismatchError, match=r"RLPD cannot start from these weights: critic\S+ is absent there"):
-        agent.start_from(cloned.state_dict())
-    with pytest.raises(UserError, match=r"RLPD has no part \['value'\]"):
-        agent.start_from(cloned.state_dict(), ("actor", "value"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """WSRL: taking over another algorithm's weights, and what it asks of the loop."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from robot_pt.agents.cql import CQL, CQLConfig
 from robot_pt.agents.off_policy import OffPolicyAgent
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.agents.ptr import PTR, PTRConfig
+from robot_pt.agents.taking_over import take_over
 from robot_pt.agents.wsrl import WSRL, WSRLConfig
-from robot_pt.errors import MismatchError
 from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.schema import Spec
@@ -47,7 +46,8 @@ def test_the_weights_and_moments_of_a_conservative_agent_go_on(kind: Any, option
     before = trained(kind, KINDS[kind](**options))
     after = build(WSRL, WSRLConfig.after(before.config))
     assert not same(before.critic, after.critic)
-    after.start_from(before.state_dict())
+    assert take_over(after, before.state_dict()) == []
+    assert same(before.acting, after.acting)
     for name in ("actor", "critic", "target", "temperature"):
         assert same(getattr(before, name), getattr(after, name))
     ours, theirs = after.state_dict(), before.state_dict()
@@ -56,7 +56,6 @@ def test_the_weights_and_moments_of_a_conservative_agent_go_on(kind: Any, option
     assert all(torch.equal(ours[n], theirs[n]) for n in moments)
     batch = state_batch(seed=9)
     torch.testing.assert_close(after.values(batch), before.values(batch))
-    assert same(after.acting, after.actor)
     for step in range(5):
         metrics = after.update(batch, step)
         assert all(torch.isfinite(v) for v in metrics.values())
@@ -70,7 +69,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_after_an_ensemble_the_default_config_fits() -> None:
     """What the authors pretrain with: ten LayerNorm critics, two of them backed up."""
     before = build(CalQL, CalQLConfig(heads=10, subset=2, layer_norm=True, critic_hidden=(256, 256)))
-    build(WSRL, None).start_from(before.state_dict())
+    assert take_over(build(WSRL, None), before.state_dict()) == []
 
 
 def test_ptr_goes_online_with_its_own_critic() -> None:
@@ -80,7 +79,7 @@ def test_ptr_goes_online_with_its_own_critic() -> None:
     }  # fmt: skip
     before = PTR.build(spec, config=PTRConfig(), **options)
     after = WSRL.build(spec, config=WSRLConfig.after(before.config), **options)
-    after.start_from(before.state_dict())
+    assert take_over(after, before.state_dict()) == []
     assert same(before.critic, after.critic)
     assert same(before.actor, after.actor)
 
@@ -89,7 +88,7 @@ def test_the_update_is_cal_ql_without_its_conservative_term() -> None:
     """The same target for the critic from the same noise: the switch changes the loss, not what is backed up."""
     before = trained(CalQL, CalQLConfig(**REDQ))
     after = build(WSRL, WSRLConfig.after(before.config))
-    after.start_from(before.state_dict())
+    assert take_over(after, before.state_dict()) == []
     batch, step = state_batch(seed=5), 11
     noise = after.normal(batch, step, 0, 4)
     with torch.no_grad():
@@ -99,20 +98,6 @@ def test_the_update_is_cal_ql_without_its_conservative_term() -> None:
         expected = before.backup(batch.reward, batch.discount, output, log_prob, step)
     got: Tensor = after._target(batch, {}, step)
     torch.testing.assert_close(got, expected)
-
-
-def test_other_networks_are_one_sentence() -> None:
-    before = build(CalQL, CalQLConfig(**SHAPE))
-    wide = build(WSRL, WSRLConfig(**SHAPE))
-    untouched = copy.deepcopy(wide.state_dict())
-    with pytest.raises(
-        MismatchError,
-        match=r"WSRL cannot start from these weights: critic\S+ is .* there and .* here; both need the same heads",
-    ):
-        wide.start_from(before.state_dict())
-    assert all(torch.equal(untouched[n], v) for n, v in wide.state_dict().items())
-    with pytest.raises(MismatchError, match=r"actor\S+ is absent there"):
-        wide.start_from({n: v for n, v in wide.state_dict().items() if not n.startswith("actor.")})
 
 
 def test_what_it_asks_of_the_loop() -> None:
