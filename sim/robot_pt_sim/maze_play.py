@@ -1,6 +1,6 @@
 """Scripted walks through a maze, good and bad: what a maze's demonstrations are made of.
 
-"clean" goes from the start to the goal the shortest way. "play" is AntMaze-like data: from anywhere towards some cell nearby, at
+"clean" goes from a start to the goal the shortest way. "play" is AntMaze-like data: from anywhere towards some cell nearby, at
 its own pace, with correlated noise, giving up after a while, whatever the task's goal is. No play walk joins start and goal, so
 only an algorithm that puts pieces together finds the way; and since walks go both ways, imitating them goes nowhere.
 """
@@ -21,7 +21,7 @@ STYLES = ("clean", "play")
 MIXTURES: Mapping[str, Mapping[str, float]] = {"none": {"clean": 1.0}, "mixed": {"play": 1.0}, "play": {"play": 1.0}}
 NEARBY_CELLS = 4
 """Longest way of a play walk in cells."""
-PATIENCE = (15, 35)
+PATIENCE = (10, 25)
 """A play walk is given up after so many control steps, drawn uniformly."""
 NOISE_MEMORY = 0.8
 """Correlation of the noise from one control step to the next."""
@@ -45,7 +45,7 @@ class Walker:
         self._elapsed = 0
         here = (int(position[0]), int(position[1]))
         if style == "clean":
-            self.flaw, goal = "", maze.cell("G")
+            self.flaw, goal = "", maze.goal
             self._pace, self._scale, self._patience = 1.0, 0.0, maze.horizon
         else:
             away = distances(maze, here)

@@ -24,7 +24,7 @@ from robot_pt_sim.maze_pictures import draw
 Points = NDArray[np.float64]  # (N, 2)
 
 CONTROL_HZ = 5.0
-MAX_STEP_M = 0.25
+MAX_STEP_M = 0.4
 """Longest displacement one action may ask for along each axis [m]."""
 RESPONSE = 0.5
 """Share of the difference between asked and present displacement that one control step makes up for: the point has inertia."""
@@ -40,7 +40,7 @@ _GAP = 1e-9  # between the point and a wall it leans on
 
 @dataclass(frozen=True, kw_only=True)
 class Maze:
-    """One task: '#' wall, '.' free, 'S' start, 'G' goal; the first row is the top one."""
+    """One task: '#' wall, '.' free, 'S' starts, 'G' goal; the first row is the top one."""
 
     name: str
     rows: tuple[str, ...]
@@ -58,35 +58,40 @@ class Maze:
         drawn: Bool = np.array([[c != "#" for c in row] for row in reversed(self.rows)]).T
         return drawn
 
-    def cell(self, mark: str) -> tuple[int, int]:
-        """Column and row of 'S' or 'G', counted from the lower left."""
-        found = [(row.index(mark), len(self.rows) - 1 - j) for j, row in enumerate(self.rows) if mark in row]
-        assert len(found) == 1, f"{self.name} has {len(found)} cells marked {mark}"
-        return found[0]
+    @property
+    def starts(self) -> Int:
+        """(starts, 2) column and row, counted from the lower left."""
+        return self._marked("S")
 
-    def centre(self, mark: str) -> Points:
-        """(2,) centre of that cell [m]."""
-        return np.array(self.cell(mark)) + 0.5
+    @property
+    def goal(self) -> tuple[int, int]:
+        """Column and row, counted from the lower left."""
+        ((column, row),) = self._marked("G").tolist()
+        return column, row
+
+    def _marked(self, mark: str) -> Int:
+        found: Int = np.argwhere(np.array([list(row) for row in reversed(self.rows)]).T == mark)
+        return found
 
 
 MAZES: Mapping[str, Maze] = {
     maze.name: maze
     for maze in (
-        Maze(name="maze-u", rows=("#####", "#G..#", "###.#", "#S..#", "#####"), horizon=60),
+        Maze(name="maze-u", rows=("#####", "#G..#", "###.#", "#S..#", "#####"), horizon=40),
         Maze(
             name="maze-medium",
             rows=(
                 "#########",
-                "#S..#...#",
+                "#S..#..S#",
                 "#.#.#.#.#",
                 "#.#...#.#",
                 "#.###.#.#",
-                "#...#.#.#",
+                "#S..#.#.#",
                 "###.#.#.#",
-                "#...#..G#",
+                "#S..#..G#",
                 "#########",
             ),
-            horizon=120,
+            horizon=80,
         ),
     )
 }
@@ -102,21 +107,21 @@ class MazeBatch:
 
     def __init__(self, maze: Maze, count: int):
         self.maze, self.count = maze, count
-        self._free, self._goal = maze.free, maze.centre("G")
-        self.position: Points = np.tile(maze.centre("S"), (count, 1))
+        self._free, self._goal = maze.free, np.array(maze.goal) + 0.5
+        self.position: Points = np.tile(maze.starts[0] + 0.5, (count, 1))
         self.velocity: Points = np.zeros((count, 2))
         self.steps: Int = np.zeros(count, np.int64)
 
     def reset(self, seeds: Sequence[int], which: Sequence[int] | Int | None = None, *, anywhere: bool = False) -> Float:
         """Place points `which` (default all) at rest, one seed each, and return all proprio (N, 4).
 
-        `anywhere`: uniformly in a free cell drawn uniformly, instead of the start cell.
+        `anywhere`: in a free cell drawn uniformly, instead of one of the starts.
         """
         rows = np.arange(self.count) if which is None else np.asarray(which, np.int64)
         assert len(rows) == len(seeds), f"{len(seeds)} seeds for {len(rows)} points"
         for row, seed in zip(rows, seeds, strict=True):
             rng = np.random.default_rng(seed)
-            cells = np.argwhere(self._free) if anywhere else np.array([self.maze.cell("S")])
+            cells = np.argwhere(self._free) if anywhere else self.maze.starts
             centre = cells[rng.integers(len(cells))] + 0.5
             self.position[row] = centre + rng.uniform(-START_SPREAD_M, START_SPREAD_M, 2)
         self.velocity[rows], self.steps[rows] = 0.0, 0
@@ -185,7 +190,7 @@ class PointMaze:
         self._start: dict[str, Any] = {}
 
     def reset(self, seed: int, *, anywhere: bool = False) -> Observation:
-        """Place the point as `seed` says; `anywhere` in the maze instead of the start cell."""
+        """Place the point as `seed` says; `anywhere` in the maze instead of at a start."""
         self.batch.reset([seed], anywhere=anywhere)
         self._seed = seed
         where = [round(float(value), 5) for value in self.batch.position[0]]
@@ -212,7 +217,7 @@ class PointMaze:
 
     def truth(self) -> dict[str, Any]:
         """Position and goal [m]."""
-        goal = self.definition.centre("G")
+        goal = np.array(self.definition.goal) + 0.5
         return {
             "position": self.batch.position[0].tolist(),
             "goal": goal.tolist(),

@@ -1,0 +1,57 @@
+"""Several runs of an algorithm as one number with an interval: the interquartile mean and its stratified bootstrap. numpy only.
+
+After rliable (Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", arXiv 2108.13264): scores
+are (tasks, runs); runs are resampled with replacement within each task, and the interval is that of percentiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robot_pt.errors import UserError
+from robot_pt.intervals import Interval
+
+Scores = NDArray[np.float64]
+Statistic = Callable[[Scores], Scores]
+"""(..., tasks, runs) -> (...)."""
+
+
+def iqm(scores: ArrayLike) -> Scores:
+    """Mean of the middle half of all scores (..., tasks, runs), a quarter cut off at each end, rounded down: 5 runs leave 3."""
+    values = np.asarray(scores, np.float64)
+    flat = np.sort(values.reshape(*values.shape[:-2], -1), axis=-1)
+    count = flat.shape[-1]
+    cut = count // 4
+    middle: Scores = flat[..., cut : count - cut].mean(-1)
+    return middle
+
+
+def mean(scores: ArrayLike) -> Scores:
+    """Mean of all scores (..., tasks, runs)."""
+    average: Scores = np.asarray(scores, np.float64).mean((-2, -1))
+    return average
+
+
+def bootstrap_interval(
+    scores: ArrayLike, statistic: Statistic = iqm, *, confidence: float = 0.95, resamples: int = 20_000, seed: int = 0
+) -> Interval:
+    """Percentile interval of `statistic` over resampled runs, each task's runs among themselves; scores are (tasks, runs).
+
+    With few runs it is narrow rather than wide: 3 runs have 10 different resamples. Raises UserError for scores that are not
+    finite or not (tasks, runs), and for a confidence outside (0, 1) or no resample.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise UserError(f"a bootstrap needs finite scores of shape (tasks, runs); it was given {values.shape}.")
+    if not 0 < confidence < 1 or resamples < 1:
+        raise UserError(
+            f"a bootstrap was asked for confidence {confidence} and {resamples} resamples; give a share in (0, 1) and at least 1."
+        )
+    tasks, runs = values.shape
+    drawn = np.random.default_rng(seed).integers(0, runs, (resamples, tasks, runs))
+    found = statistic(values[np.arange(tasks)[:, None], drawn])
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
