@@ -120,12 +120,12 @@ class Motion:
         assert self.sent is not None
         longest = self._limits.max_step_m
         stepped = step_position(wanted, base, longest)
-        walled = np.clip(stepped, *self._walls)
+        walled = np.minimum(np.maximum(stepped, self._walls[0]), self._walls[1])
         goal = step_position(walled, base, longest)  # shortens only where `base` is outside
         followed = step_position(goal, self.sent.T_base_tool[:3, 3], LEAD_STEPS * longest)
         if stepped is not wanted or goal is not walled:
             reasons.append("step")
-        if (walled != stepped).any():
+        if walled.tolist() != stepped.tolist():
             reasons.append("workspace")
         if followed is not goal:
             reasons.append("lead")
