@@ -7,7 +7,6 @@ the log: never a half-started graph. A bond is a heartbeat, five times a second 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -15,19 +14,13 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from robot_pt_ros import topics
 from robot_pt_ros.bringup import Bringup, Step
 from robot_pt_ros.node import number, texts
 from robot_pt_ros.processes import run
 from robot_pt_ros.state_changes import StateChange
-
-TRIGGER_TRIES_S = 10.0
-"""How long a refused trigger is asked again [s]; later it could start what an operator has stopped meanwhile."""
-TRIGGER_PAUSE_S = 0.2
-TRIGGER_ANSWER_S = 3.0
-"""A trigger that is not answered for so long is pulled again: it may have gone to a process that is no more [s]."""
+from robot_pt_ros.triggers import Triggers
 
 
 class ManagerNode(Node):
@@ -47,13 +40,12 @@ class ManagerNode(Node):
         names = texts(self, "nodes")
         self._changers = {name: self.create_client(ChangeState, f"{name}/change_state") for name in names}
         self._states = {name: self.create_client(GetState, f"{name}/get_state") for name in names}
-        self._triggers = [(name, self.create_client(Trigger, name)) for name in texts(self, "trigger")]
+        self._triggers = Triggers(self, texts(self, "trigger"))
         self._bringup = Bringup(
             names, number(self, "start_timeout_s"), number(self, "bond_timeout_s"), time.monotonic()
         )
         self._change: StateChange | None = None
         self._change_until = 0.0
-        self._pull_at = self._pull_until = 0.0
         self.finished, self.exit_code = False, 0
         self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
         self._ready = self.create_publisher(String, "manager/state", topics.latched())
@@ -75,7 +67,8 @@ class ManagerNode(Node):
         if step is not None:
             self._ask(step)
         elif self._bringup.is_up:
-            self._pull_triggers()
+            self._publish("active")
+            self._triggers.pull()
         elif self._bringup.is_down:
             self._end()
 
@@ -98,39 +91,6 @@ class ManagerNode(Node):
             return
         self._change = StateChange(step, client, self._states[step.node])
         self._change_until = now + (2.0 if self._bringup.going_down else number(self, "start_timeout_s"))
-
-    def _pull_triggers(self) -> None:
-        """One after the other: the policy may ask for motion only when the supervisor listens to it."""
-        self._publish("active")
-        now = time.monotonic()
-        if not self._triggers or now < self._pull_at:
-            return
-        name, client = self._triggers[0]
-        if self._pull_until and now > self._pull_until:
-            self._triggers.clear()
-            self.get_logger().error(
-                f"{name} has not answered for {TRIGGER_TRIES_S:g} s; call it by hand when its node runs."
-            )
-        elif client.service_is_ready():
-            self._pull_at = now + TRIGGER_ANSWER_S
-            self._pull_until = self._pull_until or now + TRIGGER_TRIES_S
-            client.call_async(Trigger.Request()).add_done_callback(partial(self._on_pulled, name))
-
-    def _on_pulled(self, name: str, future: Any) -> None:
-        """A refused one is asked again for a while: an arm must be known to be at rest before it is armed."""
-        if not self._triggers or self._triggers[0][0] != name:  # the second answer of one that was pulled twice
-            return
-        now, reply, self._pull_at = time.monotonic(), future.result(), 0.0
-        if reply.success:
-            self._triggers.pop(0)
-        elif now < self._pull_until:
-            self._pull_at = now + TRIGGER_PAUSE_S
-            return
-        else:
-            self._triggers.clear()  # what follows depends on it
-        self._pull_until = 0.0
-        log = self.get_logger().info if reply.success else self.get_logger().error
-        log(f"{name}: {reply.message}")
 
     def _publish(self, state: str) -> None:
         if getattr(self, "_said", None) != state:

@@ -54,7 +54,9 @@ def test_in_simulation_the_joints_follow_the_stored_ones(tmp_path):
     graph = launched(tmp_path, watcher, task="lift-red", seed=3)
     try:
         rests(watcher)
-        goes_through(np.array([q[:-1] for _, q in watcher.joints]), stored, 0.03)
+        goes_through(
+            np.array([q[:-1] for _, q in watcher.joints]), stored, 0.06
+        )  # a busy machine plays two actions in one
         assert np.ptp(stored, axis=0).max() > 0.2
         assert watcher.joints[-1][1][-1] < 0.5, "the gripper closed as it did"
         code, _ = graph.end()
