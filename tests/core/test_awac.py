@@ -121,11 +121,11 @@ def test_the_actors_gradient_matches_finite_differences_and_passes_no_weight() -
 def test_the_chain_is_walked_to_its_end() -> None:
     """The policy leaves the data's 50 % and Q is that of the policy: between the data's values and the best there are."""
     config = AWACConfig(
-        temperature=0.05, actions=4, actor_hidden=(32,), critic_hidden=(64, 64), tau=0.05, actor_learning_rate=3e-3,
-        critic_learning_rate=3e-3,
+        temperature=0.05, actions=4, actor_hidden=(32,), critic_hidden=(64, 64), tau=0.1, actor_learning_rate=6e-3,
+        critic_learning_rate=6e-3,
     )  # fmt: skip
     agent = chain.build(AWAC, config)
-    chain.learn(agent, 700)
+    chain.learn(agent, 350)
     assert (chain.modes(agent) > 0.2).all()
     q, best, data = chain.q_table(agent), chain.fixed_point(lambda q: q.max(1)), chain.fixed_point(lambda q: q.mean(1))
     assert (q < best + 0.07).all()

@@ -133,13 +133,13 @@ def test_critics_that_do_not_fit_are_refused() -> None:
 
 def test_the_chain_is_imitated_where_the_critic_likes_it() -> None:
     """Of data that goes right and left alike, weighted by the values of a trained IQL: right, with weights exp(A / T)."""
-    shape = {"actor_hidden": (32,), "critic_hidden": (64, 64), "actor_learning_rate": 3e-3}
-    rates = {"critic_learning_rate": 3e-3, "value_learning_rate": 3e-3, "actor_decay_steps": None, "tau": 0.05}
+    shape = {"actor_hidden": (32,), "critic_hidden": (64, 64), "actor_learning_rate": 6e-3}
+    rates = {"critic_learning_rate": 6e-3, "value_learning_rate": 6e-3, "actor_decay_steps": None, "tau": 0.1}
     trained = chain.build(IQL, IQLConfig(expectile=0.9, **shape, **rates))
-    chain.learn(trained, 500)
+    chain.learn(trained, 300)
     agent = chain.build(AWBC, AWBCConfig(temperature=0.02, actions=4, policy="gaussian", std="global", **shape))
     agent.judge_by(trained.state_dict())
-    chain.learn(agent, 400)
+    chain.learn(agent, 200)
     assert (chain.modes(agent) > 0.25).all()
     np.testing.assert_array_equal(chain.q_table(agent), chain.q_table(trained))
 

@@ -200,13 +200,13 @@ def test_a_penalty_at_its_cap_comes_back() -> None:
 
 
 def test_the_model_is_the_datas_policy_and_the_chain_is_solved_near_it() -> None:
-    shape = {"actor_hidden": (32,), "critic_hidden": (64, 64), "tau": 0.05, "form": "policy"}
-    rates = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "behaviour_learning_rate": 3e-3}
+    shape = {"actor_hidden": (32,), "critic_hidden": (64, 64), "tau": 0.1, "form": "policy"}
+    rates = {"actor_learning_rate": 6e-3, "critic_learning_rate": 6e-3, "behaviour_learning_rate": 6e-3}
     modes = []
     for penalty in (0.01, 30.0):
-        config = BRACConfig(**shape, **rates, behaviour_steps=300, follow_steps=50, penalty=penalty)
+        config = BRACConfig(**shape, **rates, behaviour_steps=150, follow_steps=30, penalty=penalty)
         agent = chain.build(BRAC, config)
-        last = chain.learn(agent, 900, right_share=0.75)
+        last = chain.learn(agent, 450, right_share=0.75)
         modes.append(chain.modes(agent))
         if penalty == 0.01:
             assert (chain.q_table(agent)[:3, 1] > chain.fixed_point(lambda q: q.mean(1))[:3, 1] + 0.1).all()

@@ -173,11 +173,11 @@ def test_the_actors_rate_falls_as_a_cosine_and_stays_at_zero() -> None:
 def test_the_chain_is_solved_to_its_expectile_values(expectile: float) -> None:
     """Half of the data goes right, so V = tau max Q + (1 - tau) min Q; at tau = 0.5 that is the value of the data's policy."""
     config = IQLConfig(
-        expectile=expectile, inverse_temperature=5.0, actor_hidden=(32,), critic_hidden=(64, 64), tau=0.05,
-        actor_learning_rate=3e-3, critic_learning_rate=3e-3, value_learning_rate=3e-3, actor_decay_steps=None,
+        expectile=expectile, inverse_temperature=5.0, actor_hidden=(32,), critic_hidden=(64, 64), tau=0.1,
+        actor_learning_rate=6e-3, critic_learning_rate=6e-3, value_learning_rate=6e-3, actor_decay_steps=None,
     )  # fmt: skip
     agent = chain.build(IQL, config)
-    chain.learn(agent, 700)
+    chain.learn(agent, 350)
     exact = chain.fixed_point(lambda q: expectile * q.max(1) + (1 - expectile) * q.min(1))
     np.testing.assert_allclose(chain.q_table(agent), exact, atol=0.07)
     better = 0.51 * np.tanh(5.0 * (exact[:, 1] - exact[:, 0]) / 2)  # the mean of actions weighted by exp(beta A)

@@ -187,7 +187,7 @@ def test_a_graph_needs_a_cuda_device(kind: str) -> None:
 
 
 @every
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_recorded_update_equals_the_plain_one(kind: str) -> None:
     agent, config, own = KINDS[kind]
     states = []

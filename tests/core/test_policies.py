@@ -262,7 +262,7 @@ def test_dropout_factors_multiply_each_hidden_layer() -> None:
     factors = [(torch.rand(count, width, generator=GEN) < 0.5) * 2.0 for width in (16, 8)]
     first, _, second, _ = actor.body
     features = torch.cat([actor.encoder(seen[0]), actor.proprio(seen[1]), task_context(*seen[2:], 6, 0)], dim=1)
-    hidden = second((first(features).relu() * factors[0])).relu() * factors[1]
+    hidden = second(first(features).relu() * factors[0]).relu() * factors[1]
     torch.testing.assert_close(actor(*seen, factors).mean_BA, actor.mean(hidden))
 
 
