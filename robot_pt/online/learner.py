@@ -106,7 +106,8 @@ class OnlineLearner:
         self.updates = 0  # online updates done
         self.troubles: dict[str, str] = {}  # what cannot be done at the moment -> why
         self.troubles_elsewhere: Mapping[str, str] = {}  # of what works beside the loop
-        self._seconds, self._began = 0.0, time.monotonic()
+        self._seconds = 0.0
+        self._began: float | None = None
         self._window, self._clock = MetricWindow(self.pace.log_every, Alone(), None), UpdateClock()
         self._polled, self._offered = -float("inf"), -float("inf")
         self._offered_at, self._reported_at, self._settled = -1, 0, 0
@@ -134,8 +135,8 @@ class OnlineLearner:
 
     @property
     def elapsed(self) -> float:
-        """Wall-clock seconds of this run, those before a restart included."""
-        return self._seconds + time.monotonic() - self._began
+        """Wall-clock seconds of learning, those before a restart included."""
+        return self._seconds + (0.0 if self._began is None else time.monotonic() - self._began)
 
     @property
     def owed(self) -> int:
@@ -150,6 +151,7 @@ class OnlineLearner:
         Raises:
             TrainingInterrupted: `stop` was set; a checkpoint is written. DivergenceError: nothing bad was saved or published.
         """
+        self._began = time.monotonic()
         for observer in self.observers:
             observer.start(self.updates, self.budget.most_updates or 0)
         end = "stopped"
@@ -184,14 +186,14 @@ class OnlineLearner:
         )
 
     def _over(self) -> bool:
-        if self.intake.next_at is not None:
+        if self.intake.next_at is not None or self._may_update():
             return False
         if self.budget.spent(self.updates, self.elapsed):
             return True
         if not self.crew.finished():
             return False
         self._take_in(now=True)  # what ended between the last look and the crew's end
-        return not self._may_update()
+        return "arrivals" not in self.troubles and not self._may_update()
 
     def _may_update(self) -> bool:
         return bool(self.owed) and self.replay.ready and not self.budget.spent(self.updates, self.elapsed)

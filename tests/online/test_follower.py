@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.errors import DataError, UserError
@@ -176,6 +176,7 @@ def test_read_again_refuses_another_store(tmp_path, store, episode) -> None:
         read_again(tmp_path / "gone", store.uid, "000000")
 
 
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(["append", "poll", "restart"]), max_size=25))
 def test_none_is_lost_and_none_comes_twice(tmp_path_factory, actions: list[str]) -> None:
     store = DemoStore.create(tmp_path_factory.mktemp("s") / "store", STATE)

@@ -1,0 +1,272 @@
+"""Publishing: whole, checked, never a bad one; a full disk and a kill leave the last good policy; one command back."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.errors import DataError, UserError
+from robot_pt.online import serving
+from robot_pt.online.policies import Exploring, ServedPolicy
+from robot_pt.online.publishing import CheckLimits, Publisher, check_actions
+from robot_pt.online.serving import read_serving, release, rollback, versions
+from robot_pt.policy import Policy
+from robot_pt.replay import to_device
+from robot_pt.schema import Batch, Observation
+from tests.online.toys import STATE
+
+
+@pytest.fixture
+def observations(store, tasks, reward, episode) -> Batch:
+    from robot_pt.online.replay import OnlineReplay
+
+    name = store.append(episode(0, steps=12))
+    replay = OnlineReplay(
+        {},
+        online=1.0,
+        spec=STATE,
+        cameras=(),
+        image_size=(0, 0),
+        batch_size=16,
+        reward=reward,
+        gamma=0.9,
+        task_table=tasks,
+        seed=0,
+    )
+    replay.append(store.read(name), store.path / name)
+    return to_device(replay.batch(0, 1), "cpu")
+
+
+def events(run) -> list[dict]:
+    return [json.loads(line) for line in (run / "publications.jsonl").read_text().splitlines()]
+
+
+def nudge(agent, by: float = 0.01) -> None:
+    with torch.no_grad():
+        for weight in agent.acting.parameters():
+            weight += by
+
+
+def action(run) -> np.ndarray:
+    policy = Policy.load(run)
+    policy.reset("go")
+    return policy.act([Observation({}, np.array([1.0, 2.0], np.float32))])
+
+
+def test_what_is_published_is_what_acts(tmp_path, agent, record, observations) -> None:
+    publisher = Publisher(tmp_path, record)
+    assert publisher.publish(5, agent, observations)
+    now = read_serving(tmp_path)
+    assert (now.number, now.step, now.held) == (1, 5, False)
+    assert Policy.load(now.path(tmp_path)).version == now.version == Policy.load(tmp_path).version
+    before = action(tmp_path)
+    nudge(agent)
+    assert publisher.publish(6, agent, observations)
+    assert read_serving(tmp_path).number == 2
+    assert not np.array_equal(action(tmp_path), before)
+    assert checkpoint.resolve(tmp_path) == (tmp_path / "versions" / "000002").resolve()
+    assert [e["event"] for e in events(tmp_path)] == ["published", "published"]
+    assert events(tmp_path)[1]["check"]["change"] > 0
+    assert events(tmp_path)[1]["check"]["observations"] == 16
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_never_published(tmp_path, agent, record, observations, bad: float) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    good = action(tmp_path)
+    with torch.no_grad():
+        agent.actor.mean.bias[0] = bad
+    assert not publisher.publish(2, agent, observations)
+    assert "update 2 was not published: its weight mean.bias is NaN or infinite" in publisher.trouble
+    assert read_serving(tmp_path).number == 1
+    assert np.array_equal(action(tmp_path), good)
+    assert versions(tmp_path) == [1]
+    assert events(tmp_path)[-1]["event"] == "refused"
+
+
+def test_actions_that_overflow_are_refused_though_every_weight_is_finite(tmp_path, agent, record, observations) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    with torch.no_grad():
+        for layer in (agent.actor.body[0], agent.actor.body[2], agent.actor.body[4], agent.actor.mean):
+            layer.weight.fill_(3e38)
+    assert not publisher.publish(2, agent, observations)
+    assert "not finite" in publisher.trouble
+    assert read_serving(tmp_path).number == 1
+
+
+def test_limits_refuse_actions_at_the_bounds_and_sudden_changes(tmp_path, agent, record, observations) -> None:
+    publisher = Publisher(tmp_path, record, CheckLimits(bound_share=0.4, change=0.5))
+    assert publisher.publish(1, agent, observations)
+    with torch.no_grad():
+        agent.actor.mean.bias[0] = 50.0
+    assert not publisher.publish(2, agent, observations)
+    assert "50% of its actions" in publisher.trouble
+    with torch.no_grad():
+        agent.actor.mean.bias[:] = 0.9
+    assert not publisher.publish(3, agent, observations)
+    assert "half ranges from those of the policy that serves" in publisher.trouble
+    with torch.no_grad():
+        agent.actor.mean.bias[:] = 0.1
+    assert publisher.publish(4, agent, observations)
+    assert publisher.trouble == ""
+
+
+def test_checks_in_closed_form() -> None:
+    actions = torch.tensor([[0.99, 0.0], [-1.0, 0.5]])
+    check = check_actions(actions, torch.zeros(2, 2), CheckLimits())
+    assert check.bound_share == 0.5
+    assert check.change == pytest.approx(((0.99**2 + 1 + 0.25) / 4) ** 0.5)
+    assert check_actions(torch.zeros(0, 1), None, CheckLimits()).refusal == ""
+    assert "not finite" in check_actions(torch.tensor([[float("nan")]]), None, CheckLimits()).refusal
+
+
+def test_a_full_disk_stops_publishing_and_the_last_policy_serves_on(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    good = action(tmp_path)
+    nudge(agent)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for where in (
+        "robot_pt.checkpoint.write_tensors",
+        "robot_pt.online.publishing.serve",
+        "robot_pt.online.publishing.note",
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, full)
+            assert not publisher.publish(2, agent, observations)
+            assert "No space left on device; the last policy serves on" in publisher.trouble
+        if not where.endswith("note"):
+            assert np.array_equal(action(tmp_path), good)
+    assert publisher.publish(3, agent, observations)  # there is room again
+    assert read_serving(tmp_path).step == 3
+    assert not list((tmp_path / "versions").glob(".*"))
+
+
+def test_rollback_serves_the_version_before_until_it_is_released(tmp_path, agent, record, observations) -> None:
+    publisher = Publisher(tmp_path, record)
+    actions = []
+    for step in range(3):
+        publisher.publish(step, agent, observations)
+        actions.append(action(tmp_path))
+        nudge(agent)
+    back = rollback(tmp_path)
+    assert (back.number, back.step, back.held) == (2, 1, True)
+    assert np.array_equal(action(tmp_path), actions[1])
+    assert not publisher.publish(9, agent, observations)
+    assert "held after a rollback" in publisher.trouble
+    assert rollback(tmp_path).number == 1
+    with pytest.raises(UserError, match="has no earlier version"):
+        rollback(tmp_path)
+    assert not release(tmp_path).held
+    with pytest.raises(UserError, match="nothing to release"):
+        release(tmp_path)
+    assert publisher.publish(9, agent, observations)
+    assert read_serving(tmp_path).number == 4  # numbers are never used twice
+    with pytest.raises(UserError, match="published no policy"):
+        rollback(tmp_path / "elsewhere")
+
+
+def test_old_versions_go_the_serving_one_stays(tmp_path, agent, record, observations) -> None:
+    publisher = Publisher(tmp_path, record, keep=3)
+    for step in range(6):
+        publisher.publish(step, agent, observations)
+    assert versions(tmp_path) == [4, 5, 6]
+    with pytest.raises(UserError, match="keep at least 2"):
+        Publisher(tmp_path, record, keep=1)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"number": 1}', '{"number": 1, "version": "v", "step": 1, "folder": "../x"}',
+                                  '{"number": "1", "version": "v", "step": 1, "folder": "versions/000001"}'])  # fmt: skip
+def test_a_damaged_pointer_is_said_and_rollback_mends_it(tmp_path, agent, record, observations, text: str) -> None:
+    Publisher(tmp_path, record).publish(1, agent, observations)
+    (tmp_path / "serving.json").write_text(text)
+    with pytest.raises(DataError):
+        read_serving(tmp_path)
+    assert rollback(tmp_path).number == 1
+    assert read_serving(tmp_path).number == 1
+
+
+def test_a_kill_between_version_and_pointer_leaves_what_served(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    monkeypatch.setattr("robot_pt.online.publishing.serve", lambda *_: os._exit(9))
+    pid = os.fork()
+    if pid == 0:
+        publisher.publish(2, agent, observations)
+    os.waitpid(pid, 0)
+    monkeypatch.undo()
+    assert read_serving(tmp_path).number == 1
+    (tmp_path / "versions" / ".000007.part").mkdir()
+    again = Publisher(tmp_path, record)
+    assert not (tmp_path / "versions" / ".000007.part").exists()
+    assert again.publish(3, agent, observations)
+    assert read_serving(tmp_path).number == 3
+
+
+def test_an_actor_takes_a_new_version_when_it_asks(tmp_path, agent, record, observations) -> None:
+    served = ServedPolicy(tmp_path, STATE)
+    assert served.follow() is None
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    first = served.follow()
+    assert first is served.follow()
+    nudge(agent)
+    publisher.publish(2, agent, observations)
+    second = served.follow()
+    assert second.version == read_serving(tmp_path).version != first.version
+    assert served.swap_s < 5
+    (tmp_path / "serving.json").write_text("{")
+    assert served.follow() is second
+    assert "damaged" in served.trouble
+
+
+def test_drawn_actions_are_the_same_for_the_same_start_and_stay_within_bounds(
+    tmp_path, agent, record, observations
+) -> None:
+    Publisher(tmp_path, record).publish(1, agent, observations)
+    policy = Policy.load(tmp_path)
+    seen = [Observation({}, np.array([1.0, 2.0], np.float32))]
+    calls = []
+
+    def play(seed: int, std: float | None) -> np.ndarray:
+        one = Exploring(policy, seed, std=std, on_act=lambda: calls.append(1))
+        one.reset("go")
+        return np.concatenate([one.act(seen) for _ in range(50)])
+
+    assert np.array_equal(play(1, None), play(1, None))
+    assert not np.array_equal(play(1, None), play(2, None))
+    assert np.abs(play(1, None)).max() <= 0.2 + 1e-6
+    greedy = play(1, 0)
+    assert (greedy == greedy[0]).all()
+    assert play(1, 0.1).std(0) == pytest.approx(0.1 * 0.2, rel=0.4)
+    assert len(calls) == 7 * 50
+    with pytest.raises(UserError, match="exploration noise"):
+        Exploring(policy, 1, std=2.0, on_act=lambda: None)
+
+
+def test_limits_out_of_range_are_refused() -> None:
+    with pytest.raises(UserError, match="check limits"):
+        CheckLimits(bound_share=1.5)
+    with pytest.raises(UserError, match="check limits"):
+        CheckLimits(change=float("nan"))
+
+
+def test_the_pointer_module_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys, {serving.__name__}, robot_pt.online.hearts, robot_pt.online.alarms; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
