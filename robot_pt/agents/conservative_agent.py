@@ -69,13 +69,10 @@ class ConservativeAgent(OffPolicyAgent):
             hidden=config.actor_hidden, log_std_range=config.log_std_range, scaled_log_std=config.scaled_log_std,
             action_clip=config.action_clip,
         )  # fmt: skip
-        shape: dict[str, Any] = {"hidden": config.critic_hidden, "heads": config.heads}
-        critic: nn.Module
-        if config.critic == "ptr":
-            critic = inputs.ptr_critic(**shape)
-        else:
-            outputs = code_of(config.categories).outputs
-            critic = inputs.ensemble(layer_norm=config.layer_norm, outputs=outputs, **shape)
+        critic = inputs.critic(
+            config.critic, layer_norm=config.layer_norm, hidden=config.critic_hidden, heads=config.heads,
+            outputs=code_of(config.categories).outputs,
+        )  # fmt: skip
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     @classmethod
@@ -251,7 +248,7 @@ class ConservativeConfig:
     layer_norm: bool = False
     """LayerNorm before each ReLU of the ensemble (RLPD, WSRL)."""
     categories: CategoricalConfig | None = None
-    """Learn Q as a distribution by cross-entropy; only with critic = "ensemble"."""
+    """Learn Q as a distribution over a fixed range by cross-entropy; None = a squared error."""
     dr3: float = 0.0
     """c0 of the feature term of DR3 (`robot_pt.agents.dr3`), per head; 0 leaves it out."""
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -305,9 +302,7 @@ class ConservativeConfig:
             value = getattr(self, field_name)
             if value not in allowed:
                 raise UserError(f"{name}'s {field_name} is {value!r}; choose {', '.join(allowed)}.")
-        if self.critic == "ptr" and (self.layer_norm or self.categories is not None):
-            raise UserError(
-                f"{name}'s critic ptr has neither LayerNorm nor categories; choose critic ensemble, or leave both out."
-            )
+        if self.critic == "ptr" and self.layer_norm:
+            raise UserError(f"{name}'s critic ptr has no LayerNorm; choose critic ensemble or layer_norm False.")
         if not 0 <= self.actor_average <= 1:
             raise UserError(f"{name}'s actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")

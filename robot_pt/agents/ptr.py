@@ -30,6 +30,7 @@ from robot_pt.agents.graphed import GraphedStep
 from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
+from robot_pt.networks.categorical import CategoricalConfig, code_of
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import EncoderConfig
@@ -59,6 +60,7 @@ class PTR:
         self.target = copy.deepcopy(critic).requires_grad_(False)
         self.temperature = _Temperature(config.initial_temperature).to(next(actor.parameters()).device)
         self.grad_sync: GradSync = no_sync
+        self._code = code_of(config.categories)
         self._device = next(actor.parameters()).device
         self._optimizers = {
             "actor": _adam(actor, config.actor_learning_rate, config),
@@ -111,7 +113,7 @@ class PTR:
             actor = ActorNetwork(actor_config)
             critic = CriticNetwork(
                 encoder=encoder, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, language_size=language_size,
-                action_size=len(bounds.low),
+                action_size=len(bounds.low), outputs=code_of(config.categories).outputs,
             )  # fmt: skip
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
@@ -162,9 +164,9 @@ class PTR:
 
     # Losses, in the paper's order.
 
-    def bellman_loss(self, q_EB: Tensor, target_B: Tensor) -> Tensor:
-        """Mean over heads and batch of (Q - y)^2, without a factor 1/2."""
-        return (q_EB - target_B).square().mean()
+    def bellman_loss(self, output_EB: Tensor, target_B: Tensor) -> Tensor:
+        """Mean over heads and batch of (Q - y)^2, without a factor 1/2, or of a categorical critic's cross-entropy."""
+        return self._code.loss(output_EB, target_B).mean()
 
     def conservative_loss(self, q: Critique, log_prob_BK: Tensor) -> Tensor:
         """Importance-sampled logsumexp of Q over actions, less Q of the data action; mean over heads and batch."""
@@ -174,9 +176,10 @@ class PTR:
             gap_EB = gap_EB.clamp(min=self.config.conservative_floor)
         return gap_EB.mean()
 
-    def backup(self, reward_B: Tensor, discount_B: Tensor, next_q_EBK: Tensor) -> Tensor:
-        """(B,) y = r + discount * max over sampled actions of min over target heads; no entropy term."""
-        return reward_B + discount_B * next_q_EBK.amin(0).amax(-1)
+    def backup(self, reward_B: Tensor, discount_B: Tensor, next_output_EBK: Tensor) -> Tensor:
+        """(B,) y = r + discount * max over sampled actions of min over target heads; no entropy term. C51: its distribution."""
+        no_penalty_BK = next_output_EBK.new_zeros(next_output_EBK.shape[1:3])
+        return self._code.backup(next_output_EBK, no_penalty_BK, reward_B, discount_B)
 
     def max_q_loss(self, log_prob_B: Tensor, q_EB: Tensor) -> Tensor:
         """temperature * log pi - min over heads of Q, mean over the batch; the temperature is a constant here."""
@@ -199,7 +202,7 @@ class PTR:
         action_BA = self.actor.normalizer.encode(batch.action)
         with evaluating(self.critic):
             feature_BF, context_BC = self._state(self.critic, batch.images, batch)
-            q_EBK: Tensor = self.critic(feature_BF, context_BC, action_BA[:, None])
+            q_EBK = self._code.decode(self.critic(feature_BF, context_BC, action_BA[:, None]))
         return q_EBK[:, :, 0].amin(0)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -215,8 +218,8 @@ class PTR:
         self, batch: Batch, images: Mapping[str, Tensor], action_BA: Tensor, policy: ActionGaussian, step: int | Tensor
     ) -> tuple[Tensor, Critique, dict[str, Tensor]]:
         target_B = self._bellman_target(batch, step)
-        q, log_prob_BK = self._critique(batch, images, action_BA, policy, step)
-        bellman = self.bellman_loss(q.data_EB, target_B)
+        q, log_prob_BK, output_EB = self._critique(batch, images, action_BA, policy, step)
+        bellman = self.bellman_loss(output_EB, target_B)
         conservative = self.conservative_loss(q, log_prob_BK)
         loss = bellman + self.config.alpha * conservative
         q = Critique(*(value.detach() for value in q))
@@ -227,7 +230,7 @@ class PTR:
             "critic/q_data": q.data_EB.mean(),
             "critic/q_policy": q.policy_EBK.mean(),
             "critic/q_uniform": q.uniform_EBK.mean(),
-            "critic/target": target_B.mean(),
+            "critic/target": self._code.mean(target_B).mean(),
         }
         return loss, q, metrics
 
@@ -238,21 +241,23 @@ class PTR:
             policy = self.actor(images, batch.next_proprio, batch.task, batch.language)
             feature_BF, context_BC = self._state(self.target, images, batch)
             action_BKA, _ = policy.sample(self._normal(batch, step, _PI_NEXT, self.config.actions))
-            next_q_EBK = self.target(feature_BF, context_BC, action_BKA)
-        return self.backup(batch.reward, batch.discount, next_q_EBK)
+            next_output_EBK = self.target(feature_BF, context_BC, action_BKA)
+        return self.backup(batch.reward, batch.discount, next_output_EBK)
 
     def _critique(
         self, batch: Batch, images: Mapping[str, Tensor], action_BA: Tensor, policy: ActionGaussian, step: int | Tensor
-    ) -> tuple[Critique, Tensor]:
-        """Q of the data action, K policy and K uniform actions in one call, and log pi of the policy's."""
+    ) -> tuple[Critique, Tensor, Tensor]:
+        """Q of the data action, K policy and K uniform actions in one call, log pi of the policy's, and the output at the data action."""
         count, actions = self.config.actions, action_BA.shape[1]
         policy_BKA, log_prob_BK = policy.sample(self._normal(batch, step, _PI, count))
         uniform = noise.uniform(batch.sample_key, step, _UNIFORM, (count, actions), seed=self.seed)
         with self._autocast():
             feature_BF, context_BC = self._state(self.critic, images, batch)
             all_BKA = torch.cat([action_BA[:, None], policy_BKA, 2 * uniform - 1], dim=1)
-            q_EBK = self.critic(feature_BF, context_BC, all_BKA)
-        return Critique(q_EBK[:, :, 0], q_EBK[:, :, 1 : 1 + count], q_EBK[:, :, 1 + count :]), log_prob_BK
+            output = self.critic(feature_BF, context_BC, all_BKA)
+        q_EBK = self._code.decode(output)
+        q = Critique(q_EBK[:, :, 0], q_EBK[:, :, 1 : 1 + count], q_EBK[:, :, 1 + count :])
+        return q, log_prob_BK, output[:, :, 0]
 
     @torch.no_grad()
     def _judge(
@@ -267,7 +272,7 @@ class PTR:
         with self._autocast():
             with torch.no_grad():
                 feature_BF, context_BC = self._state(self.critic, images, batch)
-            q_EBK = self._without_gradient(feature_BF, context_BC, action_BKA)
+            q_EBK = self._code.decode(self._without_gradient(feature_BF, context_BC, action_BKA))
         log_prob_B = log_prob_BK[:, 0]
         return self.max_q_loss(log_prob_B, q_EBK[:, :, 0]), log_prob_B.detach()
 
@@ -324,6 +329,8 @@ class PTRConfig:
     conservative_floor: float | None = None
     """The conservative gap is pushed down no further than this, in units of Q (`cql_clip_diff_min` of nakamotoo/Cal-QL); None as
     published. Without it Q of policy samples sinks for ever unless the actor climbs Q, as max_q's does and imitation does not."""
+    categories: CategoricalConfig | None = None
+    """Learn Q as a distribution by cross-entropy; `CategoricalConfig.of_rewards(label, gamma)` is [-25, 10] for PTR's. None as published."""
     actions: int = 4
     """K: actions sampled from the policy, and as many uniform ones; also for the backup."""
     actor_learning_rate: float = 1e-4

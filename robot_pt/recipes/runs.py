@@ -21,6 +21,7 @@ from robot_pt.agents.ptr import PTR, PTRConfig
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.language import LANGUAGE_DIM
+from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.policy_record import PolicyRecord
@@ -105,8 +106,11 @@ class RunSettings:
 def _from_lists(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an agent's config as JSON gives them, as its dataclass wants them."""
     plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    augment = plain["augment"]
-    return {**plain, "augment": None if augment is None else AugmentConfig(**augment)}
+    augment, categories = plain["augment"], plain.get("categories")
+    plain["augment"] = None if augment is None else AugmentConfig(**augment)
+    if categories is not None:
+        plain["categories"] = CategoricalConfig(**categories)
+    return plain
 
 
 def require_amounts(steps: int, seed: int) -> None:

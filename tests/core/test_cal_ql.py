@@ -309,7 +309,7 @@ def test_the_task_conditions_policy_and_value() -> None:
         ({"weight": -1.0}, "weight is -1"), ({"weight": math.nan}, "weight is nan"), ({"weight": math.inf}, "weight is inf"),
         ({"actions": 0}, "actions is 0"), ({"tau": 0.0}, "tau is 0"), ({"heads": 2, "subset": 3}, "subset is 3 of 2"),
         ({"backup": "best"}, "choose max, plain"), ({"critic": "mlp"}, "choose ensemble, ptr"),
-        ({"acceleration": "fast"}, "choose none, compile"), ({"critic": "ptr", "layer_norm": True}, "neither LayerNorm"),
+        ({"acceleration": "fast"}, "choose none, compile"), ({"critic": "ptr", "layer_norm": True}, "ptr has no LayerNorm"),
         ({"actor_average": 2.0}, "actor_average is 2"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
     ],
 )  # fmt: skip

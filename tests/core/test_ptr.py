@@ -1,8 +1,10 @@
 """PTR's losses and update, each against a derivation of its own."""
 
 import copy
+import json
 import math
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,12 @@ from torch import distributions as D
 from robot_pt import noise
 from robot_pt.agents.ptr import _ACTOR, _PI, _PI_NEXT, _UNIFORM, PTR, Critique, PTRConfig
 from robot_pt.errors import MismatchError, UserError
+from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.distributions import ActionGaussian
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
 from robot_pt.normalize import Bounds
+from robot_pt.recipes.runs import RunSettings
+from robot_pt.rewards import RewardLabel
 from robot_pt.schema import Batch, Spec
 
 SPEC = Spec(cameras={"primary": (32, 32)}, embodiment="test")
@@ -590,3 +595,22 @@ def test_acting_network_is_the_running_average_of_the_actor() -> None:
         torch.testing.assert_close(value, middle, rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="actor_average"):
         PTRConfig(actor_average=2.0)
+
+
+@pytest.mark.parametrize("kind", ["hl_gauss", "c51"])
+def test_a_categorical_critic_learns_within_the_range_of_the_rewards(kind: Any) -> None:
+    categories = CategoricalConfig.of_rewards(RewardLabel(), 0.96, kind=kind, bins=51)
+    agent = build(PTRConfig(augment=None, categories=categories))
+    batch = make_batch()
+    log = [agent.update(batch, step) for step in range(6)]
+    assert log[-1]["critic/bellman"] < log[0]["critic/bellman"]
+    for metrics in log:
+        assert all(torch.isfinite(value) for value in metrics.values())
+    values = agent.values(batch)
+    assert values.shape == (8,)
+    assert ((values > -25.1) & (values < 10.1)).all()
+    assert agent.critic.q.widths[-1] == 51
+    again = RunSettings(
+        algorithm="ptr", encoder=EncoderConfig(name="small"), camera="primary", image_size=(32, 32), task_slots=5, ptr=agent.config,
+    )  # fmt: skip
+    assert RunSettings.from_json(json.loads(json.dumps(again.to_json()))).ptr == agent.config
