@@ -5,30 +5,24 @@ Services policy/start, policy/stop, policy/warmup, policy/reload (std_srvs/Trigg
 
 from __future__ import annotations
 
-import json
 import threading
 from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt.commands import Answer
 from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.session import Session
-from robot_pt_ros import topics
 from robot_pt_ros.control_loop import ControlLoop
-from robot_pt_ros.conversions import GRIPPER, stamp, status_message
 from robot_pt_ros.inference import InferenceThread
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.policy_inputs import SessionInputs
 from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings, step_limits
-from robot_pt_ros.prepared import PreparedPose, PreparedTrajectory
+from robot_pt_ros.policy_reports import PolicyReports
 from robot_pt_ros.processes import run
 
 
@@ -46,17 +40,13 @@ class PolicyNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._arm, self._frame = load(text(self, "robot")), text(self, "frame_id")
+        self._arm = load(text(self, "robot"))
         self._lockstep = flag(self, "lockstep")
         self._driving = self._load()
         self._inputs = SessionInputs(
             self, lambda: self.session, self._arm, self._cameras, lockstep=self._lockstep, changed=self._tick_in_lockstep
         )  # fmt: skip
-        self._pose = self.create_lifecycle_publisher(PoseStamped, topics.POLICY_POSE, self._command_qos())
-        self._gripper = self.create_lifecycle_publisher(JointTrajectory, topics.POLICY_GRIPPER, self._command_qos())
-        self._info = self.create_lifecycle_publisher(String, topics.STEP_INFO, topics.recorded())
-        self._version = self.create_publisher(String, topics.POLICY_VERSION, topics.latched())
-        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.recorded(10))
+        self._reports = PolicyReports(self, self.session.period_ns)
         for name in ("start", "stop", "warmup", "reload"):
             self.create_service(Trigger, f"policy/{name}", partial(self._serve, name))
         timing = self.session.warm_up(int(number(self, "warmup_iters")))
@@ -64,7 +54,7 @@ class PolicyNode(LifecycleNode):
             f"policy {self.session.policy.version[:12]}: first inference {timing.first_ms:.0f} ms, then p50 {timing.p50_ms:.1f} ms, "
             f"p99 {timing.p99_ms:.1f} ms of {1e-6 * self.session.period_ns:.0f} ms."
         )
-        self._publish_version()
+        self._reports.version(self.session)
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self) -> Session:
@@ -74,14 +64,9 @@ class PolicyNode(LifecycleNode):
             policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,
             settings=session_settings(self), limits=step_limits(self, self._arm),
         )  # fmt: skip
-        self._pose_bytes = PreparedPose(self._frame)
-        self._gripper_bytes = PreparedTrajectory(self._frame, [GRIPPER], 1e-9 * session.period_ns)
         for note in session.notes:
             self.get_logger().warning(note)
         return session
-
-    def _command_qos(self) -> Any:
-        return topics.newest(lifespan_s=None if self._lockstep else 2e-9 * self.session.period_ns)
 
     @property
     def session(self) -> Session:
@@ -91,7 +76,10 @@ class PolicyNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         self._active = True
-        self._tick_timers = [self.create_timer(1.0, self._publish_diagnostics)]
+        steady = Clock(
+            clock_type=ClockType.STEADY_TIME
+        )  # in lock-step ROS time stands still while an answer is missing
+        self._tick_timers = [self.create_timer(1.0, self._publish_diagnostics, clock=steady)]
         self._threads = []
         if not self._lockstep:
             self._threads.append(ControlLoop(1e-9 * self.session.period_ns, self._tick))
@@ -153,7 +141,8 @@ class PolicyNode(LifecycleNode):
         except UserError as error:
             return Answer(False, f"kept {self.session.policy.version[:12]}: {error}")
         self._driving = session
-        self._publish_version()
+        self._reports.pace(session.period_ns)
+        self._reports.version(session)
         return Answer(True, f"policy {session.policy.version[:12]} is loaded.")
 
     # outputs
@@ -175,32 +164,14 @@ class PolicyNode(LifecycleNode):
             target, step = self.session.tick(now_ns), self.session.last_step
         if target is None or step is None:
             return
-        self._info.publish(String(data=json.dumps(step.to_json())))
+        self._reports.step(step)
         self._inputs.meeting.asked(target.stamp_ns)
-        self._pose.publish(self._pose_bytes.at(target.stamp_ns, target.T_base_tool))
-        self._gripper.publish(self._gripper_bytes.at(target.stamp_ns, [target.gripper]))
-
-    def _publish_version(self) -> None:
-        policy = self.session.policy
-        values = {
-            "sha256": policy.version,
-            "step": getattr(policy, "step", None),
-            "checkpoint": text(self, "checkpoint"),
-        }
-        self._version.publish(String(data=json.dumps(values)))
+        self._reports.target(target)
 
     def _publish_diagnostics(self) -> None:
         self._inputs.meeting.give_up_waiting()
         self._tick_in_lockstep()
-        values = self.session.diagnostics()
-        bad = self.session.phase in ("failed", "stale")
-        level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK
-        message = DiagnosticArray()
-        message.header.stamp = stamp(self._now())
-        message.status = [
-            status_message(level, "policy", f"{self.session.phase} {self.session.reason}".strip(), values)
-        ]
-        self._diagnostics.publish(message)
+        self._reports.diagnostics(self.session)
 
     def leave(self) -> None:
         """The policy stops first; the supervisor holds."""

@@ -127,6 +127,7 @@ def test_a_node_that_was_killed_while_it_was_asked_is_brought_up_when_it_is_star
         os.kill(arm.process.pid, signal.SIGKILL)
         start("arm")
         watcher.until(lambda: "the graph is active" in manager.text, 30, "the manager waits for the dead one")
+        assert manager.text.count("arm: configure done") == 1
     finally:
         for node in started:
             node.close()
