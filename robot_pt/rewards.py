@@ -47,12 +47,17 @@ class RewardLabel:
     """Which steps end the return: rewarded ones (PTR), those stored as terminated, or both."""
     assume_success: bool = False
     """Treat episodes of unknown success as successful; wrong labels if they are not, so say it loudly."""
+    beyond: Literal["worst", "repeat_last"] = "worst"
+    """What `return_to_go` takes to follow an episode that was cut off: the worst there can be, or its last reward for ever (Kitchen,
+    whose reward counts the stages that are done and stay done)."""
 
     def __post_init__(self) -> None:
         if self.final_steps < 1:
             raise UserError(f"final_steps is {self.final_steps}; reward at least the last 1 transition.")
         if not np.isfinite([self.scale, self.shift]).all() or self.scale <= 0:
             raise UserError(f"reward scale {self.scale} and shift {self.shift} must be finite, the scale above 0.")
+        if self.beyond not in ("worst", "repeat_last"):
+            raise UserError(f"what lies beyond a cut episode is {self.beyond!r}; choose worst or repeat_last.")
 
     def counts_as_success(self, success: int) -> bool:
         """Whether an episode with this value of `EpisodeTable.success` is rewarded."""
@@ -77,6 +82,8 @@ class RewardLabel:
     def _tail(self, reward_T: Float, terminal_T: Bool) -> Tail:
         if len(terminal_T) and terminal_T[-1]:
             return "terminated"
+        if self.beyond == "repeat_last":
+            return "repeat_last"
         if self.source == "success" or bool((reward_T == self.shift).all()):
             return "sparse_negative"
         return "truncated"

@@ -124,3 +124,12 @@ def test_return_needs_a_tail_value_and_a_discount_below_one():
 
 def test_no_steps_no_returns():
     assert return_to_go(ZERO[:0], NEVER[:0], 0.9).shape == (0,)
+
+
+def test_what_lies_beyond_a_cut_episode_can_be_its_last_reward_for_ever() -> None:
+    stored, never = np.array([0, 2], np.float32), np.zeros(2, bool)
+    label = RewardLabel(source="stored", scale=1.0, shift=0.0, terminal="stored", beyond="repeat_last")
+    assert label.label(stored, never, UNKNOWN).tail == "repeat_last"
+    assert label.label(stored, np.array([False, True]), UNKNOWN).tail == "terminated"
+    with pytest.raises(UserError, match="choose worst or repeat_last"):
+        RewardLabel(beyond="best")
