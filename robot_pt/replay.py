@@ -54,7 +54,7 @@ class Replay:
         if len(sources) != len(ratios) or (weights is not None and len(weights) != len(sources)):
             raise UserError(f"{len(sources)} sources need as many mixing ratios and weights; there are {len(ratios)}.")
         for source in sources:
-            for camera in cameras:
+            for camera in cameras or ("",):
                 sources[0].spec.require_trainable_with(source.spec, camera)
         self._slots = rank_slots(batch_size, rank, world_size)
         self._mixer = Mixer(ratios, batch_size, rounding)

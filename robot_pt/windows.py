@@ -108,7 +108,7 @@ class Windows:
         if not len(observation_offsets) or not len(action_offsets):
             raise UserError("a window needs at least one observation and one action offset, such as (0,).")
         for source in sources:
-            for camera in cameras:
+            for camera in cameras or ("",):
                 sources[0].spec.require_trainable_with(source.spec, camera)
         self._drawn = _Drawn(sources, ratios, batch_size, seed, rank, world_size, rounding)
         self._seen, self._acted = tuple(observation_offsets), tuple(action_offsets)

@@ -70,7 +70,8 @@ class Maze:
         return column, row
 
     def _marked(self, mark: str) -> Int:
-        found: Int = np.argwhere(np.array([list(row) for row in reversed(self.rows)]).T == mark)
+        drawn = np.array([list(row) for row in reversed(self.rows)]).T
+        found: Int = np.argwhere(drawn == mark)
         return found
 
 
