@@ -12,7 +12,7 @@ from robot_pt import store_episode
 from robot_pt.errors import DataError, UserError
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore, is_demo_store
-from robot_pt.store_source import episode_ids, read_labels
+from robot_pt.store_source import episode_ids
 
 GRACE_S = 5.0
 """How long a folder that cannot be read is tried again before it is set aside: network file systems show names before contents."""
@@ -103,7 +103,7 @@ class StoreFollower:
     def _new_of(self, store: DemoStore) -> list[Found]:
         try:
             names = [n for n in episode_ids(store.path) if (store.uid, n) not in self._seen]
-            labels = read_labels(store.path) if names else {}
+            labels = store.labels() if names else {}
         except (OSError, DataError) as error:
             self.troubles[store.path] = str(error)
             return []
@@ -141,5 +141,5 @@ def read_again(path: Path, uid: str, name: str) -> Found:
     store = DemoStore(path)
     if store.uid != uid:
         raise DataError(f"{path} is another store than the one episode {name} came from; restore it, or move it back.")
-    episode = store_episode.read(store.path / name, store.spec, read_labels(store.path).get(name, {}))
+    episode = store_episode.read(store.path / name, store.spec, store.labels().get(name, {}))
     return Found(store, name, episode)

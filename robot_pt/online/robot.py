@@ -1,0 +1,181 @@
+"""Which version a robot acts with, which one is offered, and when it may be taken: decided here, without ROS, torch or clock.
+
+    RUN/serving.json ── offered ── confirmed ── prepared ── (episode ends) ── acting
+                           └── refused: bounds, or a policy node that could not load it; what acts goes on
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from robot_pt.commands import Answer
+from robot_pt.errors import UserError
+from robot_pt.online.serving import Serving
+
+AGAIN_S = 30.0
+"""A version that could not be loaded is tried again after so long: it may have been pruned, or the machine busy."""
+
+
+@dataclass
+class RobotRules:
+    """What it takes for a version to reach the robot. Raises UserError on a value that cannot be meant."""
+
+    confirm: bool = True
+    """An operator confirms each new version; one that has acted since the start needs it no more."""
+    max_bound_share: float = 1.0
+    """Largest share of action numbers at their bounds on stored observations; 1 refuses none."""
+    max_change: float = math.inf
+    """Largest root-mean-square change against the version before, in half ranges."""
+    beside: bool = True
+    """Load during episodes too, beside the policy that acts; False: between them only."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bound_share <= 1 or not self.max_change > 0:
+            raise UserError(
+                f"max_bound_share is {self.max_bound_share} and max_change {self.max_change}; give 0 to 1, and above 0."
+            )
+
+    def complaint(self, check: Mapping[str, Any]) -> str:
+        """Why a version with this check on stored observations is not offered; "" where it is. A number that is missing is none."""
+        share, change = check.get("bound_share"), check.get("change")
+        if isinstance(share, int | float) and not share <= self.max_bound_share:
+            return f"{share:.0%} of its actions are at their bounds, {self.max_bound_share:.0%} are allowed here."
+        if isinstance(change, int | float) and not change <= self.max_change:
+            return f"its actions change by {change:.2f} half ranges, {self.max_change:g} are allowed here."
+        return ""
+
+
+class Step(NamedTuple):
+    """What to ask the policy node for."""
+
+    kind: Literal["prepare", "reload"]
+    serving: Serving
+
+
+@dataclass
+class RobotVersions:
+    """Told what is heard; asked what is next. Versions are hashes, numbers those of the run.
+
+    Attributes:
+        acting: version the policy node says it acts with; "" before it said so.
+        serving: what the run offers now; None before anything was published.
+        refusals: version -> why it is not taken.
+    """
+
+    rules: RobotRules
+    acting: str = ""
+    serving: Serving | None = None
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._trusted: set[str] = set()  # confirmed, or has acted
+        self._again_s: dict[str, float] = {}
+        self._prepared = ""
+        self._numbers: dict[str, int] = {}
+
+    def heard(self, version: str) -> None:
+        """policy/version."""
+        if version != self.acting:
+            self.acting, self._prepared = version, ""
+        self._trusted.add(version)
+
+    def saw(self, serving: Serving | None, numbers: Mapping[str, int]) -> None:
+        """serving.json, and the numbers of the versions in the run's folder."""
+        self._numbers.update(numbers)
+        if serving is not None:
+            self._numbers[serving.version] = serving.number
+        self.serving = serving
+
+    @property
+    def acting_number(self) -> int | None:
+        """Of the version that acts; None where it is none of the run's."""
+        return self._numbers.get(self.acting)
+
+    @property
+    def offered(self) -> Serving | None:
+        """What could be taken next: it serves, it does not act, and its check allows it."""
+        serving = self.serving
+        if serving is None or not self.acting or serving.version == self.acting:
+            return None
+        return None if self.rules.complaint(serving.check) else serving
+
+    @property
+    def waits_for_operator(self) -> bool:
+        return self.offered is not None and self.rules.confirm and self.offered.version not in self._trusted
+
+    def next(self, episode_runs: bool, now_s: float) -> Step | None:
+        """What to do now; nothing that touches the policy while an episode runs."""
+        offered = self.offered
+        if offered is None or self.waits_for_operator or now_s < self._again_s.get(offered.version, -math.inf):
+            return None
+        if self._prepared != offered.version:
+            return None if episode_runs and not self.rules.beside else Step("prepare", offered)
+        return None if episode_runs else Step("reload", offered)
+
+    def done(self, step: Step, ok: bool, sentence: str, now_s: float) -> None:
+        """How `step` went. A reload that was refused, because an episode began meanwhile, is asked for again soon."""
+        version = step.serving.version
+        if ok:
+            self.refusals.pop(version, None)
+            if step.kind == "prepare":
+                self._prepared = version
+            else:
+                self.heard(version)
+            return
+        self._again_s[version] = now_s + (AGAIN_S if step.kind == "prepare" else 1.0)
+        self.refusals[version] = sentence
+
+    def confirm(self) -> Answer:
+        """The operator takes what is offered: that version, and none that comes later."""
+        offered = self.offered
+        if offered is None:
+            return Answer(False, f"nothing waits for a confirmation: {self.sentence()}")
+        self._trusted.add(offered.version)
+        return Answer(True, f"{_name(offered)} is taken when no episode runs.")
+
+    def trust(self, version: str) -> None:
+        """An operator chose this one, by rolling back to it."""
+        self._trusted.add(version)
+        self._again_s.pop(version, None)
+
+    def sentence(self) -> str:
+        """Where it stands, for the operator."""
+        serving = self.serving
+        if serving is None:
+            return "the run has published no policy yet."
+        if not self.acting:
+            return "the policy node has not said yet which version acts."
+        if serving.version == self.acting:
+            return f"{_name(serving)} acts{', held after a rollback' if serving.held else ''}."
+        complaint = self.rules.complaint(serving.check) or self.refusals.get(serving.version, "")
+        if complaint:
+            return f"{_name(serving)} is not taken: {complaint}"
+        if self.waits_for_operator:
+            return f"{_name(serving)} waits for online/confirm ({_checked(serving.check)})."
+        return f"{_name(serving)} is taken when no episode runs."
+
+    def values(self) -> dict[str, Any]:
+        """Flat JSON values."""
+        serving = self.serving
+        of = {} if serving is None else {f"check/{name}": value for name, value in serving.check.items()}
+        return {
+            "acting": self.acting, "acting_number": self.acting_number, "serving": serving.version if serving else "",
+            "serving_number": serving.number if serving else None, "held": bool(serving and serving.held),
+            "waits_for_operator": self.waits_for_operator, **of,
+        }  # fmt: skip
+
+
+def _name(serving: Serving) -> str:
+    return f"version {serving.number} ({serving.version[:12]}, {serving.step} updates)"
+
+
+def _checked(check: Mapping[str, Any]) -> str:
+    """What the learner's check on stored observations found."""
+    count, share, change = (check.get(name) for name in ("observations", "bound_share", "change"))
+    if not isinstance(count, int) or not isinstance(share, int | float) or not count:
+        return "not checked on stored observations"
+    moved = f", actions change by {change:.2f} half ranges" if isinstance(change, int | float) else ""
+    return f"{count} stored observations: {share:.0%} of actions at bounds{moved}"

@@ -1,0 +1,128 @@
+"""robot-pt online as a user types it, in a maze of numpy: the whole way once, and every refusal in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robot_pt import checkpoint, cli
+from robot_pt.online.arrivals import read_arrivals
+from robot_pt.online.serving import read_serving
+from robot_pt.policy import Policy
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("online") / "demos"
+    assert (
+        cli.main(
+            ["collect", "--task", "maze-u", "--episodes", "8", "--out", str(out), "--camera", "none", "--workers", "1"]
+        )
+        == 0
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def start(data: Path) -> Path:
+    out = data.parent / "p"
+    words = [
+        "pretrain",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--camera",
+        "none",
+        "--algorithm",
+        "bc",
+        "--steps",
+        "3",
+        "--batch-size",
+        "8",
+    ]
+    assert cli.main([*map(str, words)]) == 0
+    return out
+
+
+def run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict, str]:
+    code = cli.main(["online", *map(str, words), "--json"])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return code, json.loads(shown.out.strip().splitlines()[-1]), " ".join(shown.err.split())
+
+
+@pytest.mark.timeout(280)
+def test_the_whole_way(data, start, tmp_path, capsys) -> None:
+    out = tmp_path / "o"
+    words = [
+        "--from",
+        start,
+        "--task",
+        "maze-u",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--episodes",
+        3,
+        "--utd",
+        0.1,
+        "--batch-size",
+        8,
+    ]
+    code, result, _ = run(*words, capsys=capsys)
+    assert code == 0
+    assert result["episodes"] == 3
+    assert result["updates"] == result["env_steps"] // 10
+    assert len(read_arrivals(out / "arrivals.jsonl")) == 3
+    assert read_serving(out).version == result["version"] == Policy.load(out).version
+    assert checkpoint.steps(out)[-1] == 3 + result["updates"]
+    page = (out / "report.html").read_text()
+    assert "Learning on the job" in page
+    code, again, said = run(*words, "--resume", capsys=capsys)
+    assert code == 0
+    assert (again["updates"], again["episodes"], again["version"]) == (result["updates"], 3, result["version"])
+    assert "resumed at" in said
+    code, refused, _ = run(*words, capsys=capsys)
+    assert code == 2
+    assert "holds a run already" in refused["error"]
+    number = read_serving(out).number
+    code, back, _ = run("--rollback", out, capsys=capsys)
+    assert (code, back["serving"], back["held"]) == (0, number - 1, True)
+    code, free, _ = run("--release", out, capsys=capsys)
+    assert (code, free["held"]) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "needs --out"),
+        (["--out", "OUT"], "needs --from"),
+        (["--from", "DATA", "--task", "maze-u", "--out", "OUT"], "is no run"),
+        (["--from", "START", "--out", "OUT"], "name a task for actors to play"),
+        (["--from", "START", "--out", "OUT", "--actors", "0"], "name it with --follow"),
+        (["--from", "START", "--task", "maze-x", "--out", "OUT"], "there is no task 'maze-x'"),
+        (["--from", "START", "--task", "lift-red", "--out", "OUT"], ""),
+        (["--from", "START", "--task", "maze-u", "--out", "DATA"], "is no run and not empty"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--utd", "0"], "--utd is 0"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--episodes", "0"], "--episodes is 0"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--offline-share", "0.9", "--intervention-share", "0.2"], "shares of a batch"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--target-share", "0.2"], "give both, or neither"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--noise", "3"], "--noise is 3"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--bound-share", "2"], "bound_share 2"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--hours", "0"], "give a time above 0"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--algorithm", "sarsa"], "sarsa"),
+        (["--rollback", "START"], "published no policy"),
+        (["--release", "START"], "nothing to release"),
+        (["--actor", "0", "--out", "START"], "is no run of `robot-pt online`"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_sentence(data, start, tmp_path, capsys, words: list[str], said: str) -> None:
+    places = {"OUT": str(tmp_path / "o"), "START": str(start), "DATA": str(data)}
+    code = cli.main(["online", *(places.get(w, w) for w in words)])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" not in error
+    assert said in " ".join(error.split())
+    assert not (tmp_path / "o" / "episodes").exists()
