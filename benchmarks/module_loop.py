@@ -2,8 +2,8 @@
 
 Written from a description of CORL's `algorithms/finetune/cal_ql.py` (tinkoff-ai/CORL at 6afec90), which cannot be installed beside this
 project; none of its code is here. What is re-created is where its time goes: two critics and two targets as modules of their own, each
-called once per kind of action with the states repeated per action; the policy run anew for every set of samples; the
-multiplier's loss back-propagated through the whole conservative term into both critics, to be thrown away; the actor's loss filling
+called once per kind of action with the states repeated per action; the policy run anew for every set of samples; graphs recorded
+through targets and samples that nothing ever differentiates; the multiplier's loss back-propagated through the whole conservative term into both critics, to be thrown away; the actor's loss filling
 critic gradients, to be thrown away; two dozen numbers read back from the device per update; the target moved parameter by parameter.
 """
 
@@ -44,7 +44,7 @@ class ModuleLoop:
         self.actor = perceptron(sizes.observation, sizes.actor, 2 * sizes.action)
         critic = lambda: perceptron(sizes.observation + sizes.action, sizes.critic, 1)  # noqa: E731
         self.critics = [critic(), critic()]
-        self.targets = [copy.deepcopy(c).requires_grad_(False) for c in self.critics]
+        self.targets = [copy.deepcopy(c) for c in self.critics]
         self.log_temperature = nn.Parameter(torch.zeros(()))
         self.log_multiplier = nn.Parameter(torch.ones(()))
         self.actor_adam = Adam(self.actor.parameters(), 1e-4)
@@ -74,10 +74,9 @@ class ModuleLoop:
         q_new = torch.minimum(*(self.q(c, observation, new) for c in self.critics))
         actor_loss = (self.log_temperature.exp().detach() * log_pi - q_new).mean()
         q_data = [self.q(c, observation, action) for c in self.critics]
-        with torch.no_grad():
-            best, _ = self.policy(following, self.sizes.samples)
-            value = torch.minimum(*(self.q(t, following, best) for t in self.targets)).max(-1).values
-            y = reward + discount * value
+        best, _ = self.policy(following, self.sizes.samples)
+        value = torch.minimum(*(self.q(t, following, best) for t in self.targets)).max(-1).values
+        y = reward + discount * value.detach()
         td = [F.mse_loss(q, y) for q in q_data]
         gaps, read = self.gaps(observation, following, q_data, returns)
         multiplier = self.log_multiplier.exp().clamp(0, 1e6)

@@ -336,7 +336,7 @@ def test_critic_loss_leaves_no_gradient_in_the_actor_and_the_actor_loss_none_in_
     agent.update(make_batch(), 0)
     assert seen[0] == {"actor": False, "target": False}
     critic_grad = [p.grad.clone() for p in agent.critic.parameters()]
-    agent._descend = lambda name, loss: loss.backward()  # the second pass: gradients accumulate where they arrive
+    agent.descend = lambda name, loss: loss.backward()  # the second pass: gradients accumulate where they arrive
     policy = agent.actor(*(make_batch()[i] for i in (0, 1, 2, 3)))
     agent._max_q_loss(make_batch(), make_batch().images, policy, 1)[0].backward()
     assert all(torch.equal(a, p.grad) for a, p in zip(critic_grad, agent.critic.parameters(), strict=True))
