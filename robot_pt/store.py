@@ -3,7 +3,8 @@
 A store is a zarr v3 group with one group per episode, named by a number that is never used twice. An episode is written
 under ``<id>.part``, synced to disk and renamed: a reader sees all of it or nothing, and a crash leaves at most one
 ``.part`` that `recover` finishes or sets aside. Camera frames stay encoded (JPEG or PNG) in one flat byte array per camera,
-with offsets. Success, task, instruction and split can be changed later without touching an episode (`relabel`).
+with offsets. Success, task, instruction and split can be changed later without touching an episode (`relabel`), success and rewards
+in whole passes that keep who said so (`add_labels`).
 Writers are serialised by a lock that the system drops when its holder dies; readers take none.
 """
 
@@ -18,13 +19,15 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from robot_pt import store_episode, zarr_files
+from robot_pt import relabels, store_episode, zarr_files
 from robot_pt.errors import DataError, MismatchError
+from robot_pt.relabels import NEWEST, Provenance, Relabels, Verdict
 from robot_pt.schema import Episode, Spec
-from robot_pt.store_source import DemoSource, episode_ids, read_labels
+from robot_pt.store_source import DemoSource, episode_ids, labels_in_force, read_labels
 
 SCHEMA_VERSION = 1
 LABELS = ("success", "task", "instruction", "split")
@@ -128,17 +131,56 @@ class DemoStore:
         """One episode with everything that was recorded, frames encoded; raises DataError if it is absent or damaged."""
         if name not in self.episodes:
             raise DataError(f"{self.path} has no episode {name!r}; it has {len(self)}, see DemoStore.episodes.")
-        return store_episode.read(self.path / name, self.spec, read_labels(self.path).get(name, {}))
+        return store_episode.read(self.path / name, self.spec, self.labels().get(name, {}))
 
-    def source(self, split: str | None = None, *, skip_corrupt: bool = False) -> DemoSource:
+    def source(self, split: str | None = None, *, skip_corrupt: bool = False, labels: str = NEWEST) -> DemoSource:
         """The store as an EpisodeSource; `skip_corrupt` leaves damaged episodes out and lists them in `.skipped`.
 
-        Raises DataError on a damaged episode, or where no episode has that split.
+        `labels`: which pass of `add_labels` holds, "newest", "none" or an id.
+
+        Raises DataError on a damaged episode or pass, or where no episode has that split.
         """
-        return DemoSource(self.path, self.spec, self.uid, split, skip_corrupt)
+        return DemoSource(self.path, self.spec, self.uid, split, skip_corrupt, labels)
+
+    def labels(self, choice: str = NEWEST) -> dict[str, dict[str, Any]]:
+        """Episode -> column -> value for what was said after recording: by `relabel`, and above it by a pass of `add_labels`.
+
+        Raises DataError when either is damaged, or there is no such pass.
+        """
+        return labels_in_force(self.path, self.uid, choice)[0]
+
+    def add_labels(
+        self, verdicts: Mapping[str, Verdict], by: Provenance, *, base: str = NEWEST, timeout: float = 30.0
+    ) -> Relabels:
+        """Write one pass of labels beside the episodes, durable when this returns; every file that was there keeps its bytes.
+
+        What pass `base` ("newest", "none" or an id) said of other episodes goes on to hold, and so does a person's word
+        where `by` is no person.
+
+        Raises DataError for an episode that is not there, rewards that are not one per step, or a disk that refuses.
+        """
+        known = set(self.episodes)
+        for name, verdict in verdicts.items():
+            if name not in known:
+                raise DataError(f"{self.path} has no episode {name!r}; it has {len(known)}, see DemoStore.episodes.")
+            if verdict.rewards is not None:
+                steps = int(store_episode.header(self.path / name)[0]["steps"])
+                relabels.require_rewards(verdict.rewards, steps, f"episode {name} of {self.path}")
+        with self.writing(timeout), _disk_errors(f"labelling episodes of {self.path}"):
+            before, there = relabels.read(self.path, self.uid, base), relabels.ids(self.path)
+            name = f"{int(there[-1]) + 1 if there else 0:06d}"
+            made_at = datetime.now(UTC).isoformat(timespec="seconds")
+            made, raw = relabels.composed(name, self.uid, before, verdicts, by, made_at)
+            (self.path / relabels.FOLDER).mkdir(exist_ok=True)
+            zarr_files.replace_file(relabels.path_of(self.path, name), raw)
+            zarr_files.sync(self.path)
+        return made
 
     def relabel(self, name: str, **labels: Any) -> None:
-        """Change success (True, False, None), task, instruction or split of an episode; its files stay as they are."""
+        """Change success (True, False, None), task, instruction or split of an episode; its files stay as they are.
+
+        A pass of `add_labels` that speaks of its success stands above.
+        """
         if unknown := set(labels) - set(LABELS):
             raise DataError(f"{sorted(unknown)} cannot be relabelled; allowed are {', '.join(LABELS)}.")
         for key, value in labels.items():

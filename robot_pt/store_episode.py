@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_pt import images, zarr_files
+from robot_pt import images, relabels, zarr_files
 from robot_pt.errors import DataError
 from robot_pt.schema import Episode, Image, Spec
 
@@ -118,6 +118,9 @@ def read(folder: Path, spec: Spec, labels: Mapping[str, Any] | None = None) -> E
     if codes.max(initial=0) >= len(OPERATORS):
         raise DataError(f"{folder / 'operator'} holds code {codes.max()}; codes end at {len(OPERATORS) - 1}.")
     named = {**attributes, **(labels or {})}
+    if "rewards" in named:
+        relabels.require_rewards(named["rewards"], attributes["steps"], f"labels of {folder}")
+        values["rewards"] = np.asarray(named["rewards"], np.float32)
     return Episode(
         spec=spec,
         images=frames,

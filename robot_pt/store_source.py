@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_pt import images, store_episode
+from robot_pt import images, relabels, store_episode
 from robot_pt.errors import DataError
 from robot_pt.frame_files import FrameFiles, Frames
-from robot_pt.schema import UNKNOWN, EpisodeTable, Image, Int, Spec
+from robot_pt.relabels import NEWEST, Relabels
+from robot_pt.schema import UNKNOWN, EpisodeTable, Float, Image, Int, Spec
 
 MANIFEST = ".manifest.npz"
 _TABLE = ("steps", "instruction", "task", "success", "dataset", "split", "operator")
@@ -39,12 +40,14 @@ class DemoSource:
     """EpisodeSource over the whole episodes of a store; made by `DemoStore.source`.
 
     `ids` names the episode of each table row; `operator` (N,) holds codes into ``store_episode.OPERATORS``.
-    Step numbers stay valid across `refresh`.
+    Step numbers stay valid across `refresh`. `labels_applied` is the pass of labels given later that holds, None without.
     """
 
-    def __init__(self, path: Path, spec: Spec, uid: str, split: str | None = None, skip_corrupt: bool = False):
+    def __init__(
+        self, path: Path, spec: Spec, uid: str, split: str | None = None, skip_corrupt: bool = False, labels: str = NEWEST
+    ):  # fmt: skip
         self.spec = spec
-        self._path, self._uid, self._split, self._skip = path, uid, split, skip_corrupt
+        self._path, self._uid, self._split, self._skip, self._labels = path, uid, split, skip_corrupt, labels
         self.skipped: dict[str, str] = {}
         self._files = FrameFiles(path)
         self._set(_load(path, spec, uid, self.skipped if skip_corrupt else None))
@@ -122,17 +125,19 @@ class DemoSource:
         return error
 
     def _set(self, rows: Rows) -> None:
-        labels = read_labels(self._path)
+        labels, self.labels_applied = labels_in_force(self._path, self._uid, self._labels)
         table = {k: list(v) for k, v in rows.table.items()}
         for row, name in enumerate(rows.names):
             for key, value in labels.get(name, {}).items():
-                table[key][row] = value
+                if key != "rewards":
+                    table[key][row] = value
         chosen = [e for e in range(len(rows.names)) if self._split in (None, table["split"][e])]
         if self._split is not None and not chosen:
             raise DataError(f"{self._path} has no split {self._split!r}; it has {sorted(set(table['split']))}.")
         self._rows, length = rows, np.array(table["steps"], np.int64)
         self._ends = np.cumsum(length)
-        self.proprio, self.actions, self.rewards = (rows.arrays[k] for k in ("proprio", "actions", "rewards"))
+        self.proprio, self.actions = rows.arrays["proprio"], rows.arrays["actions"]
+        self.rewards = self._rewards(rows, labels)
         self.terminated, self.truncated = rows.arrays["terminated"], rows.arrays["truncated"]
         self.operator = rows.arrays["operator"]
         self.ids = [rows.names[e] for e in chosen]
@@ -146,6 +151,18 @@ class DemoSource:
             split=table["split"],
             operator=table["operator"],
         ).select(np.array(chosen, np.int64))
+
+    def _rewards(self, rows: Rows, labels: dict[str, dict[str, Any]]) -> Float:
+        """(N,) as stored, with those given later in their places."""
+        recorded: Float = rows.arrays["rewards"]
+        spoken = [row for row, name in enumerate(rows.names) if "rewards" in labels.get(name, {})]
+        rewards = recorded.copy() if spoken else recorded
+        for row in spoken:
+            given, end = labels[rows.names[row]]["rewards"], int(self._ends[row])
+            steps = int(rows.table["steps"][row])
+            relabels.require_rewards(given, steps, f"labels of episode {rows.names[row]} of {self._path}")
+            rewards[end - steps : end] = given
+        return rewards
 
 
 def episode_ids(root: Path) -> list[str]:
@@ -166,6 +183,13 @@ def read_labels(root: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(labels, dict):
         raise DataError(f"{root / 'labels.json'} is not an object of episodes; restore or delete it.")
     return labels
+
+
+def labels_in_force(root: Path, uid: str, choice: str = NEWEST) -> tuple[dict[str, dict[str, Any]], Relabels | None]:
+    """(labels given after recording with the pass that `choice` means on top, that pass). Raises DataError as `relabels.read`."""
+    applied = relabels.read(root, uid, choice)
+    labels = read_labels(root)
+    return (labels if applied is None else applied.over(labels)), applied
 
 
 def _load(root: Path, spec: Spec, uid: str, skipped: dict[str, str] | None, known_rows: Rows | None = None) -> Rows:

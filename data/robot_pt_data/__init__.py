@@ -27,6 +27,7 @@ def open(
     mapping: MappingLike | None = None,
     action_source: ActionSource | None = None,
     skip_corrupt: bool = False,
+    labels: str = "newest",
     progress: Progress | None = None,
 ) -> EpisodeSource:
     """An EpisodeSource over an RLDS data set, a demo store, recordings (journals, ROS 2 bags) or a decoded cache.
@@ -39,6 +40,7 @@ def open(
         action_source: "commanded" or "achieved"; None is commanded unless the mapping says otherwise. Only RLDS data sets
             offer the choice.
         skip_corrupt: leave damaged records out instead of refusing the split.
+        labels: which labels given later to a demo store hold: "newest", "none" or the id of a pass (`DemoStore.add_labels`).
         progress: called with (records done, records expected) while an index is built.
     Raises:
         DataError: one sentence: what was given, what is allowed, what to do next.
@@ -51,6 +53,7 @@ def open(
         mapping=mapping,
         action_source=action_source,
         skip_corrupt=skip_corrupt,
+        labels=labels,
         progress=progress,
     )
     for sentence in getattr(source, "warnings", []):
@@ -85,12 +88,13 @@ def inspect(
     *,
     mapping: MappingLike | None = None,
     skip_corrupt: bool = False,
+    labels: str = "newest",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """A JSON-able summary: splits, cameras, columns and their ranges, instructions, success, checks, warnings."""
     from robot_pt_data import report
 
-    return report.inspect_path(path, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
+    return report.inspect_path(path, mapping=mapping, skip_corrupt=skip_corrupt, labels=labels, progress=progress)
 
 
 def cache(

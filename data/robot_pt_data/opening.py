@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from robot_pt.errors import DataError
+from robot_pt.relabels import NEWEST, NONE
 from robot_pt.schema import ActionSource
 from robot_pt.sources import EpisodeSource
 from robot_pt_data import index_files
@@ -31,10 +32,15 @@ def open_source(
     mapping: MappingLike | None = None,
     action_source: ActionSource | None = None,
     skip_corrupt: bool = False,
+    labels: str = NEWEST,
     progress: Progress | None = None,
 ) -> EpisodeSource:
     """See `robot_pt_data.open`."""
     layout = recognise(path)
+    if layout.kind != "demo_store" and labels not in (NEWEST, NONE):
+        raise DataError(
+            f"labels {labels!r} were asked for; only a demo store has labels given later, {path} is none: leave them out."
+        )
     if layout.kind == "journals" and action_source != "achieved":
         from robot_pt_data.journals import JournalSource
 
@@ -44,7 +50,7 @@ def open_source(
     if layout.kind != "rlds" and (mapping is not None or action_source == "achieved"):
         raise DataError(f"{path} is a {_KINDS[layout.kind]} in canonical form; it takes no mapping or action source.")
     if layout.kind == "demo_store":
-        return _as_asked(_open_store(layout, split, skip_corrupt), action_source, layout)
+        return _as_asked(_open_store(layout, split, skip_corrupt, labels), action_source, layout)
     if layout.kind == "decoded":
         from robot_pt_data.decoded import DecodedSource
 
@@ -150,7 +156,8 @@ def build_indexes(
     return report
 
 
-def _open_store(layout: Layout, split: str, skip_corrupt: bool) -> EpisodeSource:
+def _open_store(layout: Layout, split: str, skip_corrupt: bool, labels: str) -> EpisodeSource:
     from robot_pt.store import DemoStore
 
-    return DemoStore(layout.folder).source(None if split == "all" else split, skip_corrupt=skip_corrupt)
+    chosen = None if split == "all" else split
+    return DemoStore(layout.folder).source(chosen, skip_corrupt=skip_corrupt, labels=labels)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_pt import relabels
+from robot_pt.relabels import NEWEST, NONE
 from robot_pt.schema import FAILURE, PROPRIO_NAMES, SUCCESS, UNKNOWN, Float, Int
 from robot_pt.sources import EpisodeSource
 from robot_pt_data.layout import Layout, MappingLike, mapping_for, recognise
@@ -49,6 +51,7 @@ def inspect_path(
     *,
     mapping: MappingLike | None = None,
     skip_corrupt: bool = False,
+    labels: str = NEWEST,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """See `robot_pt_data.inspect`."""
@@ -58,7 +61,7 @@ def inspect_path(
     folder = layout.files().folder if layout.kind == "rlds" else layout.folder
     splits = _splits(layout, folder)
     sources = {
-        split: open_source(path, split, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress)
+        split: open_source(path, split, mapping=mapping, skip_corrupt=skip_corrupt, labels=labels, progress=progress)
         for split in splits
     }
     first = next(iter(sources.values()))
@@ -79,9 +82,17 @@ def inspect_path(
     out["checks"], doubts = motion_checks(first)
     warnings = [f"{split}: {w}" for split, source in sources.items() for w in getattr(source, "warnings", [])]
     out["warnings"] = warnings + doubts
+    if layout.kind == "demo_store":
+        out["labels"] = _labels(first, folder)
     if layout.kind == "rlds":
         out["entry"] = _entry(mapping_for(folder, mapping))
     return out
+
+
+def _labels(source: EpisodeSource, folder: Path) -> dict[str, Any]:
+    """The pass of labels given later that holds, and which there are."""
+    applied = getattr(source, "labels_applied", None)
+    return {"applied": NONE if applied is None else applied.summary(), "passes": relabels.ids(folder)}
 
 
 def motion_checks(source: EpisodeSource) -> tuple[dict[str, float], list[str]]:

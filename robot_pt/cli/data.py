@@ -36,10 +36,13 @@ class DataIndex(_OneDataSet):
 class DataInspect(_OneDataSet):
     """Say what a data set holds: episodes, cameras, units, ranges, tasks, successes and what looks wrong."""
 
+    labels: str = "newest"
+    """Labels given later to a demo store (`robot-pt reward label`) that hold: newest, none, or the id of a pass."""
+
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import datasets
 
-        return datasets.inspect(self.path, mapping=self.mapping, skip_corrupt=self.skip_corrupt)
+        return datasets.inspect(self.path, mapping=self.mapping, skip_corrupt=self.skip_corrupt, labels=self.labels)
 
 
 @dataclass(kw_only=True)

@@ -22,11 +22,15 @@ class ReadingOptions:
     """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
+    labels: str = "newest"
+    """Labels given later to a demo store (`robot-pt reward label`): newest, none, or the id of a pass."""
 
     def to_reading(self) -> Reading:
         from robot_pt.recipes.datasets import Reading
 
-        return Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt)
+        return Reading(
+            mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels
+        )
 
 
 @dataclass(kw_only=True)

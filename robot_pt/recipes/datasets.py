@@ -11,6 +11,7 @@ import numpy as np
 
 from robot_pt.errors import DataError, UserError
 from robot_pt.recipes.progress import bar, say, warn
+from robot_pt.relabels import NEWEST
 from robot_pt.schema import SUCCESS, UNKNOWN, ActionSource
 from robot_pt.sources import Concat, EpisodeSource
 
@@ -25,6 +26,8 @@ class Reading:
     mapping: Path | None = None
     action_source: ActionSource | None = None
     skip_corrupt: bool = False
+    labels: str = NEWEST
+    """Which labels given later to a demo store hold: newest, none, or the id of a pass."""
     mapped: Collection[Path] | None = None
     """The data sets that `mapping` is for; None = all."""
 
@@ -44,8 +47,9 @@ class Reading:
                 "leave it out, or keep it as robot_pt_mapping.toml beside the data set it is for."
             )
         return Reading(
-            mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, mapped=mapped
-        )
+            mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels,
+            mapped=mapped,
+        )  # fmt: skip
 
 
 def index(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False) -> dict[str, Any]:
@@ -57,11 +61,13 @@ def index(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False
     return report.to_json()
 
 
-def inspect(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False) -> dict[str, Any]:
+def inspect(
+    path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False, labels: str = NEWEST
+) -> dict[str, Any]:
     """A JSON-able summary of `path`; see `robot_pt_data.inspect`."""
     import robot_pt_data
 
-    return robot_pt_data.inspect(path, mapping=mapping, skip_corrupt=skip_corrupt)
+    return robot_pt_data.inspect(path, mapping=mapping, skip_corrupt=skip_corrupt, labels=labels)
 
 
 def export(
@@ -112,7 +118,8 @@ def _open(path: Path, split: str, reading: Reading) -> EpisodeSource:
     with bar(f"open {Path(path).name}", "record") as advance:
         return robot_pt_data.open(
             path, split=split, mapping=reading.mapping if reading.mapped is None or path in reading.mapped else None,
-            action_source=reading.action_source, skip_corrupt=reading.skip_corrupt, progress=advance,
+            action_source=reading.action_source, skip_corrupt=reading.skip_corrupt, labels=reading.labels,
+            progress=advance,
         )  # fmt: skip
 
 
