@@ -91,7 +91,11 @@ def _shortened(vector: Array, longest: float) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one robot in one workspace may be asked to do, in its base frame."""
+    """What one robot in one workspace may be asked to do, in its base frame.
+
+    Its walls of rotation are Euler angles, which a simulated tool that points down never brings near pi; the gate of a real arm limits
+    rotation vectors instead (`robot_pt.gate.limits`), so at such a wall the two differ.
+    """
 
     low: tuple[float, float, float, float, float, float]
     """Lowest commanded x, y, z [m], roll, pitch, yaw [rad]."""
