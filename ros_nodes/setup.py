@@ -10,7 +10,7 @@ from glob import glob
 from setuptools import find_namespace_packages, setup
 
 NAME = "robot_pt_ros"
-NODES = ("arm", "camera", "episodes", "manager", "policy", "recorder", "sim", "supervisor", "teleop")
+NODES = ("arm", "camera", "episodes", "manager", "online", "policy", "recorder", "sim", "supervisor", "teleop")
 
 HERE = os.path.dirname(os.path.realpath(__file__))  # the sources, also where colcon only links to them
 

@@ -1,7 +1,7 @@
 """Which version a robot acts with, which one is offered, and when it may be taken: decided here, without ROS, torch or clock.
 
-    RUN/serving.json ── offered ── confirmed ── prepared ── (episode ends) ── acting
-                           └── refused: bounds, or a policy node that could not load it; what acts goes on
+RUN/serving.json ── offered ── confirmed ── prepared ── (episode ends) ── acting
+                       └── refused: bounds, or a policy node that could not load it; what acts goes on
 """
 
 from __future__ import annotations

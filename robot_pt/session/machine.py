@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robot_pt.commands import Answer, ArmState, Float64, JointCommand, PoseTarget
-from robot_pt.errors import UserError
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.schema import Float, Image, Observation, Spec
 from robot_pt.session import readiness
 from robot_pt.session.anchor import CommandedTarget
@@ -125,6 +125,23 @@ class Session:
         self._last_tick: int | None = None
         self._stale_since = 0
         self._stamp = 0
+
+    def succeed(self, before: Session) -> None:
+        """Go on in the place of `before`, which does not run, with what it has sensed and heard of the gate.
+
+        Raises MismatchError where this policy looks at other cameras or acts at another rate: the loop around it stays as it is.
+        """
+        assert before.phase not in ("running", "stale"), "a policy is replaced between episodes only"
+        for name, mine, its in (
+            ("cameras", self.policy.spec.cameras.keys(), before.policy.spec.cameras.keys()),
+            ("control rate [Hz]", self.robot.control_hz, before.robot.control_hz),
+            ("frames [px]", dict(self.robot.cameras), dict(before.robot.cameras)),
+        ):
+            if mine != its:
+                raise MismatchError(
+                    f"the new policy has {name} {mine}, the one before {its}; start the node anew for it."
+                )
+        self._senses, self._commanded, self._stamp = before._senses, before._commanded, before._stamp
 
     def observe_image(self, camera: str, stamp_ns: int, frame: Image, now_ns: int | None = None) -> bool:
         """Take one RGB frame (H, W, 3) uint8 with its capture time; False where it is refused, counted in `diagnostics`.

@@ -12,9 +12,10 @@ from robot_pt.errors import UserError
 
 Request = Literal[
     "start", "stop", "success", "failure", "keep", "discard", "redo", "takeover", "release", "gripper", "estop",
+    "confirm",
 ]  # fmt: skip
 """What a key or button asks for besides motion. start .. redo: see `robot_pt.episodes`; takeover, release: who moves the arm;
-gripper: open or close; estop: trip the software e-stop."""
+gripper: open or close; estop: trip the software e-stop; confirm: act with the new policy that online learning offers."""
 
 MEANINGS: dict[Request, str] = {
     "start": "start an episode",
@@ -28,6 +29,7 @@ MEANINGS: dict[Request, str] = {
     "release": "give back to the policy",
     "gripper": "open / close the gripper",
     "estop": "STOP (latches)",
+    "confirm": "act with the new policy",
 }
 
 

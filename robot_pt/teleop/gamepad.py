@@ -54,7 +54,7 @@ LAYOUTS: Mapping[str, GamepadLayout] = {
 DEADMAN, TURN = "RB", "LB"
 REQUESTS: Mapping[str, Request] = {
     "A": "gripper", "B": "estop", "START": "start", "BACK": "stop", "Y": "success", "X": "failure", "up": "keep",
-    "down": "discard", "left": "redo", "left stick": "takeover", "right stick": "release",
+    "down": "discard", "left": "redo", "left stick": "takeover", "right stick": "release", "right": "confirm",
 }  # fmt: skip
 
 

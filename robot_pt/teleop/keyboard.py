@@ -17,7 +17,7 @@ MOTIONS: dict[str, tuple[int, int]] = {
 """Key -> (index into dx dy dz droll dpitch dyaw, sign)."""
 REQUESTS: dict[str, Request] = {
     " ": "estop", "g": "gripper", "1": "start", "2": "stop", "3": "success", "4": "failure", "5": "keep", "6": "discard",
-    "7": "redo", "8": "takeover", "9": "release",
+    "7": "redo", "8": "takeover", "9": "release", "0": "confirm",
 }  # fmt: skip
 SCALES = {"-": 0.5, "=": 2.0, "+": 2.0}
 SMALLEST_SCALE = 0.125

@@ -1,14 +1,18 @@
 """policy: camera frames and joints in, `robot_pt.session.Session`, absolute pose targets out.
 
-Services policy/start, policy/stop, policy/warmup, policy/reload (std_srvs/Trigger). It asks for motion; the supervisor decides.
+Services policy/start, policy/stop, policy/warmup, policy/prepare, policy/reload (std_srvs/Trigger). It asks for motion; the supervisor
+decides. `prepare` loads and warms up what `checkpoint` names beside the policy that acts, at any time; `reload` swaps it in, loading it
+first where it was not prepared, and never while an episode runs.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
@@ -18,10 +22,19 @@ from robot_pt.errors import UserError
 from robot_pt.robots import load
 from robot_pt.session import Session
 from robot_pt_ros.control_loop import ControlLoop
+from robot_pt_ros.episode_phase import EpisodePhase
 from robot_pt_ros.inference import InferenceThread
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.policy_inputs import SessionInputs
-from robot_pt_ros.policy_parameters import declare, load_policy, robot_spec, session_settings, step_limits
+from robot_pt_ros.policy_parameters import (
+    checkpoint_of,
+    declare,
+    load_policy,
+    robot_spec,
+    session_settings,
+    step_limits,
+)
+from robot_pt_ros.policy_reload import NextSession
 from robot_pt_ros.policy_reports import PolicyReports
 from robot_pt_ros.processes import run
 
@@ -35,7 +48,7 @@ class PolicyNode(LifecycleNode):
         self._heartbeat = Heartbeat(self)
         self._driving: Session | None = None
         self._active = False
-        self._lock = threading.RLock()  # the session's: the control loop ticks it, services start and stop it
+        self._lock = threading.RLock()  # the session's: the control loop ticks it, services start, stop and replace it
         self._threads: list[ControlLoop | InferenceThread] = []
 
     @configuring
@@ -43,12 +56,18 @@ class PolicyNode(LifecycleNode):
         self._arm = load(text(self, "robot"))
         self._lockstep = flag(self, "lockstep")
         self._driving = self._load()
+        _, self._cameras = robot_spec(self, self._driving.policy.spec)
         self._inputs = SessionInputs(
             self, lambda: self.session, self._arm, self._cameras, lockstep=self._lockstep, changed=self._tick_in_lockstep
         )  # fmt: skip
         self._reports = PolicyReports(self, self.session.period_ns)
-        for name in ("start", "stop", "warmup", "reload"):
+        self._episode = EpisodePhase(self)
+        self._next = NextSession(self, lambda: checkpoint_of(self), self._made)
+        for name in ("start", "stop", "warmup"):
             self.create_service(Trigger, f"policy/{name}", partial(self._serve, name))
+        beside = ReentrantCallbackGroup()  # while a policy loads, everything else goes on
+        for name in ("prepare", "reload"):
+            self.create_service(Trigger, f"policy/{name}", partial(self._serve_later, name), callback_group=beside)
         timing = self.session.warm_up(int(number(self, "warmup_iters")))
         self.get_logger().info(
             f"policy {self.session.policy.version[:12]}: first inference {timing.first_ms:.0f} ms, then p50 {timing.p50_ms:.1f} ms, "
@@ -57,15 +76,20 @@ class PolicyNode(LifecycleNode):
         self._reports.version(self.session)
         return TransitionCallbackReturn.SUCCESS
 
-    def _load(self) -> Session:
-        policy = load_policy(self)
-        spec, self._cameras = robot_spec(self, policy.spec)
+    def _load(self, folder: str = "") -> Session:
+        policy = load_policy(self, folder)
+        spec, _ = robot_spec(self, policy.spec)
         session = Session(
             policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,
             settings=session_settings(self), limits=step_limits(self, self._arm),
         )  # fmt: skip
         for note in session.notes:
             self.get_logger().warning(note)
+        return session
+
+    def _made(self, folder: str) -> Session:
+        session = self._load(folder)
+        session.warm_up(int(number(self, "warmup_iters")))
         return session
 
     @property
@@ -131,19 +155,48 @@ class PolicyNode(LifecycleNode):
             return Answer(False, str(error))
         return Answer(True, f"p50 {timing.p50_ms:.1f} ms, p99 {timing.p99_ms:.1f} ms.")
 
-    def _reload(self) -> Answer:
-        """Take the checkpoint again, between episodes only; what is there stays when the new one cannot be taken."""
-        if self.session.phase in ("running", "stale"):
-            return Answer(False, "an episode is running; stop the policy, then reload.")
+    async def _serve_later(self, name: str, request: Any, response: Any) -> Any:
+        before = self.session
         try:
-            session = self._load()
-            session.warm_up(int(number(self, "warmup_iters")))
+            refusal = self._in_episode() if name == "reload" else ""
+            answer = Answer(False, refusal) if refusal else await getattr(self, f"_{name}")()
         except UserError as error:
-            return Answer(False, f"kept {self.session.policy.version[:12]}: {error}")
-        self._driving = session
-        self._reports.pace(session.period_ns)
-        self._reports.version(session)
-        return Answer(True, f"policy {session.policy.version[:12]} is loaded.")
+            answer = Answer(False, f"kept {before.policy.version[:12]}: {error}")
+        response.success, response.message = answer.ok, answer.sentence
+        self.get_logger().info(f"{name}: {answer.sentence}")
+        return response
+
+    def _in_episode(self) -> str:
+        """Why the policy may not change now."""
+        if self.session.phase in ("running", "stale"):
+            return "an episode is running; stop the policy, then reload."
+        return f"episode {self._episode.id} is running; reload when it has ended." if self._episode.runs else ""
+
+    async def _prepare(self) -> Answer:
+        ready = await self._next.get()
+        version = ready.session.policy.version[:12]
+        return Answer(
+            True, f"policy {version} was loaded in {ready.took_s:.2f} s; policy/reload takes it between episodes."
+        )
+
+    async def _reload(self) -> Answer:
+        """Take the checkpoint again; what is there stays when the new one cannot be taken."""
+        before = self.session
+        ready = await self._next.get()
+        refusal = self._in_episode() or (
+            "the node was configured anew meanwhile." if self.session is not before else ""
+        )
+        if refusal:  # an episode began meanwhile: what is loaded is kept for the next time
+            return Answer(False, refusal)
+        began = time.perf_counter()
+        self._next.taken()
+        with self._lock:
+            ready.session.succeed(before)
+            self._driving = ready.session
+        self._reports.pace(ready.session.period_ns)
+        self._reports.version(ready.session)
+        took_ms = 1e3 * (time.perf_counter() - began)
+        return Answer(True, f"policy {ready.session.policy.version[:12]} is loaded; the swap took {took_ms:.1f} ms.")
 
     # outputs
 

@@ -60,13 +60,22 @@ def declare(node: Node) -> None:
     node.declare_parameter("warmup_iters", 10, fixed("Inferences before activation."))
 
 
-def load_policy(node: Node) -> Any:
-    """The policy of `checkpoint`, or the episode to replay. Raises UserError and its kinds in one sentence."""
+def checkpoint_of(node: Node) -> str:
+    """The folder that `checkpoint` stands for now, or "" for a replay. Raises DataError where there is none."""
+    if text(node, "replay_store") or not text(node, "checkpoint"):
+        return ""
+    from robot_pt.checkpoint import resolve
+
+    return str(resolve(text(node, "checkpoint")))
+
+
+def load_policy(node: Node, folder: str = "") -> Any:
+    """The policy in `folder`, else that of `checkpoint`, or the episode to replay. Raises UserError and its kinds in one sentence."""
     if text(node, "replay_store"):
         from robot_pt.replaying import load_replay
 
         return load_replay(text(node, "replay_store"), int(number(node, "replay_episode")))
-    checkpoint = text(node, "checkpoint")
+    checkpoint = folder or text(node, "checkpoint")
     if not checkpoint:
         raise UserError("checkpoint is empty; give a RUN, e.g. checkpoint:=runs/demo/ptr-finetune.")
     try:

@@ -7,7 +7,7 @@ from typing import get_args
 from robot_pt.teleop import Request
 from robot_pt_ros.calls import Call
 
-TRIGGERS = ("episode/start", "episode/stop", "episode/keep", "episode/discard", "episode/redo", "safety/arm")
+TRIGGERS = ("episode/start", "episode/stop", "episode/keep", "episode/discard", "episode/redo", "safety/arm", "online/confirm")
 SWITCHES = ("episode/end", "takeover", "safety/estop_set")
 
 CALLS: dict[str, tuple[Call, ...]] = {
@@ -17,6 +17,7 @@ CALLS: dict[str, tuple[Call, ...]] = {
     "takeover": (Call("safety/arm"), Call("takeover", True)),
     "release": (Call("takeover", False),),
     "estop": (Call("safety/estop_set", True),),
+    "confirm": (Call("online/confirm"),),
 }
 """Who takes over arms what is not armed; the gripper is no request to others."""
 
