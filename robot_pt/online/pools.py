@@ -178,14 +178,11 @@ class LocalStarter:
                 process.wait()
 
 
-class NoActors:
+class RobotCrew:
     """Episodes come from elsewhere, e.g. a robot's recorder; the learner runs until its budget ends or it is stopped."""
 
     def __init__(self, run: Path):
         self._hearts = HeartMonitor(run)
-
-    def start(self) -> None:
-        pass
 
     def check(self) -> list[str]:
         return []
@@ -195,9 +192,6 @@ class NoActors:
 
     def finished(self) -> bool:
         return False
-
-    def stop(self) -> None:
-        pass
 
 
 def python(*arguments: str) -> list[str]:

@@ -29,7 +29,7 @@ from robot_pt.online.intake import Intake
 from robot_pt.online.learner import OnlineLearner, Pace
 from robot_pt.online.locks import held
 from robot_pt.online.mirror import Mirror, MirrorThread
-from robot_pt.online.pools import ActorPool, LocalStarter, NoActors, Starter, SupervisedPool, python
+from robot_pt.online.pools import ActorPool, LocalStarter, RobotCrew, Starter, SupervisedPool, python
 from robot_pt.online.publishing import CheckLimits, Publisher
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, online_report, runs
@@ -126,7 +126,7 @@ def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Read
     return Prepared(wanted, settings, plan, spec, sources, tasks, agent, origin, device)
 
 
-def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resume: bool) -> dict[str, Any]:
+def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Event, resume: bool) -> dict[str, Any]:
     began = time.monotonic()
     heart = Heart(out, LEARNER, "learner")
     heart.beat("starting")
@@ -145,7 +145,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resu
     publisher = Publisher(out, record, CheckLimits(bound_share=it.wanted.bound_share))
     watch = Watch(out, it.settings, it.wanted, start_version=it.origin.version)
     learner = OnlineLearner(
-        it.agent, replay, Intake(log, follower, replay), it.plan.budget, publisher, heart, pool, _saver(out, it.agent, record),
+        it.agent, replay, Intake(log, follower, replay), it.plan.budget, publisher, heart, pool or RobotCrew(out), _saver(out, it.agent, record),
         it.origin.step, pace=Pace(checkpoint_every=it.wanted.checkpoint_every, publish_every=it.wanted.publish_every),
         device=it.device, observers=watch.observers, watchers=[watch],
     )  # fmt: skip
@@ -157,11 +157,13 @@ def _learn(out: Path, it: Prepared, pool: ActorPool, stop: threading.Event, resu
             learner.resume(loop.position(state, "online", step, out))
             say(f"resumed at {learner.updates} online updates and {len(learner.intake.joined)} episodes.")
         learner.publish()  # what the actors start with
-        pool.start()
+        if pool is not None:
+            pool.start()
         try:
             metrics = learner.run(stop)
         finally:
-            pool.stop()
+            if pool is not None:
+                pool.stop()
             page = online_report.write(out, it.settings, it.sources, log.entries, watch)
     return online_report.result(out, it.origin, learner, metrics, page, watch, time.monotonic() - began)
 
@@ -195,9 +197,10 @@ def _mirrors(out: Path, wanted: Wanted) -> list[Mirror]:
     return [Mirror(url, out / "mirrors" / sha256(url.encode()).hexdigest()[:10]) for url in urls]
 
 
-def _pool(out: Path, wanted: Wanted, ray: str) -> ActorPool:
+def _pool(out: Path, wanted: Wanted, ray: str) -> ActorPool | None:
+    """The actors; None where a robot brings the episodes."""
     if not wanted.actors:
-        return NoActors(out)
+        return None
     where = out.absolute()
     commands = [
         python("-m", "robot_pt", "online", "--actor", str(i), "--out", str(where)) for i in range(wanted.actors)

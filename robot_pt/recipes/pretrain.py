@@ -14,7 +14,7 @@ import torch
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BCConfig
-from robot_pt.agents.ptr import PTR, PTRConfig
+from robot_pt.agents.ptr import PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig
@@ -162,11 +162,8 @@ def load_encoder(agent: Agent, run: Path) -> None:
     document = read_json(folder / "policy.json")
     tensors = read_tensors(folder / "weights.safetensors", str(document.get("weights_sha256")))
     weights = {k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}
-    encoders = [
-        agent.actor.encoder,
-        agent.acting.encoder,
-        *([agent.critic.encoder, agent.target.encoder] if isinstance(agent, PTR) else []),
-    ]
+    critics = [getattr(agent, name, None) for name in ("critic", "target")]  # imitation has none
+    encoders: list[Any] = [agent.actor.encoder, agent.acting.encoder, *(c.encoder for c in critics if c is not None)]
     for encoder in encoders:
         own = encoder.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:

@@ -141,7 +141,9 @@ def relearned(run: Path, again: Path, episodes: int) -> None:
         symlinks=True,
         ignore=shutil.ignore_patterns("checkpoints", "versions", "serving.json", "selected", "latest"),
     )
-    learn(again, [len(range(i, episodes, ACTORS)) for i in range(ACTORS)])
+    shares = [len(range(i, episodes, ACTORS)) for i in range(ACTORS)]
+    _, status = os.waitpid(forked(lambda: learn(again, shares)), 0)  # a process that has trained cannot be forked again
+    assert status == 0
     last = checkpoint.steps(run)[-1]
     assert checkpoint.steps(again)[-1] == last
     one, other = (read_tensors(checkpoint.folder_of(r, last) / "trainer.safetensors") for r in (run, again))

@@ -10,7 +10,7 @@ import pytest
 from robot_pt.errors import MissingExtraError, UserError
 from robot_pt.online.actor import lock_of, store_of
 from robot_pt.online.locks import held
-from robot_pt.online.pools import LocalStarter, NoActors, SupervisedPool
+from robot_pt.online.pools import LocalStarter, RobotCrew, SupervisedPool
 from robot_pt.store import DemoStore
 from tests.online.toys import STATE, make_episode
 
@@ -98,12 +98,10 @@ def test_one_that_ignores_being_asked_is_killed(tmp_path) -> None:
 
 
 def test_a_robot_s_episodes_have_no_end_of_their_own(tmp_path) -> None:
-    robot = NoActors(tmp_path)
-    robot.start()
+    robot = RobotCrew(tmp_path)
     assert robot.check() == []
     assert not robot.finished()
     assert robot.reported_steps() == 0
-    robot.stop()
 
 
 def test_ray_runs_ends_and_reports_actors(tmp_path) -> None:
