@@ -69,7 +69,7 @@ def _offline(
     feed = batches(offline, Steps(problem), 1.0, problem.batch_size, seed)
     for step in range(schedule.offline_updates):
         _log(metrics, step, learner.update(next(feed), step))
-        if (step + 1) % schedule.evaluate_every == 0:
+        if (step + 1) % schedule.evaluate_every == 0 or step + 1 == schedule.offline_updates:
             curve.append([step + 1, success_rate(learner.act, problem)])
     return curve
 

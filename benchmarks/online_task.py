@@ -33,6 +33,8 @@ class Problem:
     maze: str = "maze-medium"
     episodes: int = 150
     """Play walks in the data."""
+    style: str = "play"
+    """Of the walks, see `robot_pt_sim.maze_play`."""
     data_seed: int = 0
     gamma: float = 0.97
     reward_scale: float = 1.0
@@ -100,7 +102,7 @@ def play_data(problem: Problem) -> Steps:
     """Play walks that never join start and goal."""
     steps = Steps(problem)
     collect(
-        problem.maze, problem.episodes, steps.append, workers=1, noise="play", camera=(),
+        problem.maze, problem.episodes, steps.append, workers=1, noise=problem.style, camera=(),
         seed=problem.data_seed * problem.episodes,
     )  # fmt: skip
     return steps

@@ -2,7 +2,9 @@
 
 "clean" goes from a start to the goal the shortest way. "play" is AntMaze-like data: from anywhere towards some cell nearby, at
 its own pace, with correlated noise, giving up after a while, whatever the task's goal is. No play walk joins start and goal, so
-only an algorithm that puts pieces together finds the way; and since walks go both ways, imitating them goes nowhere.
+only an algorithm that puts pieces together finds the way; and since walks go both ways, imitating them goes nowhere. "detour" is
+narrow data of an operator who means well: from a start to the goal by way of somewhere else, nearly without noise, and often out
+of time; what it did in a corridor depends on where it had been, which no policy sees.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ from robot_pt.schema import Float, Int
 from robot_pt_sim.point_maze import MAX_STEP_M, Maze
 
 Generator = np.random.Generator
-STYLES = ("clean", "play")
-MIXTURES: Mapping[str, Mapping[str, float]] = {"none": {"clean": 1.0}, "mixed": {"play": 1.0}, "play": {"play": 1.0}}
+STYLES = ("clean", "play", "detour")
+MIXTURES: Mapping[str, Mapping[str, float]] = {
+    "none": {"clean": 1.0}, "mixed": {"play": 0.5, "detour": 0.5}, "play": {"play": 1.0}, "detour": {"detour": 1.0},
+}  # fmt: skip
 NEARBY_CELLS = 4
 """Longest way of a play walk in cells."""
+NEAR_M = 0.3
+"""A detour's first aim is reached so near to it [m]."""
 PATIENCE = (10, 25)
 """A play walk is given up after so many control steps, drawn uniformly."""
 NOISE_MEMORY = 0.8
@@ -29,6 +35,8 @@ NOISE_SHARE = 0.5
 """Standard deviation of the noise at strength 1, as a share of the longest step."""
 WANDER = 0.15
 """Share of play walks that follow no way: noise alone."""
+DETOUR_NOISE_SHARE = 0.1
+"""As `NOISE_SHARE`, of detours."""
 
 
 class Walker:
@@ -44,9 +52,19 @@ class Walker:
         self._rng, self._noise = rng, np.zeros(2)
         self._elapsed = 0
         here = (int(position[0]), int(position[1]))
+        self._then: list[tuple[int, int]] = []
         if style == "clean":
             self.flaw, goal = "", maze.goal
             self._pace, self._scale, self._patience = 1.0, 0.0, maze.horizon
+        elif style == "detour":
+            cells = np.argwhere(maze.free)
+            self.flaw, goal = "detour", tuple(cells[rng.integers(len(cells))].tolist())
+            self._then = [maze.goal]
+            self._pace, self._patience = (
+                float(rng.uniform(0.4, 0.9)),
+                int(rng.integers(maze.horizon // 3, maze.horizon)),
+            )
+            self._scale = strength * DETOUR_NOISE_SHARE * MAX_STEP_M
         else:
             away = distances(maze, here)
             near = np.argwhere((away > 0) & (away <= NEARBY_CELLS))
@@ -55,8 +73,8 @@ class Walker:
             self._pace = 0.0 if self.flaw == "wandering" else float(rng.uniform(0.4, 1.0))
             self._scale = strength * NOISE_SHARE * MAX_STEP_M * (2.0 if self.flaw == "wandering" else 1.0)
             self._patience = int(rng.integers(*PATIENCE))
-        self._left = distances(maze, goal)
-        self._goal = np.array(goal) + 0.5
+        self._maze = maze
+        self._head_for(goal)
 
     @property
     def finished(self) -> bool:
@@ -65,12 +83,17 @@ class Walker:
     def __call__(self, position: NDArray[np.float64]) -> Float:
         """The next action (2,) [m] at `position` (2,) [m]."""
         self._elapsed += 1
+        if self._then and float(np.abs(self._goal - position).max()) < NEAR_M:
+            self._head_for(self._then.pop(0))
         away = self._next_centre(position) - position
         towards = away / max(float(np.abs(away).max()), MAX_STEP_M) * MAX_STEP_M * self._pace
         fresh = np.sqrt(1 - NOISE_MEMORY**2) * self._rng.standard_normal(2)
         self._noise = NOISE_MEMORY * self._noise + fresh
         action: Float = (towards + self._scale * self._noise).clip(-MAX_STEP_M, MAX_STEP_M).astype(np.float32)
         return action
+
+    def _head_for(self, cell: tuple[int, int]) -> None:
+        self._left, self._goal = distances(self._maze, cell), np.array(cell) + 0.5
 
     def _next_centre(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         i, j = int(position[0]), int(position[1])

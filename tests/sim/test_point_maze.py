@@ -247,3 +247,19 @@ def test_a_maze_is_made_by_name():
 def test_what_a_maze_has_not_is_said(call, words):
     with pytest.raises(UserError, match=words):
         call()
+
+
+def test_detours_often_run_out_of_time_and_are_narrow(maze):
+    """From the task's starts; some succeed, some do not; actions hardly scatter about the way."""
+    seeds = range(120)
+    batch, rng = MazeBatch(maze, len(seeds)), np.random.default_rng(1)
+    batch.reset(list(seeds))
+    walkers = [Walker(maze, "detour", rng, p) for p in batch.position]
+    reached, done = np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
+    for _ in range(maze.horizon):
+        success = batch.step(np.stack([w(p) for w, p in zip(walkers, batch.position, strict=True)]))[2]
+        reached |= success & ~done
+        done |= reached | np.array([w.finished for w in walkers])
+    assert done.all()
+    assert 0.15 < reached.mean() < 0.75
+    assert {w.flaw for w in walkers} == {"detour"}

@@ -38,7 +38,7 @@ class Towards:
 
 def test_play_is_recorded_with_its_seed_and_flaw():
     episodes = []
-    report = collect("maze-medium", 30, episodes, workers=1, noise="mixed", camera=(), seed=7)
+    report = collect("maze-medium", 30, episodes, workers=1, noise="play", camera=(), seed=7)
     assert report.styles == {"play": 30}
     assert [e.metadata["seed"] for e in episodes] == list(range(7, 37))
     assert {e.metadata["flaw"] for e in episodes} == {"playing", "wandering"}

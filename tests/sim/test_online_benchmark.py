@@ -1,0 +1,146 @@
+"""benchmarks/online.py: its batches, returns, measures and that cells are resumed; learning itself is read from its results."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_pt.errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import online
+from online_cell import Schedule, run_cell, settings_of, summary
+from online_learners import ALGORITHMS, make, standardising
+from online_task import BOUNDS, Problem, Steps, batches, play_data, success_rate
+
+sys.path.pop(0)
+PROBLEM = Problem(maze="maze-u", episodes=12, evaluation_episodes=8, batch_size=16)
+SHORT = Schedule(offline_updates=4, online_steps=50, evaluate_every=20)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return play_data(PROBLEM)
+
+
+def test_the_data_is_the_same_again_and_its_returns_are_true(data):
+    again = play_data(PROBLEM).columns
+    assert data.episodes == 12
+    for name, column in data.columns.items():
+        np.testing.assert_array_equal(column, again[name])
+    columns, worst = data.columns, -1 / (1 - PROBLEM.gamma)
+    follows = (columns["next_proprio"][:-1] == columns["proprio"][1:]).all(1)
+    recursion = columns["reward"][:-1] + columns["discount"][:-1] * columns["return_to_go"][1:]
+    np.testing.assert_allclose(columns["return_to_go"][:-1][follows], recursion[follows], rtol=1e-5)
+    assert columns["return_to_go"].min() == pytest.approx(worst)
+    ends = columns["discount"] == 0
+    assert ends.sum() == data.successes
+    assert (columns["reward"][ends] == 0).all()
+    assert (columns["reward"][~ends] == -1).all()
+
+
+def test_batches_keep_the_ratio_exactly(data):
+    online_steps = Steps(PROBLEM)
+    feed = batches(data, online_steps, 0.3, 50, seed=1)
+    assert (next(feed).source == 0).all()  # nothing else is there yet
+    online_steps.append(_episode(steps=9))
+    for _ in range(5):
+        batch = next(feed)
+        assert np.bincount(batch.source).tolist() == [15, 35]
+        assert (batch.proprio[batch.source == 1] == 7).all()
+        assert (batch.proprio[batch.source == 0] != 7).any(1).all()
+    keys = [next(feed).sample_key for _ in range(3)]
+    assert len(np.unique(keys)) == 150
+    whole = batches(data, online_steps, 0.0, 50, seed=1)
+    next(whole)
+    assert (next(whole).source == 1).all()
+
+
+def _episode(steps):
+    from robot_pt.schema import Episode
+    from robot_pt_sim.point_maze import maze_spec
+
+    return Episode(
+        spec=maze_spec(), images={}, proprio=np.full((steps, 4), 7, np.float32), actions=np.zeros((steps, 2), np.float32),
+        rewards=np.zeros(steps, np.float32), terminated=np.zeros(steps, bool), truncated=np.arange(steps) == steps - 1,
+        success=False, task="maze-u",
+    )  # fmt: skip
+
+
+def test_measures_of_a_curve():
+    found = summary(0.6, [[0, 0.6], [500, 0.2], [1000, 0.8], [1500, 1.0], [2000, 0.9]])
+    assert found == {"before": 0.6, "lowest": 0.2, "after": pytest.approx(0.9), "regret": pytest.approx(0.3)}
+
+
+def test_who_does_nothing_fails_and_who_knows_the_way_does_not():
+    from robot_pt_sim.maze_play import Walker
+    from robot_pt_sim.point_maze import find_maze
+
+    assert success_rate(lambda proprio: np.zeros((len(proprio), 2), np.float32), PROBLEM) == 0
+    maze, walkers = find_maze(PROBLEM.maze), []
+
+    def walk(proprio):
+        if not walkers:
+            walkers.extend(Walker(maze, "clean", np.random.default_rng(0), p) for p in proprio[:, :2])
+        return np.stack([w(p) for w, p in zip(walkers, proprio[:, :2].astype(float), strict=True)])
+
+    assert success_rate(walk, PROBLEM) == 1
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_goes_offline_and_online(name):
+    result = run_cell(name, 0, PROBLEM, SHORT)
+    assert json.loads(json.dumps(result)) == result
+    assert result["offline_curve"][-1][0] == (0 if name == "rlpd" else 4)
+    assert result["online_episodes"] >= 2
+    assert result["settings"] == settings_of(PROBLEM, SHORT)
+
+
+def test_exploring_scatters_about_what_is_done(data):
+    learner = make("cal_ql", standardising(data.columns["proprio"]), 0)
+    proprio = data.columns["proprio"][:64]
+    greedy, drawn = learner.act(proprio), learner.explore(proprio)
+    assert greedy.shape == drawn.shape == (64, 2)
+    assert (np.abs(drawn) <= BOUNDS.high[0]).all()
+    assert (greedy != drawn).any(1).all()
+    np.testing.assert_array_equal(greedy, learner.act(proprio))
+
+
+def test_cells_are_resumed_and_never_mixed(tmp_path, capsys):
+    online.run(["bc"], 2, PROBLEM, SHORT, tmp_path)
+    stamps = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.json")}
+    assert set(stamps) == {"bc-0.json", "bc-1.json"}
+    (tmp_path / "bc-1.json").unlink()
+    online.run(["bc"], 2, PROBLEM, SHORT, tmp_path)
+    assert (tmp_path / "bc-0.json").stat().st_mtime_ns == stamps["bc-0.json"]
+    assert (tmp_path / "bc-1.json").exists()
+    with pytest.raises(UserError, match="evaluate_every"):
+        online.run(["bc"], 1, PROBLEM, Schedule(offline_updates=4, online_steps=50, evaluate_every=25), tmp_path)
+    assert capsys.readouterr().out.count("bc seed") == 3
+
+
+def test_the_table_says_what_the_cells_hold(tmp_path):
+    for seed, before in enumerate([0.4, 0.5, 0.6]):
+        values = {"before": before, "lowest": 0.3, "after": 1.0, "regret": 0.1}
+        cell = {"algorithm": "cql", "seed": seed, "settings": {}, **values}
+        (tmp_path / f"cql-{seed}.json").write_text(json.dumps(cell))
+    found = online.load(tmp_path)
+    row = online.table(found).splitlines()[-1]
+    assert row.startswith(
+        "| CQL | 3 | 50 (40 to 60) | 30 (30 to 30) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) |"
+    )
+    (tmp_path / "iql-0.json").write_text(json.dumps({**cell, "algorithm": "iql", "settings": {"maze": "other"}}))
+    with pytest.raises(UserError, match="different settings"):
+        online.load(tmp_path)
+
+
+def test_the_curves_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    curve = {"offline_curve": [[0, 0.0], [4, 0.4]], "online_curve": [[0, 0.4], [30, 0.9]]}
+    online.plot({"cql": [curve, curve], "rlpd": [{**curve, "offline_curve": [[0, 0.0]]}]}, tmp_path / "curves.svg")
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert drawn.count("<path") > 10
+    assert "RLPD" in drawn
