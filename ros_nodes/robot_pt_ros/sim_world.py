@@ -19,6 +19,7 @@ from robot_pt.schema import Image, Observation
 from robot_pt.simulator import Simulator
 from robot_pt.targets import action_between, moved
 from robot_pt_ros.node import flag, number, numbers, text, texts
+from robot_pt_ros.policy_parameters import EMBODIMENTS
 
 BETWEEN_EPISODES_NS = 1_000_000_000
 """Simulated time between the last observation of an episode and the first of the next."""
@@ -80,8 +81,16 @@ class World:
             ) from None
         height, width = (int(v) for v in numbers(node, "image_size"))
         paced = {} if flag(node, "lockstep") else _pace(node)
-        simulator = make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width), **paced)
-        return cls(cast(Simulator, simulator), node)
+        simulator = cast(
+            Simulator, make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width), **paced)
+        )
+        robot = text(node, "robot")
+        if simulator.spec.embodiment != EMBODIMENTS.get(robot, robot):
+            simulator.close()
+            raise UserError(
+                f"task {text(node, 'task')} moves a {simulator.spec.embodiment}, not a {robot}; choose a task of the arm."
+            )
+        return cls(simulator, node)
 
     def reset(self) -> None:
         """The next episode, from the seed in the parameter, which then counts up; a scene nobody has touched is not used up."""

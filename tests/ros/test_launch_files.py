@@ -100,6 +100,25 @@ def test_sim_closes_the_loop_and_brings_itself_up(plan):
     assert parameters(plan("sim", *COMMANDS["sim"], "start:=false")[-1])["trigger"] == [""]
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "watched"),
+    [
+        ("sim", (), ["primary"]),
+        ("sim", ("cameras:=[primary, wrist]",), ["primary", "wrist"]),
+        ("sim", ("lockstep:=true",), [""]),
+        ("robot", (), ["primary"]),
+        ("robot", ("wrist_camera:=/dev/video2",), ["primary", "wrist"]),
+        ("robot", ("camera:=",), [""]),
+        ("robot", ("camera:=", "watch:=[front]"), ["front"]),
+        ("collect", (), [""]),
+        ("replay", (), [""]),
+    ],
+)
+def test_the_gate_watches_the_cameras_that_a_policy_looks_at(plan, name, words, watched):
+    found = dict(zip(names(p := plan(name, *COMMANDS[name], *words)), map(parameters, p), strict=True))
+    assert found["supervisor"]["cameras"] == watched
+
+
 def test_episodes_run_by_themselves_and_no_second_starter_interferes(plan):
     found = dict(zip(names(p := plan("sim", *COMMANDS["sim"])), map(parameters, p), strict=True))
     assert (found["episodes"]["episodes"], found["episodes"]["max_steps"]) == (0, 0)

@@ -49,13 +49,21 @@ def test_the_node_goes_through_its_life_twice(made, lockstep):
     assert seen[3] == empty
 
 
-def test_an_unknown_task_leaves_nothing_half_started(made, capfd):
+@pytest.mark.parametrize(
+    ("task", "lockstep", "words"),
+    [
+        ("juggle", "true", "juggle"),
+        ("maze-u", "true", "moves a point, not a panda"),
+        ("maze-u", "false", "maze-u runs at"),
+    ],
+)
+def test_a_task_that_no_arm_can_do_leaves_nothing_half_started(made, capfd, task, lockstep, words):
     from rclpy.lifecycle import TransitionCallbackReturn
 
-    node = made("task:=juggle", "robot:=panda")
+    node = made(f"task:={task}", "robot:=panda", f"lockstep:={lockstep}")
     empty = entities(node)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert entities(node) == empty
     said = capfd.readouterr().err
-    assert "juggle" in said
+    assert words in said
     assert "Traceback" not in said
