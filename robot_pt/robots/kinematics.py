@@ -63,7 +63,7 @@ class Kinematics:
     def __init__(self, model: ArmModel):
         """Raises MissingExtraError when mink or daqp is not installed."""
         try:
-            import daqp  # type: ignore[import-not-found]
+            import daqp
             import mink
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "mink", "sim", "inverse kinematics") from None
