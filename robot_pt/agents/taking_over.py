@@ -20,23 +20,27 @@ PARTS = ("critic", "target", "temperature", "multiplier", "value")
 def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
     """Load another algorithm's `state_dict` into `agent`; returns the parts of it that start fresh.
 
-    A running average in `state`, which is what acted, becomes the actor where the agent keeps none. Raises MismatchError when the
+    Heads say their deviation in different ways: where that alone differs, the mean goes over and the deviation starts fresh. A running average in `state`, which is what acted, becomes the actor where the agent keeps none. Raises MismatchError when the
     actor does not fit: then nothing that was learned would act.
     """
     own = agent.state_dict()
     merged = dict(own)
     actor = _of(state, "actor")
+    fresh = []
     if not _fits(actor, own, "actor"):
-        raise MismatchError(
-            "the run's policy network does not fit the algorithm's; choose the algorithm it was trained with, or pretrain with this one."
-        )
+        actor, wanted = _without_deviation(actor), _without_deviation(_of(own, "actor"))
+        if not _fits(actor, wanted, "actor"):
+            raise MismatchError(
+                "the run's policy network does not fit the algorithm's; choose the algorithm it was trained with, or pretrain with this one."
+            )
+        fresh.append("the policy's deviation")
     merged |= part_of(state, ["actor"])
     acting = {name.replace("average.", "actor.", 1): value for name, value in _of(state, "average").items()}
+    acting = {name: value for name, value in acting.items() if name in actor}
     if acting and not _of(own, "average"):
         merged |= acting
     elif _of(own, "average"):
         merged |= {name.replace("actor.", "average.", 1): value for name, value in (acting or actor).items()}
-    fresh = []
     for part in PARTS:
         wanted = _of(own, part)
         if not wanted:
@@ -55,6 +59,10 @@ def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
 
 def _of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name.startswith(f"{part}.")}
+
+
+def _without_deviation(actor: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in actor.items() if "log_std" not in name}
 
 
 def _fits(found: Mapping[str, Tensor], own: Mapping[str, Tensor], part: str) -> bool:

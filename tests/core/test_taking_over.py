@@ -1,78 +1,72 @@
-"""One algorithm's weights in another: what goes over, what starts fresh, what is refused."""
-
-from typing import Any
+"""What goes over from one algorithm to another, and what is said to start fresh."""
 
 import pytest
 import torch
 
 from robot_pt.agents.bc import BC, BCConfig
 from robot_pt.agents.cal_ql import CalQL, CalQLConfig
+from robot_pt.agents.cql import CQL
 from robot_pt.agents.rlpd import RLPD, RLPDConfig
 from robot_pt.agents.taking_over import take_over
-from robot_pt.agents.wsrl import WSRL, WSRLConfig
 from robot_pt.errors import MismatchError
 from robot_pt.networks.encoders import EncoderConfig
 from tests.core.state_batch import BOUNDS, SPEC, TASKS, state_batch
 
-SHAPE: dict[str, Any] = {"critic_hidden": (32, 32), "actor_hidden": (32, 32)}
 
-
-def build(kind: Any, config: Any, seed: int = 0) -> Any:
+def build(kind, config=None, seed: int = 0):
     return kind.build(
-        SPEC, cameras=(), image_size=(0, 0), task_slots=TASKS, encoder=EncoderConfig(), bounds=BOUNDS, config=config, seed=seed,
-    )  # fmt: skip
+        SPEC,
+        cameras=(),
+        image_size=(0, 0),
+        task_slots=TASKS,
+        encoder=EncoderConfig(name="small"),
+        config=config,
+        bounds=BOUNDS,
+        seed=seed,
+    )
 
 
-def trained(kind: Any, config: Any) -> Any:
-    agent = build(kind, config, seed=1)
-    for step in range(3):
-        agent.update(state_batch(seed=step), step)
-    return agent
+def mode(agent) -> torch.Tensor:
+    batch = state_batch()
+    return agent.acting(batch.images, batch.proprio, batch.task, batch.language).mode()
 
 
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], prefix: str) -> bool:
-    names = [n for n in one if n.startswith(prefix)]
-    return bool(names) and all(n in other and torch.equal(one[n], other[n]) for n in names)
+def test_cql_goes_over_into_cal_ql_whole() -> None:
+    before, after = build(CQL), build(CalQL, seed=1)
+    batch = state_batch()
+    assert take_over(after, before.state_dict()) == []
+    assert torch.equal(mode(after), mode(before))
+    assert torch.equal(after.values(batch), before.values(batch))
+    after.update(batch, 0)
 
 
-def test_behaviour_cloning_gives_rlpd_its_actor_and_nothing_else() -> None:
-    cloned = trained(BC, BCConfig(head="tanh_gaussian", std="state"))
-    agent = build(RLPD, RLPDConfig(actor_hidden=(256, 256, 256), critic_hidden=(32,), actor_average=0.01))
-    before = agent.state_dict()
-    assert take_over(agent, cloned.state_dict()) == ["critic", "target", "temperature"]
-    after = agent.state_dict()
-    assert equal(cloned.state_dict(), after, "actor.")
-    assert equal(cloned.state_dict(), after, "optimizer.actor.")
-    assert all(torch.equal(after[f"average.{n}"], v) for n, v in cloned.actor.state_dict().items())
-    for part in ("critic.", "target.", "temperature."):
-        assert equal(before, after, part)
-    assert not [n for n in after if n.startswith("optimizer.critic.")]
-    assert torch.isfinite(agent.update(state_batch(), 19)["critic/loss"])
+def test_a_critic_of_another_shape_starts_fresh_with_its_target() -> None:
+    before = build(CQL)
+    config = RLPDConfig(actor_hidden=(256, 256), scaled_log_std=True, critic_hidden=(32, 32), heads=3)
+    after = build(RLPD, config, seed=1)
+    own = {k: v.clone() for k, v in after.state_dict().items() if k.startswith(("critic.", "target."))}
+    assert take_over(after, before.state_dict()) == ["critic", "target"]
+    assert torch.equal(mode(after), mode(before))
+    assert all(torch.equal(after.state_dict()[k], v) for k, v in own.items())
 
 
-def test_a_critic_of_another_shape_starts_fresh_with_its_target_and_moments() -> None:
-    before = trained(CalQL, CalQLConfig(actions=2, **SHAPE))
-    agent = build(WSRL, WSRLConfig(**SHAPE))
-    fresh = agent.state_dict()
-    assert take_over(agent, before.state_dict()) == ["critic", "target"]
-    after = agent.state_dict()
-    assert equal(fresh, after, "critic.")
-    assert equal(fresh, after, "target.")
-    assert equal(before.state_dict(), after, "temperature.")
-    assert not [n for n in after if n.startswith("optimizer.critic.")]
+def test_a_cloned_policy_keeps_its_mean_and_gets_a_deviation_of_its_own() -> None:
+    before = build(BC, BCConfig(head="tanh_gaussian", augment=None))
+    after = build(CalQL, CalQLConfig(actor_hidden=(256, 256, 256), scaled_log_std=False, action_clip=0.99), seed=1)
+    fresh = take_over(after, before.state_dict())
+    assert fresh[0] == "the policy's deviation"
+    assert "critic" in fresh
+    assert torch.equal(mode(after), mode(before))
 
 
-def test_what_acted_becomes_the_actor_where_no_average_is_kept() -> None:
-    before = trained(CalQL, CalQLConfig(actions=2, actor_average=0.1, **SHAPE))
-    agent = build(WSRL, WSRLConfig.after(before.config, actor_average=0.0))
-    assert take_over(agent, before.state_dict()) == []
-    assert all(torch.equal(agent.actor.state_dict()[n], v) for n, v in before.acting.state_dict().items())
+def test_a_running_average_becomes_the_actor() -> None:
+    before = build(BC, BCConfig(head="tanh_gaussian", std="state", actor_average=0.5, augment=None))
+    before.update(state_batch(), 0)
+    after = build(CalQL, CalQLConfig(actor_hidden=(256, 256, 256), scaled_log_std=False), seed=1)
+    take_over(after, before.state_dict())
+    assert torch.equal(mode(after), mode(before))
 
 
-def test_an_actor_that_does_not_fit_is_refused_and_nothing_changes() -> None:
-    before = trained(CalQL, CalQLConfig(actions=2, actor_hidden=(16,), critic_hidden=(32, 32)))
-    agent = build(WSRL, WSRLConfig(**SHAPE))
-    own = agent.state_dict()
-    with pytest.raises(MismatchError, match="policy network does not fit the algorithm's; choose"):
-        take_over(agent, before.state_dict())
-    assert equal(own, agent.state_dict(), "")
+def test_a_policy_of_another_shape_is_refused() -> None:
+    with pytest.raises(MismatchError, match="policy network does not fit"):
+        take_over(build(CalQL, CalQLConfig(actor_hidden=(16,))), build(CQL).state_dict())
