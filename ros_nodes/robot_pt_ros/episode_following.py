@@ -52,9 +52,14 @@ class Following:
         """Ten times a second: is an episode over, did it end by itself?"""
         now, quiet = time.monotonic(), min(self._episodes.heard_s, self._ended + LINGER_MOST_S)
         if self._ended and quiet + LINGER_S < now > self._ended + LINGER_S:
+            self.put_away()
+        self._episodes.look()
+
+    def put_away(self) -> None:
+        """Wait for nothing more of an episode that is over: it is what it ended as, whatever happens next."""
+        if self._ended:
             self._ended = 0.0
             self._episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
-        self._episodes.look()
 
     def asked(self, name: str, task: str, now_ns: int) -> Answer:
         """start, stop or discard_last, by hand; waits for the disk."""
@@ -73,9 +78,10 @@ class Following:
             return Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
 
     def deactivate(self) -> None:
-        """What runs is aborted, and nothing begins."""
-        self.active = False
-        if self._episodes.running:
+        """What is over is put away, what runs is aborted, and nothing begins."""
+        self.active, over = False, bool(self._ended)
+        self.put_away()
+        if self._episodes.running and not over:
             self._episodes.stop("aborted", "the recorder was deactivated")
 
     def _start(self, wish: Wish, now_ns: int) -> Future[Answer]:

@@ -135,9 +135,10 @@ class RecorderNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def leave(self) -> None:
-        """End what runs as aborted, on the disk before the process ends."""
+        """Put away what is over, end what runs as aborted, on the disk before the process ends."""
         if self._episodes is not None:
             self.following.active = False
+            self.following.put_away()
             self._leaving = self._episodes.close(wait=False)
 
     def has_left(self) -> bool:

@@ -87,6 +87,24 @@ def test_an_episode_is_closed_when_nothing_more_comes_and_not_before(recorder, f
     assert recorder.running == ""
 
 
+@pytest.mark.parametrize(
+    ("phase", "end"), [("ended", "deactivate"), ("ended", "put_away"), ("recording", "deactivate")]
+)
+def test_who_leaves_right_after_an_end_puts_the_episode_away_as_it_ended(recorder, following, monkeypatch, phase, end):
+    """Ctrl-C within the time in which late messages are waited for is no reason to lose a demonstration."""
+    ended = []
+    stop = recorder.stop
+    monkeypatch.setattr(recorder, "stop", lambda *words: (ended.append(words), stop(*words))[1])
+    following.told(state("a", "recording"), 1)
+    if phase == "ended":
+        following.told(state("a", "ended", outcome="success", end_ns=9), 1)
+    getattr(following, end)()
+    following.put_away()
+    following.deactivate()
+    assert [words[0] for words in ended[:1]] == ["success" if phase == "ended" else "aborted"]
+    settled(recorder, "")
+
+
 def test_one_that_waits_for_its_label_stays_open(recorder, following):
     following.told(state("a", "recording"), 1)
     following.told(state("a", "awaiting label"), 1)
