@@ -15,6 +15,7 @@ from typing import Any
 from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
 from robot_pt.cli.learning import Finetune, Pretrain
 from robot_pt.cli.online import Online
+from robot_pt.cli.reward import RewardCheck, RewardGroup, RewardLabel, RewardTrain
 from robot_pt.cli.robot import Launch
 from robot_pt.cli.simulation import Collect, Evaluate
 from robot_pt.cli.tour import Bench, Demo
@@ -27,11 +28,15 @@ VERBS: dict[str, type | dict[str, type]] = {
     "pretrain": Pretrain,
     "finetune": Finetune,
     "online": Online,
+    "reward": {"train": RewardTrain, "check": RewardCheck, "label": RewardLabel},
     "evaluate": Evaluate,
     "launch": Launch,
     "bench": Bench,
     "demo": Demo,
 }
+
+GROUPS: dict[str, type] = {"data": DataGroup, "reward": RewardGroup}
+"""Verbs that have verbs of their own, as they are shown among the others."""
 
 DESCRIPTION = """Learn robot policies from data that already exists, and run them.
 
@@ -45,9 +50,9 @@ def parse(arguments: Sequence[str]) -> Verb:
 
     group = VERBS.get(arguments[0]) if arguments else None
     if isinstance(group, dict):
-        verb = read(group, arguments[1:], f"robot-pt {arguments[0]}", "Read, check and convert data sets.")
+        verb = read(group, arguments[1:], f"robot-pt {arguments[0]}", (GROUPS[arguments[0]].__doc__ or "").strip())
     else:
-        verb = read({**VERBS, "data": DataGroup}, arguments, "robot-pt", DESCRIPTION)
+        verb = read({**VERBS, **GROUPS}, arguments, "robot-pt", DESCRIPTION)
     found: Verb = verb
     return found
 

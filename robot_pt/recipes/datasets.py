@@ -76,7 +76,7 @@ def export(
     """Write one split of `path` in another format; raises DataError when `out` exists."""
     from robot_pt_data.export import export as write
 
-    source = _open(path, split, reading)
+    source = open_one(path, reading, split)
     with bar(f"export {format}", "episode") as advance:
         written = write(
             source, out, format=format, name=name, split=None if split == "all" else split, progress=advance
@@ -90,7 +90,7 @@ def cache(path: Path, out: Path, *, size: int, split: str, reading: Reading) -> 
 
     if not 1 <= size <= LARGEST_CACHED:
         raise UserError(f"--size is {size}; give pixels from 1 to {LARGEST_CACHED}.")
-    source = _open(path, split, reading)
+    source = open_one(path, reading, split)
     with bar("cache", "frame") as advance:
         robot_pt_data.cache(source, out, size=(size, size), progress=advance)
     total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
@@ -103,7 +103,7 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
         raise DataError(f"no {what} was given; name at least one data set folder.")
     sources = []
     for path in paths:
-        sources.append(_open(path, "train", reading))
+        sources.append(open_one(path, reading))
     source: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
     if len(source.episodes) == 0:
         raise DataError(f"{what} {', '.join(map(str, paths))} holds no episodes; record some or name another folder.")
@@ -111,7 +111,7 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
     return source
 
 
-def _open(path: Path, split: str, reading: Reading) -> EpisodeSource:
+def open_one(path: Path, reading: Reading, split: str = "train") -> EpisodeSource:
     """`robot_pt_data.open` with a bar for the index that the first opening builds."""
     import robot_pt_data
 

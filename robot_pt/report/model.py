@@ -48,6 +48,32 @@ class Online:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One frame to look at."""
+
+    jpeg: bytes
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a success classifier gets right."""
+
+    summary: str
+    """One paragraph: at which threshold, on what."""
+    thresholds: Sequence[Row]
+    """One row per threshold: confusion counts, precision and recall with intervals."""
+    chosen: float
+    """The threshold in force."""
+    recall: Sequence[float]
+    """The precision-recall curve, a point per distinct probability."""
+    precision: Sequence[float]
+    false_positives: Sequence[Picture] = ()
+    """Called a success with most confidence that are none."""
+    false_negatives: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a page can show."""
 
@@ -70,6 +96,7 @@ class Report:
     """Q(s_t, a_t) along each held-out demonstration, (T,) each."""
     selection: Selection | None = None
     online: Online | None = None
+    judged: Judged | None = None
     curves: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     """Phase ("pretrain", "finetune") -> rows of its metrics.jsonl."""
     data: Sequence[Row] = ()
