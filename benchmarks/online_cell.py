@@ -38,7 +38,7 @@ def run_cell(algorithm: str, seed: int, problem: Problem, schedule: Schedule) ->
     learner = make(algorithm, standardising(offline.columns["proprio"]), seed)
     metrics: list[dict[str, float]] = []
     before = _offline(learner, offline, problem, schedule, seed, metrics)
-    learner.go_online()
+    learner = learner.go_online()
     curve, online = _online(learner, offline, problem, schedule, seed, before[-1][1], metrics)
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,

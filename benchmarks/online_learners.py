@@ -43,16 +43,19 @@ class Learner(Protocol):
         """(N, A) drawn actions [m]."""
         ...
 
-    def go_online(self) -> None:
-        """Offline training is over."""
+    def go_online(self) -> Learner:
+        """Who goes on when offline training is over: the same, or another with its weights."""
         ...
 
 
 class Ours:
     """An agent of robot_pt.agents on the state alone."""
 
-    def __init__(self, agent: Any, plan: OnlinePlan, *, pretrains: bool = True, seed: int = 0):
-        self.agent, self.plan, self.pretrains = agent, plan, pretrains
+    def __init__(
+        self, agent: Any, plan: OnlinePlan, *, pretrains: bool = True, seed: int = 0,
+        online: Callable[[Any], Learner] | None = None,
+    ):  # fmt: skip
+        self.agent, self.plan, self.pretrains, self._online = agent, plan, pretrains, online
         self._noise = torch.Generator().manual_seed(seed)
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
@@ -69,8 +72,8 @@ class Ours:
         action_BKA, _ = actor(*_seen(proprio_NP)).sample(noise)
         return actor.normalizer.decode(action_BKA[:, 0]).numpy()
 
-    def go_online(self) -> None:
-        """The same agent goes on."""
+    def go_online(self) -> Learner:
+        return self if self._online is None else self._online(self.agent)
 
 
 def _seen(proprio_NP: Float) -> tuple[Any, ...]:
@@ -132,42 +135,26 @@ def rlpd(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
     return Ours(build(RLPD, config, proprio, seed), config.plan(), pretrains=False, seed=seed)
 
 
-class AfterCalQL:
-    """WSRL: pretrains as Cal-QL with the LayerNorm ensemble, then goes on as SAC without the data."""
+def wsrl(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+    """Pretrains as Cal-QL with LayerNorm, then goes on as SAC without the data."""
+    from robot_pt.agents.cal_ql import CalQL, CalQLConfig
+    from robot_pt.agents.taking_over import take_over
+    from robot_pt.agents.wsrl import WSRL, WSRLConfig
 
-    pretrains = True
+    config = CalQLConfig(**conservative_shape(), layer_norm=True)
 
-    def __init__(self, name: str, proprio: tuple[Any, Any], seed: int):
-        from robot_pt.agents.cal_ql import CalQL, CalQLConfig
-        from robot_pt.agents.wsrl import WSRLConfig
-
-        self._proprio, self._seed = proprio, seed
-        config = CalQLConfig(**conservative_shape(), layer_norm=True)
-        self._config = WSRLConfig.after(config, warm_up_steps=WARM_UP_STEPS, batch_size=BATCH)
-        self.plan = self._config.plan()
-        self._now = Ours(build(CalQL, config, proprio, seed), self.plan, seed=seed)
-
-    def update(self, batch: Batch, step: int) -> dict[str, float]:
-        return self._now.update(batch, step)
-
-    def act(self, proprio_NP: Float) -> Float:
-        return self._now.act(proprio_NP)
-
-    def explore(self, proprio_NP: Float) -> Float:
-        return self._now.explore(proprio_NP)
-
-    def go_online(self) -> None:
-        from robot_pt.agents.taking_over import take_over
-        from robot_pt.agents.wsrl import WSRL
-
-        agent = build(WSRL, self._config, self._proprio, self._seed)
-        fresh = take_over(agent, self._now.agent.state_dict())
+    def online(pretrained: Any) -> Learner:
+        following = WSRLConfig.after(config, warm_up_steps=WARM_UP_STEPS, batch_size=BATCH)
+        agent = build(WSRL, following, proprio, seed)
+        fresh = take_over(agent, pretrained.state_dict())
         assert not fresh, f"{fresh} start fresh"
-        self._now = Ours(agent, self.plan, seed=self._seed)
+        return Ours(agent, following.plan(), seed=seed)
+
+    return Ours(build(CalQL, config, proprio, seed), OnlinePlan(), seed=seed, online=online)
 
 
 ALGORITHMS: dict[str, Callable[[str, tuple[Any, Any], int], Learner]] = {
-    "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "rlpd": rlpd, "wsrl": AfterCalQL, "bc": cloning,
+    "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "rlpd": rlpd, "wsrl": wsrl, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
 

@@ -51,8 +51,8 @@ class Peer:
     def explore(self, proprio_NP: Float) -> Float:
         return self._impl.sample_action(self._seen(proprio_NP)).numpy().clip(-1, 1) * SCALE
 
-    def go_online(self) -> None:
-        """The same learner goes on."""
+    def go_online(self) -> Peer:
+        return self
 
     def _seen(self, proprio_NP: Float) -> torch.Tensor:
         return torch.from_numpy((proprio_NP - self._mean) / self._std)

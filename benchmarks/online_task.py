@@ -37,9 +37,9 @@ class Problem:
     """Of the walks, see `robot_pt_sim.maze_play`."""
     data_seed: int = 0
     gamma: float = 0.97
-    reward_scale: float = 1.0
-    reward_shift: float = -1.0
-    """-1 at each step and 0 at the goal, which ends the return; an episode that fails is worth -1 / (1 - gamma)."""
+    reward_scale: float = 10.0
+    reward_shift: float = -5.0
+    """AntMaze's: -5, and +5 at the goal, which ends the return; an episode that fails is worth -5 / (1 - gamma)."""
     evaluation_episodes: int = 50
     batch_size: int = 128
 

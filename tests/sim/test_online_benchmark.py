@@ -31,15 +31,15 @@ def test_the_data_is_the_same_again_and_its_returns_are_true(data):
     assert data.episodes == 12
     for name, column in data.columns.items():
         np.testing.assert_array_equal(column, again[name])
-    columns, worst = data.columns, -1 / (1 - PROBLEM.gamma)
+    columns, worst = data.columns, -5 / (1 - PROBLEM.gamma)
     follows = (columns["next_proprio"][:-1] == columns["proprio"][1:]).all(1)
     recursion = columns["reward"][:-1] + columns["discount"][:-1] * columns["return_to_go"][1:]
     np.testing.assert_allclose(columns["return_to_go"][:-1][follows], recursion[follows], rtol=1e-5)
     assert columns["return_to_go"].min() == pytest.approx(worst)
     ends = columns["discount"] == 0
     assert ends.sum() == data.successes
-    assert (columns["reward"][ends] == 0).all()
-    assert (columns["reward"][~ends] == -1).all()
+    assert (columns["reward"][ends] == 5).all()
+    assert (columns["reward"][~ends] == -5).all()
 
 
 def test_batches_keep_the_ratio_exactly(data):
