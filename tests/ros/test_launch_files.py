@@ -26,6 +26,7 @@ COMMANDS = {
     "robot": ("robot:=wx250s", "checkpoint:=RUN", "teleop:=joy", *BOX),
     "collect": ("task:=lift-red",),
     "replay": ("store:=demos",),
+    "online": ("checkpoint:=RUN", "run:=LEARNER", "task:=lift-red"),
     "graph": ("robot:=sim", *BOX),
 }
 
@@ -202,11 +203,12 @@ def test_replay_plays_an_episode_through_the_same_graph(plan):
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_order_down_is_safe(plan, name):
     """Whose end must take the rest down does so; recorder, supervisor, arm, policy and manager have longer than others to leave."""
-    for process in plan(name, *COMMANDS[name], *(["record:=true"] if name != "collect" else [])):
+    for process in plan(name, *COMMANDS[name], *(["record:=true"] if name not in ("collect", "online") else [])):
         kind = process.label.rpartition("-")[0]
-        assert process.required == (kind in ("sim", "arm", "supervisor", "manager"))
+        bodies = ("sim", "arm", "supervisor", "manager")
+        assert process.required == (kind in (*bodies, "episodes"))
         assert process.sigterm_timeout_s == {"recorder": 20.0, "policy": 10.0}.get(
-            kind, 10.0 if process.required else 5.0
+            kind, 10.0 if kind in bodies else 5.0
         )
 
 
@@ -280,7 +282,7 @@ def test_the_verb_explains_prints_and_refuses(capsys):
     assert (listed["checkpoint"]["default"], listed["lockstep"]["choices"]) == (None, ["true", "false"])
     for words, says in (
         (["sim"], "give checkpoint:=VALUE"),
-        (["nothing"], "one of collect, graph, replay, robot, sim"),
+        (["nothing"], "one of collect, graph, online, replay, robot, sim"),
     ):
         assert cli.main(["launch", *words]) == 2
         assert says in capsys.readouterr().err
