@@ -165,7 +165,8 @@ def _fit(
             log.flush()
             advance(step, config.steps)
 
-        return training.fit(network, frames, parts, size, config, observe)
+        pad = min(config.augment.pad, min(size) // 32)
+        return training.fit(network, frames, parts, size, replace(config, augment=replace(config.augment, pad=pad)), observe)
 
 
 def _encoder(name: str, camera: str, freeze: bool) -> tuple[EncoderConfig, Path | None]:

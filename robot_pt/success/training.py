@@ -40,6 +40,7 @@ class TrainingConfig:
     freeze: bool = False
     """Leave the encoder as it is and train the head alone."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """As policies are trained, less the crop's share of small pictures: how high a thing lies must stay visible."""
     seed: int = 0
 
     def __post_init__(self) -> None:
