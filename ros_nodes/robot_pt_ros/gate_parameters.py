@@ -34,6 +34,16 @@ _NUMBERS = {
     "frozen_motion_rad": ("frozen_motion_rad", "... if a joint moved by more meanwhile [rad]."),
     "deadman_timeout_s": ("deadman_timeout_s", "A deadman heartbeat older than this is a release [s]."),
     "ramp_in_s": ("ramp_in_s", "Time from a start to full speed [s]."),
+    "jitter_warn_s": ("jitter_warn_s", "A tick that comes later than this is counted [s]."),
+    "jitter_fault_s": (
+        "jitter_fault_s",
+        "A tick that comes later than this is a fault [s]; .inf = off, not on hardware.",
+    ),
+}
+_ROTATIONS = {
+    "reference_rpy": ("reference_rpy", "Tool rotation from which the walls of rotation count, R = Rz Ry Rx [rad]."),
+    "rotation_min": ("rotation_low", "Lowest rotation vector of the tool from the reference, base axes [rad]."),
+    "rotation_max": ("rotation_high", "Highest rotation vector of the tool from the reference, base axes [rad]."),
 }
 
 
@@ -55,6 +65,8 @@ def declare(node: Node) -> None:
     )
     node.declare_parameter("workspace_min", [nan] * 3, fixed("Lowest x y z of the tool [m]; required on hardware."))
     node.declare_parameter("workspace_max", [nan] * 3, fixed("Highest x y z of the tool [m]; required on hardware."))
+    for name, (_, words) in _ROTATIONS.items():
+        node.declare_parameter(name, [nan] * 3, fixed(words))
     node.declare_parameter(
         "effort_limit", [nan], fixed("Largest effort per joint, in the driver's unit; NaN = unchecked.")
     )
@@ -76,11 +88,16 @@ def gate_limits(node: Node, arm: Arm) -> GateLimits:
     given: dict[str, Any] = {
         field: number(node, name) for name, (field, _) in _NUMBERS.items() if not isnan(number(node, name))
     }
+    given |= {
+        field: tuple(numbers(node, name))
+        for name, (field, _) in _ROTATIONS.items()
+        if not all(isnan(v) for v in numbers(node, name))
+    }
     low, high = numbers(node, "workspace_min"), numbers(node, "workspace_max")
-    if not any(isnan(v) for v in (*low, *high)):
+    if not all(isnan(v) for v in (*low, *high)):
         given["workspace"] = Box(tuple(low), tuple(high))  # type: ignore[arg-type]
     effort = numbers(node, "effort_limit")
-    if not any(isnan(v) for v in effort):
+    if not all(isnan(v) for v in effort):
         given["effort_limit"] = tuple(effort)
     given["follows"] = text(node, "follows")
     if not isnan(number(node, "floor_m")):
