@@ -106,25 +106,36 @@ def curve(probability_N: Probability, label_N: Bool) -> list[Point]:
 def least_threshold(probability_N: Probability, label_N: Bool, precision: float) -> float:
     """The least threshold whose precision on these items reaches `precision`: of all that do, the one that misses fewest.
 
+    It lies midway between the lowest probability it calls and the next below, where it gives the same counts: on other items the
+    lowest is not the lowest any more.
+
     Raises UserError where none does, or `precision` is no share.
     """
     require_share(precision, "--precision")
-    reached = [p for p in curve(probability_N, label_N) if (p.counts.precision or 0.0) >= precision - 1e-12]
+    points = curve(probability_N, label_N)
+    reached = [p for p in points if (p.counts.precision or 0.0) >= precision - 1e-12]
     if not reached:
-        best = max((p.counts.precision or 0.0 for p in curve(probability_N, label_N)), default=0.0)
+        best = max((p.counts.precision or 0.0 for p in points), default=0.0)
         raise UserError(
             f"no threshold reaches a precision of {precision:g} on these {len(label_N)} frames, the best is {best:.3f}; ask for less, "
             "or train on more labelled episodes."
         )
-    return min(p.threshold for p in reached)
+    return _inside(points, reached[-1])
 
 
 def best_f1(probability_N: Probability, label_N: Bool) -> float:
-    """The threshold of the highest F1, the greatest of several. Raises UserError without a positive item."""
+    """The threshold of the highest F1, the greatest of several, midway to the next probability below. Raises UserError without a positive item."""
     points = curve(probability_N, label_N)
     if not any(p.counts.true_positive for p in points):
         raise UserError("there is no positive frame among these; a threshold needs frames of both kinds.")
-    return max(points, key=lambda p: (p.counts.f1 or 0.0, p.threshold)).threshold
+    return _inside(points, max(points, key=lambda p: (p.counts.f1 or 0.0, p.threshold)))
+
+
+def _inside(points: list[Point], chosen: Point) -> float:
+    """Midway between the threshold of a point and the next lower one (0 below the lowest): the same counts, away from both edges."""
+    lower = [p.threshold for p in points if p.threshold < chosen.threshold]
+    middle = (chosen.threshold + max(lower, default=0.0)) / 2
+    return middle if all(t < middle for t in lower) else chosen.threshold
 
 
 def brier(probability_N: Probability, label_N: Bool) -> float:

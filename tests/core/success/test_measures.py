@@ -56,13 +56,17 @@ def test_the_least_threshold_reaches_the_precision_and_no_lower_one_does(values,
         with pytest.raises(UserError, match="no threshold reaches a precision"):
             measures.least_threshold(probability, label, wanted)
         return
-    assert measures.least_threshold(probability, label, wanted) == min(reaching)
+    chosen = measures.least_threshold(probability, label, wanted)
+    assert measures.count(probability, label, chosen) == measures.count(probability, label, min(reaching))
+    lower = [t for t in set(probability.tolist()) if t < min(reaching)]
+    assert max(lower, default=-1.0) < chosen <= min(reaching)
 
 
 def test_thresholds_by_hand() -> None:
-    assert measures.least_threshold(P, Y, 0.75) == 0.6
-    assert measures.least_threshold(P, Y, 1.0) == 0.8
-    assert measures.best_f1(P, Y) == 0.3  # 4 of 6 called: F1 0.8
+    assert measures.least_threshold(P, Y, 0.75) == pytest.approx(0.5)  # between 0.6, called, and 0.4
+    assert measures.least_threshold(P, Y, 1.0) == pytest.approx(0.75)
+    assert measures.best_f1(P, Y) == pytest.approx(0.25)  # 4 of 6 called: F1 0.8
+    assert measures.best_f1(P[:1], Y[:1]) == pytest.approx(0.45)
     with pytest.raises(UserError, match=r"the best is 0\.500"):
         measures.least_threshold(P[2:4], np.array([False, True]), 0.9)
     with pytest.raises(UserError, match="no positive frame"):
