@@ -19,6 +19,12 @@ AGAIN_S = 30.0
 """A version that could not be loaded is tried again after so long: it may have been pruned, or the machine busy."""
 
 
+SOON_S = 0.3
+"""A reload that was refused is asked for again after so long."""
+RELOADS = 20
+"""So many refused reloads of one version are taken for its own fault."""
+
+
 @dataclass
 class RobotRules:
     """What it takes for a version to reach the robot. Raises UserError on a value that cannot be meant."""
@@ -73,7 +79,8 @@ class RobotVersions:
     def __post_init__(self) -> None:
         self._trusted: set[str] = set()  # confirmed, or has acted
         self._again_s: dict[str, float] = {}
-        self._prepared = ""
+        self._target: Serving | None = None  # being taken; a newer one has to wait for its turn
+        self._prepared, self._reloads_refused = "", 0
         self._numbers: dict[str, int] = {}
 
     def heard(self, version: str) -> None:
@@ -88,6 +95,13 @@ class RobotVersions:
         if serving is not None:
             self._numbers[serving.version] = serving.number
         self.serving = serving
+        target = self._target
+        if (
+            target is not None
+            and serving is not None
+            and (serving.number < target.number or serving.version == self.acting)
+        ):
+            self._target = None  # rolled back meanwhile
 
     @property
     def acting_number(self) -> int | None:
@@ -104,29 +118,46 @@ class RobotVersions:
 
     @property
     def waits_for_operator(self) -> bool:
-        return self.offered is not None and self.rules.confirm and self.offered.version not in self._trusted
+        """Something is offered that only an operator may let pass."""
+        offered = self.offered if self._target is None else None
+        return offered is not None and self.rules.confirm and offered.version not in self._trusted
 
     def next(self, episode_runs: bool, now_s: float) -> Step | None:
-        """What to do now; nothing that touches the policy while an episode runs."""
-        offered = self.offered
-        if offered is None or self.waits_for_operator or now_s < self._again_s.get(offered.version, -math.inf):
+        """What to do now; nothing that touches the policy while an episode runs.
+
+        A version that was begun with is seen through: where versions come faster than episodes end, none would ever be taken.
+        """
+        target = self._target
+        if target is None:
+            target = self.offered
+            if target is None or self.waits_for_operator:
+                return None
+        if now_s < self._again_s.get(target.version, -math.inf):
             return None
-        if self._prepared != offered.version:
-            return None if episode_runs and not self.rules.beside else Step("prepare", offered)
-        return None if episode_runs else Step("reload", offered)
+        if self._prepared != target.version:
+            if episode_runs and not self.rules.beside:
+                return None
+            self._target = target
+            return Step("prepare", target)
+        return None if episode_runs else Step("reload", target)
 
     def done(self, step: Step, ok: bool, sentence: str, now_s: float) -> None:
-        """How `step` went. A reload that was refused, because an episode began meanwhile, is asked for again soon."""
+        """How `step` went. A reload is refused where an episode began meanwhile: it is asked for again soon."""
         version = step.serving.version
+        if ok and step.kind == "prepare":
+            self._prepared, self._reloads_refused = version, 0
+        elif ok:
+            self.heard(version)
+            self._target = None
+        elif step.kind == "reload" and self._reloads_refused < RELOADS:
+            self._reloads_refused += 1
+            self._again_s[version] = now_s + SOON_S
+        else:
+            self._again_s[version], self._target, self._prepared = now_s + AGAIN_S, None, ""
         if ok:
             self.refusals.pop(version, None)
-            if step.kind == "prepare":
-                self._prepared = version
-            else:
-                self.heard(version)
-            return
-        self._again_s[version] = now_s + (AGAIN_S if step.kind == "prepare" else 1.0)
-        self.refusals[version] = sentence
+        else:
+            self.refusals[version] = sentence
 
     def confirm(self) -> Answer:
         """The operator takes what is offered: that version, and none that comes later."""
@@ -134,12 +165,14 @@ class RobotVersions:
         if offered is None:
             return Answer(False, f"nothing waits for a confirmation: {self.sentence()}")
         self._trusted.add(offered.version)
+        self._target = offered
         return Answer(True, f"{_name(offered)} is taken when no episode runs.")
 
     def trust(self, version: str) -> None:
         """An operator chose this one, by rolling back to it."""
         self._trusted.add(version)
         self._again_s.pop(version, None)
+        self._target = None
 
     def sentence(self) -> str:
         """Where it stands, for the operator."""
@@ -150,6 +183,8 @@ class RobotVersions:
             return "the policy node has not said yet which version acts."
         if serving.version == self.acting:
             return f"{_name(serving)} acts{', held after a rollback' if serving.held else ''}."
+        if self._target is not None:
+            return f"{_name(self._target)} is taken when no episode runs."
         complaint = self.rules.complaint(serving.check) or self.refusals.get(serving.version, "")
         if complaint:
             return f"{_name(serving)} is not taken: {complaint}"

@@ -200,6 +200,24 @@ def test_replay_plays_an_episode_through_the_same_graph(plan):
     assert names(plan("replay", *on_arm, "camera:=/dev/video2", "record:=true"))[1] == "camera_primary"
 
 
+def test_online_takes_versions_by_itself_in_simulation_and_after_the_operator_on_an_arm(plan):
+    found = dict(zip(names(p := plan("online", *COMMANDS["online"], "store:=demos")), map(parameters, p), strict=True))
+    assert list(found) == ["sim", "supervisor", "policy", "recorder", "episodes", "manager", "online"]
+    assert (found["online"]["run"], found["online"]["store"], found["recorder"]["root"]) == ("LEARNER", "demos", "demos")
+    assert (found["online"]["confirm"], found["policy"]["checkpoint"], found["episodes"]["record"]) == (False, "RUN", True)
+    assert "online" not in found["manager"]["nodes"], "its end is nobody's"
+    words = (*COMMANDS["online"], "robot:=wx250s", "teleop:=joy", *BOX)
+    processes = plan("online", *words)
+    found = dict(zip(names(processes), map(parameters, processes), strict=True))
+    assert found["online"]["confirm"] is True
+    assert found["supervisor"]["hardware"] is True
+    assert "__ns:=/wx250s/pt" in processes[-1].argv
+    assert parameters(plan("online", *words, "confirm:=false")[-1])["confirm"] is False
+    for missing in ("teleop", "workspace_min"):
+        with pytest.raises(UserError, match=missing):
+            plan("online", *(w for w in words if not w.startswith(missing)))
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_order_down_is_safe(plan, name):
     """Whose end must take the rest down does so; recorder, supervisor, arm, policy and manager have longer than others to leave."""
