@@ -19,10 +19,10 @@ class _Frames:
     """Data sets whose episodes say whether they succeeded; or tables of pictures (.csv: image, success, episode), or folders with success/ and failure/."""
     camera: str = "primary"
     """Camera role to look through."""
-    final_steps: int = 3
-    """Last frames of a successful episode that show success."""
-    early_share: float = 0.5
-    """First share of a successful episode that shows none yet; what lies between is left out."""
+    final_steps: int | None = None
+    """Last frames of a successful episode that show success; default 3, or as RUN was trained."""
+    early_share: float | None = None
+    """First share of a successful episode that shows none yet, what lies between is left out; default 0.5, or as RUN was trained."""
     threshold: float | None = None
     """Probability from which a frame counts as success."""
     precision: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from robot_pt.success.rule import Rule
 IMAGE_SIZE = 64
 """Training resolution [pixels] where nothing else decides: success of one object is seen at it, and two cores suffice."""
 EPISODES = "episodes.json"
+FINAL_STEPS, EARLY_SHARE = 3, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ class Asked:
 
     data: Sequence[Path]
     camera: str = "primary"
-    final_steps: int = 3
-    early_share: float = 0.5
+    final_steps: int | None = None
+    early_share: float | None = None
+    """None: as the classifier to judge was trained, else FINAL_STEPS and EARLY_SHARE."""
     threshold: float | None = None
     precision: float | None = None
     reading: Reading = field(default_factory=Reading)
@@ -55,6 +57,12 @@ class Asked:
             value = getattr(self, name)
             if value is not None:
                 measures.require_share(value, f"--{name}")
+
+    def settled(self, trained: Mapping[str, Any]) -> tuple[int, float]:
+        """(final_steps, early_share): as asked for, else as in `trained`, the arguments of a run."""
+        final_steps = trained.get("final_steps", FINAL_STEPS) if self.final_steps is None else self.final_steps
+        early_share = trained.get("early_share", EARLY_SHARE) if self.early_share is None else self.early_share
+        return int(final_steps), float(early_share)
 
     def choose(self, probability: Any, label: Any, otherwise: float | None = None) -> float:
         """The threshold asked for, judged on these frames; `otherwise`, or the best F1, where none was."""
@@ -108,7 +116,14 @@ def train(
     classifier = SuccessClassifier(network, replace(card, rule=replace(rule, threshold=threshold)), device=device)
     keys = {name: [frames.keys[g] for g in groups] for name, groups in
             (("train", parts.train_groups), ("held_out", parts.held_out_groups))}  # fmt: skip
-    settings = {**json.loads(json.dumps(asdict(config))), "data": [str(p) for p in asked.data], "encoder": encoder}
+    final_steps, early_share = asked.settled({})
+    settings = {
+        "final_steps": final_steps,
+        "early_share": early_share,
+        **json.loads(json.dumps(asdict(config))),
+        "data": [str(p) for p in asked.data],
+        "encoder": encoder,
+    }
     replace_json(out / EPISODES, keys)
     version = classifier.save(out)
     replace_json(
@@ -132,6 +147,7 @@ def labelled_frames(asked: Asked) -> tuple[LabelledFrames, list[EpisodeSource]]:
     Raises DataError where nothing is labelled, MismatchError without the camera.
     """
     parts, sources = [], []
+    final_steps, early_share = asked.settled({})
     for path in asked.data:
         if labelled.is_labelled_files(path):
             parts.append(labelled.of_files(path))
@@ -142,9 +158,7 @@ def labelled_frames(asked: Asked) -> tuple[LabelledFrames, list[EpisodeSource]]:
                 f"camera {asked.camera!r} is not in {path}, which has {sorted(source.spec.cameras)}; choose one with --camera."
             )
         sources.append(source)
-        parts.append(
-            labelled.of_source(source, asked.camera, final_steps=asked.final_steps, early_share=asked.early_share)
-        )
+        parts.append(labelled.of_source(source, asked.camera, final_steps=final_steps, early_share=early_share))
     frames = labelled.joined(parts)
     if not len(frames):
         raise DataError(
@@ -166,7 +180,9 @@ def _fit(
             advance(step, config.steps)
 
         pad = min(config.augment.pad, min(size) // 32)
-        return training.fit(network, frames, parts, size, replace(config, augment=replace(config.augment, pad=pad)), observe)
+        return training.fit(
+            network, frames, parts, size, replace(config, augment=replace(config.augment, pad=pad)), observe
+        )
 
 
 def _encoder(name: str, camera: str, freeze: bool) -> tuple[EncoderConfig, Path | None]:

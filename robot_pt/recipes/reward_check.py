@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def check(run: Path, asked: Asked, page: Path) -> dict[str, Any]:
     kind, a precision no threshold reaches.
     """
     classifier = SuccessClassifier.load(run)
+    final_steps, early_share = asked.settled(read_json(run / "config.json").get("arguments") or {})
+    asked = replace(asked, final_steps=final_steps, early_share=early_share)
     frames, sources = labelled_frames(asked)
     seen = _seen(run)
     known = [g for g, key in enumerate(frames.keys) if key in seen["train"]]

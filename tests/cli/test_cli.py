@@ -16,24 +16,33 @@ from robot_pt.recipes.progress import bar, warnings_as_lines
 
 FLAGS = {
     "data index": {"path", "mapping", "skip_corrupt"},
-    "data inspect": {"path", "mapping", "skip_corrupt"},
+    "data inspect": {"path", "mapping", "skip_corrupt", "labels"},
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt"},
     "data cache": {"path", "out", "size", "split", "mapping", "action_source", "skip_corrupt"},
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list"},
     "pretrain": {
         "data", "out", "algorithm", "encoder", "encoder_weights", "steps", "batch_size", "image_size", "camera", "language", "route",
-        "bc_warm_start", "assume_success", "checkpoint_every", "bf16", "seed", "resume", "mapping", "action_source", "skip_corrupt",
+        "bc_warm_start", "assume_success", "checkpoint_every", "bf16", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "finetune": {
         "from_", "target", "data", "out", "demos", "mixing_ratio", "steps", "checkpoint_every", "assume_success",
-        "seed", "resume", "mapping", "action_source", "skip_corrupt",
+        "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "online": {
         "from_", "task", "out", "data", "target", "follow", "algorithm", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
         "offline_share", "target_share", "intervention_share", "batch_size", "noise", "bound_share", "updates", "hours", "publish_every",
         "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping", "action_source",
-        "skip_corrupt",
+        "skip_corrupt", "labels",
     },
+    "reward train": {
+        "data", "camera", "final_steps", "early_share", "threshold", "precision", "out", "encoder", "freeze", "image_size", "steps",
+        "batch_size", "learning_rate", "held_out", "needed", "window", "seed", "mapping", "action_source", "skip_corrupt", "labels",
+    },
+    "reward check": {
+        "data", "camera", "final_steps", "early_share", "threshold", "precision", "run_", "out", "mapping", "action_source",
+        "skip_corrupt", "labels",
+    },
+    "reward label": {"store", "by", "csv", "success", "failure", "threshold", "rewards", "base"},
     "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
     "bench": {"what", "quick"},
@@ -73,7 +82,7 @@ def test_help_exits_with_0_and_names_the_flags(name: str, capsys: pytest.Capture
         cli.main([*name.split(), "--help"])
     assert done.value.code == 0
     shown = capsys.readouterr().out
-    for flag in FLAGS[name] - {"path", "runs", "what", "file", "arguments"}:
+    for flag in FLAGS[name] - {"path", "runs", "run_", "store", "what", "file", "arguments"}:
         assert "--" + flag.rstrip("_").replace("_", "-") in shown
 
 

@@ -89,7 +89,7 @@ def test_it_is_right_on_fresh_episodes_and_one_of_shuffled_labels_is_not(places,
 
 
 def test_precision_by_choice_and_refused_where_it_cannot_be(places, capsys) -> None:
-    common = ("--data", places["fresh"], "--final-steps", "2")
+    common = ("--data", places["fresh"])  # the last two frames are taken, as in training
     found = run(capsys, "reward", "check", places["run_train"], *common, "--precision", "0.9")
     assert found["frames"]["precision"] >= 0.9
     chosen = next(row for row in found["thresholds"] if row["threshold"] == found["threshold"])
