@@ -203,8 +203,16 @@ def test_replay_plays_an_episode_through_the_same_graph(plan):
 def test_online_takes_versions_by_itself_in_simulation_and_after_the_operator_on_an_arm(plan):
     found = dict(zip(names(p := plan("online", *COMMANDS["online"], "store:=demos")), map(parameters, p), strict=True))
     assert list(found) == ["sim", "supervisor", "policy", "recorder", "episodes", "manager", "online"]
-    assert (found["online"]["run"], found["online"]["store"], found["recorder"]["root"]) == ("LEARNER", "demos", "demos")
-    assert (found["online"]["confirm"], found["policy"]["checkpoint"], found["episodes"]["record"]) == (False, "RUN", True)
+    assert (found["online"]["run"], found["online"]["store"], found["recorder"]["root"]) == (
+        "LEARNER",
+        "demos",
+        "demos",
+    )
+    assert (found["online"]["confirm"], found["policy"]["checkpoint"], found["episodes"]["record"]) == (
+        False,
+        "RUN",
+        True,
+    )
     assert "online" not in found["manager"]["nodes"], "its end is nobody's"
     words = (*COMMANDS["online"], "robot:=wx250s", "teleop:=joy", *BOX)
     processes = plan("online", *words)

@@ -174,7 +174,11 @@ def survives(operator: Operator, run: Path, improved: str) -> None:
     operator.until(lambda: read_serving(run).version == operator.versions[-1], 20, "the last one is not taken")
     acting, count, number = operator.versions[-1], len(operator.versions), operator.online["acting_number"]
     bad = not_finite(run)
-    operator.until(lambda: "weights or the observation are damaged" in operator.rows["online"][1], 20, "nobody says that NaN is refused")
+    operator.until(
+        lambda: "weights or the observation are damaged" in operator.rows["online"][1],
+        20,
+        "nobody says that NaN is refused",
+    )
     operator.until_episodes(2)
     assert operator.versions[-1] == acting
     assert len(operator.versions) == count
