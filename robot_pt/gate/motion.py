@@ -32,6 +32,14 @@ class Sent(NamedTuple):
     gripper: float
 
 
+class _Reached(NamedTuple):
+    """A `Solution` whose pose is that of its joints."""
+
+    q: Float64
+    position_error_m: float = 0.0
+    rotation_error_rad: float = 0.0
+
+
 class Pace(NamedTuple):
     """How far one call of `advance` may go."""
 
@@ -174,9 +182,29 @@ class Motion:
             fraction *= 0.5 if refusal else 0.98 / excess
         else:
             if set(reasons) <= {"joint_speed", "cartesian_speed"} and not self._limits.lockstep:
+                self._creep(solution.q, 0.98 / excess, pace, state)
                 return tuple(dict.fromkeys(reasons))  # near a singularity: the goal stays for the next tick
         self.goal = None
         return tuple(dict.fromkeys(reasons))
+
+    def _creep(self, q: Float64, share: float, pace: Pace, state: ArmState) -> None:
+        """Send a part of the joints' own way to `q`, where the tool's way is too fast for them however little of it is taken.
+
+        Near a singularity the joints of the last command may lie a fraction of a radian from those of the very same pose: they go there
+        first. What the tool does meanwhile is bound by the same speeds and walls.
+        """
+        assert self.sent is not None
+        between = self.sent.q + share * (q - self.sent.q)
+        pose = self._arm.fk(between)
+        at, before, seconds = pose[:3, 3], self.sent.T_base_tool[:3, 3], pace.dt_s * pace.ramp * self._limits.control_hz
+        way = Way(self.sent.T_base_tool, pose)
+        slow = way.metres <= seconds * self._limits.max_step_m and way.radians <= seconds * self._limits.max_step_rad
+        low, high = self._walls
+        within = bool(((at >= np.minimum(low, before)) & (at <= np.maximum(high, before))).all())
+        turned = self._rotations.excess(pose[:3, :3])
+        upright = turned <= max(SLACK, self._rotations.excess(self.sent.T_base_tool[:3, :3]))
+        if slow and within and upright and self._refusal(_Reached(between), state) is None:
+            self.sent = Sent(between, pose, self.sent.gripper)
 
     def _send(self, q: Float64, pose: Float64, fraction: float, reasons: list[Reason]) -> tuple[Reason, ...]:
         assert self.sent is not None

@@ -79,6 +79,27 @@ def test_home_is_no_place_where_the_arm_gets_stuck(arm, direction):
     assert np.abs(arm.fk(r.q)[:3, 3] - T[:3, 3]).max() < 1e-4
 
 
+@pytest.mark.parametrize("step", [(0, 0.02, 0), (0.006, 0.02, 0), (0, -0.009, 0)])
+def test_targets_that_run_ahead_near_a_singularity_do_not_stop_the_arm(step):
+    """A WidowX with its wrist almost straight: sideways, the forearm has to turn far before the tool has gone anywhere."""
+    arm = robots.load("wx250s")
+    start = np.array([0, -0.96, 1.16, 0, -0.3, 0])
+    T = arm.fk(start)
+    box = Box(tuple(T[:3, 3] - 0.2), tuple(T[:3, 3] + 0.2))
+    r = Rig(arm, GateLimits.for_robot(arm, hardware=True, workspace=box), start)
+    r.held = False
+    r.ready("start_policy")
+    r.held = True
+    for _ in range(20):  # of 0.2 s, each a step from where the arm was told to be
+        wanted = (T if r.output.command is None else r.output.command.T_base_tool).copy()
+        wanted[:3, 3] += step
+        wanted[:3, :3] = T[:3, :3]
+        before = r.q.copy()
+        r.go(wanted, 1.0)
+        assert np.abs(r.q - before).max() > 0.01  # the referee sees to it that it is never too much
+    assert (arm.fk(r.q)[:3, 3] - T[:3, 3]) @ step > 0.05 * np.linalg.norm(step)
+
+
 def test_streaming_on_hardware_limits_stays_inside_all_of_them(arm):
     center = DOWN[arm.name][:3, 3]
     box = Box(tuple(center - 0.05), tuple(center + 0.05))
