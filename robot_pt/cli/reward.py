@@ -51,10 +51,10 @@ class RewardTrain(_Frames):
     learning_rate: float = 3e-4
     held_out: float = 0.25
     """Share of the episodes held out."""
-    needed: int = 2
-    """Success needs this many ..."""
-    window: int = 3
-    """... of this many consecutive frames at or above the threshold."""
+    needed: int = 0
+    """Success needs this many ... (0: 2, or as many as --final-steps)"""
+    window: int = 0
+    """... of this many consecutive frames at or above the threshold (0: 3, or as many as --final-steps)."""
     seed: int = 0
     """Seed of the split, initialisation and sampling."""
 

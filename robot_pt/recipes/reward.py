@@ -74,15 +74,16 @@ class Asked:
 
 
 def train(
-    asked: Asked, out: Path, config: training.TrainingConfig, *, encoder: str = "auto", image_size: int = 0, needed: int = 2,
-    window: int = 3,
+    asked: Asked, out: Path, config: training.TrainingConfig, *, encoder: str = "auto", image_size: int = 0, needed: int = 0,
+    window: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a classifier into the new folder `out`; the arguments are those of the command line.
 
     Raises UserError and its kinds: data of one kind, too few episodes, a precision no threshold reaches, an `out` that is taken.
     """
     runs.require_amounts(config.steps, config.seed)
-    Rule(threshold=0.5, needed=needed, window=window)  # refuses k of n that cannot be
+    final_steps, early_share = asked.settled({})
+    rule = _rule(needed, window, final_steps)
     require_room(out)
     if (out / "config.json").exists():
         raise UserError(f"{out} holds a run already; choose another --out.")
@@ -101,7 +102,6 @@ def train(
     )
     out.mkdir(parents=True, exist_ok=True)
     fitted = _fit(network, frames, parts, size, config, out)
-    rule = Rule(threshold=0.5, needed=needed, window=window)
     card = Card(
         camera=asked.camera,
         image_size=size,
@@ -114,9 +114,6 @@ def train(
     probability = 1 / (1 + np.exp(-(fitted.scale * fitted.logit + fitted.offset)))
     threshold = asked.choose(probability, label)
     classifier = SuccessClassifier(network, replace(card, rule=replace(rule, threshold=threshold)), device=device)
-    keys = {name: [frames.keys[g] for g in groups] for name, groups in
-            (("train", parts.train_groups), ("held_out", parts.held_out_groups))}  # fmt: skip
-    final_steps, early_share = asked.settled({})
     settings = {
         "final_steps": final_steps,
         "early_share": early_share,
@@ -124,20 +121,19 @@ def train(
         "data": [str(p) for p in asked.data],
         "encoder": encoder,
     }
-    replace_json(out / EPISODES, keys)
+    replace_json(out / EPISODES, _keys(frames, parts))
     version = classifier.save(out)
     replace_json(
         out / "config.json",
         {"format_version": 1, "verb": "reward train", "arguments": settings, "versions": runs.versions()},
     )
     _report(out, settings)
-    counts = measures.count(probability, label, threshold)
     return {
         "run": str(out), "version": version, "frames": len(frames), "positive": int(frames.label.sum()),
         "episodes": len(frames.keys), "held_out_episodes": len(parts.held_out_groups), "best_update": fitted.step,
-        "updates": fitted.steps, "threshold": threshold, "held_out": counts.to_json(),
-        "brier": round(measures.brier(probability, label), 4),
-        "calibration_error": round(measures.calibration_error(probability, label), 4), "report": str(out / "report.html"),
+        "updates": fitted.steps, "threshold": threshold, "rule": str(classifier.card.rule),
+        "held_out": measures.count(probability, label, threshold).to_json(), **measures.soundness(probability, label),
+        "report": str(out / "report.html"),
     }  # fmt: skip
 
 
@@ -165,6 +161,18 @@ def labelled_frames(asked: Asked) -> tuple[LabelledFrames, list[EpisodeSource]]:
             f"no episode of {', '.join(map(str, asked.data))} says whether it succeeded; label some with robot-pt reward label."
         )
     return frames, sources
+
+
+def _keys(frames: LabelledFrames, parts: training.Split) -> dict[str, list[str]]:
+    """What the episodes of each side are known by."""
+    sides = (("train", parts.train_groups), ("held_out", parts.held_out_groups))
+    return {name: [frames.keys[g] for g in groups] for name, groups in sides}
+
+
+def _rule(needed: int, window: int, final_steps: int) -> Rule:
+    """2 of 3 frames unless asked otherwise; fewer where fewer show success, or an episode that ends with it would never be one."""
+    window = window or max(needed, min(3, final_steps), 1)
+    return Rule(threshold=0.5, needed=needed or min(2, window), window=window)
 
 
 def _fit(

@@ -57,8 +57,7 @@ def check(run: Path, asked: Asked, page: Path) -> dict[str, Any]:
     episodes = _episodes(classifier, sources, seen["train"], rule)
     result: dict[str, Any] = {
         "run": str(run), "version": classifier.version, "threshold": threshold, "rule": str(rule), "frames": counts.to_json(),
-        "brier": round(measures.brier(probability, label), 4),
-        "calibration_error": round(measures.calibration_error(probability, label), 4),
+        **measures.soundness(probability, label),
         "thresholds": thresholds(probability, label, threshold), "left_out_trained_on": len(known), "held_out_in_training": len(tuned),
         "page": str(page),
     }  # fmt: skip

@@ -151,6 +151,12 @@ def calibration_error(probability_N: Probability, label_N: Bool, bins: int = 10)
     return float(np.abs(sums[0] - sums[1]).sum() / max(len(label), 1))
 
 
+def soundness(probability_N: Probability, label_N: Bool) -> dict[str, float]:
+    """How much the probabilities can be taken at their word: `brier` and `calibration_error`, rounded for people."""
+    found = {"brier": brier(probability_N, label_N), "calibration_error": calibration_error(probability_N, label_N)}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
 def require_share(value: float, what: str) -> None:
     """Raise UserError unless `value` is a number from 0 to 1."""
     if not 0 <= value <= 1:  # NaN is neither

@@ -12,6 +12,7 @@ import pytest
 import robot_pt_data
 from robot_pt import cli, relabels
 from robot_pt.images import encode_png
+from robot_pt.recipes.reward import _rule
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
 from robot_pt.success.classifier import SuccessClassifier
@@ -178,6 +179,13 @@ def test_pictures_in_folders_and_tables_train(tmp_path, capsys) -> None:
     )
 
 
+@pytest.mark.parametrize(("final_steps", "expected"), [(1, (1, 1)), (2, (2, 2)), (3, (2, 3)), (9, (2, 3))])
+def test_the_rule_asks_for_no_more_frames_than_show_success(final_steps: int, expected: tuple[int, int]) -> None:
+    rule = _rule(0, 0, final_steps)
+    assert (rule.needed, rule.window) == expected
+    assert _rule(3, 5, final_steps).window == 5
+
+
 def test_what_cannot_be_used_is_one_sentence(places, tmp_path, capsys) -> None:
     one_kind = tmp_path / "pictures"
     for kind in ("success", "failure"):
@@ -193,7 +201,7 @@ def test_what_cannot_be_used_is_one_sentence(places, tmp_path, capsys) -> None:
         ((*train, *data, *out, "--camera", "wrist"), "camera 'wrist' is not in"),
         ((*train, *data, *out, "--threshold", "0.5", "--precision", "0.9"), "give one of them"),
         ((*train, *data, *out, "--precision", "1.5"), "from 0 to 1"),
-        ((*train, *data, *out, "--needed", "4"), "needed <= window"),
+        ((*train, *data, *out, "--needed", "4", "--window", "3"), "needed <= window"),
         ((*train, *data, *out, "--held-out", "1"), "held-out share"),
         ((*train, *data, *out, "--batch-size", "1"), "a batch of at least 2"),
         ((*train, *data, *out, "--final-steps", "0"), "--final-steps is 0"),
