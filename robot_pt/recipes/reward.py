@@ -96,10 +96,7 @@ def train(
         _load_encoder(network, start, asked.camera, size)
     frames, _ = labelled_frames(asked)
     parts = training.split(frames, config.held_out, config.seed)
-    say(
-        f"{len(frames)} labelled frames of {len(frames.keys)} episodes, {int(frames.label.sum())} of success; "
-        f"{len(parts.held_out_groups)} episodes are held out."
-    )
+    _say_split(frames, parts)
     out.mkdir(parents=True, exist_ok=True)
     fitted = _fit(network, frames, parts, size, config, out)
     card = Card(
@@ -167,6 +164,13 @@ def _keys(frames: LabelledFrames, parts: training.Split) -> dict[str, list[str]]
     """What the episodes of each side are known by."""
     sides = (("train", parts.train_groups), ("held_out", parts.held_out_groups))
     return {name: [frames.keys[g] for g in groups] for name, groups in sides}
+
+
+def _say_split(frames: LabelledFrames, parts: training.Split) -> None:
+    say(
+        f"{len(frames)} labelled frames of {len(frames.keys)} episodes, {int(frames.label.sum())} of success; "
+        f"{len(parts.held_out_groups)} episodes are held out."
+    )
 
 
 def _rule(needed: int, window: int, final_steps: int) -> Rule:
