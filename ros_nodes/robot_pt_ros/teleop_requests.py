@@ -7,7 +7,15 @@ from typing import get_args
 from robot_pt.teleop import Request
 from robot_pt_ros.calls import Call
 
-TRIGGERS = ("episode/start", "episode/stop", "episode/keep", "episode/discard", "episode/redo", "safety/arm", "online/confirm")
+TRIGGERS = (
+    "episode/start",
+    "episode/stop",
+    "episode/keep",
+    "episode/discard",
+    "episode/redo",
+    "safety/arm",
+    "online/confirm",
+)
 SWITCHES = ("episode/end", "takeover", "safety/estop_set")
 
 CALLS: dict[str, tuple[Call, ...]] = {
