@@ -107,7 +107,9 @@ class Actor:
             end = "stopped"
             player: Player | None = None
             try:
-                while store.next_number() < settings.share:
+                while (
+                    len(store) < settings.share
+                ):  # a number whose episode was torn is used up, its episode is still due
                     policy = self._wait_until_due(store)
                     if policy is None:
                         break
@@ -138,7 +140,7 @@ class Actor:
             policy = self._served.follow()
             settled = learner.facts.get("settled") if learner is not None else None
             done = settled.get(store.uid, 0) if isinstance(settled, dict) else 0
-            if policy is not None and store.next_number() - done <= settings.ahead:
+            if policy is not None and len(store) - done <= settings.ahead:
                 return policy
             age = "never seen" if learner is None else f"heard of {learner.age_s:.0f} s ago"
             self._beat("waiting for a policy" if policy is None else "waiting for the learner", store, learner=age)
@@ -148,7 +150,7 @@ class Actor:
     def _play(self, store: DemoStore, player: Player) -> None:
         """One episode into the store; on a full disk it is offered again until there is room."""
         assert self._served.policy is not None
-        seed = self._settings.start(store.next_number())
+        seed = self._settings.start(len(store))
         self._acted = 0
         episode = player(Exploring(self._served.policy, seed, std=self._settings.std, on_act=self._before_action), seed)
         while True:

@@ -109,7 +109,9 @@ def verify(run: Path, episodes: int) -> None:
     for i in range(ACTORS):
         store = DemoStore(store_of(run, i))
         assert store.recover(check_all=True).quarantined == {}
-        assert store.episodes == [f"{k:06d}" for k in range(len(range(i, episodes, ACTORS)))]
+        assert len(store) == len(range(i, episodes, ACTORS))
+        torn = [folder.name.removesuffix(".part") for folder in (store.path / "quarantine").glob("*.part")]
+        assert sorted([*store.episodes, *torn]) == [f"{k:06d}" for k in range(len(store) + len(torn))]
         for name in store.episodes:
             episode = store.read(name)
             found.add((store.uid, name))
@@ -156,6 +158,15 @@ def test_a_few_kills_at_random_points(tmp_path) -> None:
     assert play(tmp_path / "run", 14, kills=6, seed=1, between_s=0.6) >= 6
     verify(tmp_path / "run", 14)
     relearned(tmp_path / "run", tmp_path / "again", 14)
+
+
+def test_a_torn_episode_is_set_aside_and_played_again(tmp_path) -> None:
+    """The number of a torn episode is used up; its actor still owes it, and the learner that counts on it comes to its end."""
+    store = DemoStore.create(store_of(tmp_path / "run", 1), STATE)
+    (store.path / "000000.part" / "actions").mkdir(parents=True)
+    assert play(tmp_path / "run", 4, kills=0, seed=0, between_s=0.1) == 0
+    assert store.episodes == ["000001", "000002"]
+    verify(tmp_path / "run", 4)
 
 
 @pytest.mark.slow
