@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from robot_pt.errors import UserError
+from robot_pt.online.hearts import Heart
 from robot_pt.recipes.limits import at_least, require_room
 
 
@@ -26,6 +27,14 @@ def test_a_run_is_not_written_into_a_folder_of_something_else(tmp_path: Path) ->
         require_room(tmp_path)
     (tmp_path / "config.json").touch()
     require_room(tmp_path)
+
+
+def test_a_robot_that_lives_before_its_learner_does_not_bar_the_run(tmp_path: Path) -> None:
+    Heart(tmp_path, "robot", "robot").beat("waits")
+    require_room(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match="is no run and not empty"):
+        require_room(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
