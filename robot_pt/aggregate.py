@@ -35,6 +35,16 @@ def mean(scores: ArrayLike) -> Scores:
     return average
 
 
+def improvement(a: ArrayLike, b: ArrayLike) -> Scores:
+    """Probability that a run of `a` scores above one of `b` on a task drawn at random, ties counted half: 0.5 for equals.
+
+    Both (..., tasks, runs) on the same tasks; the numbers of runs may differ. Per task it is the Mann-Whitney U over the number of pairs.
+    """
+    difference = np.asarray(a, np.float64)[..., :, None] - np.asarray(b, np.float64)[..., None, :]
+    share: Scores = ((difference > 0) + 0.5 * (difference == 0)).mean((-3, -2, -1))
+    return share
+
+
 def bootstrap_interval(
     scores: ArrayLike, statistic: Statistic = iqm, *, confidence: float = 0.95, resamples: int = 20_000, seed: int = 0
 ) -> Interval:
@@ -43,6 +53,25 @@ def bootstrap_interval(
     With few runs it is narrow rather than wide: 3 runs have 10 different resamples. Raises UserError for scores that are not
     finite or not (tasks, runs), and for a confidence outside (0, 1) or no resample.
     """
+    found = statistic(_resampled(_checked(scores, confidence, resamples), resamples, np.random.default_rng(seed)))
+    return _percentiles(found, confidence)
+
+
+def improvement_interval(
+    a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, resamples: int = 5_000, seed: int = 0
+) -> Interval:
+    """Percentile interval of `improvement`, the runs of both resampled within each task.
+
+    Raises UserError as `bootstrap_interval`, and where the two have not the same number of tasks.
+    """
+    one, other = _checked(a, confidence, resamples), _checked(b, confidence, resamples)
+    if len(one) != len(other):
+        raise UserError(f"two methods are compared on the same tasks; they have {len(one)} and {len(other)} of them.")
+    rng = np.random.default_rng(seed)
+    return _percentiles(improvement(_resampled(one, resamples, rng), _resampled(other, resamples, rng)), confidence)
+
+
+def _checked(scores: ArrayLike, confidence: float, resamples: int) -> Scores:
     values = np.asarray(scores, np.float64)
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise UserError(f"a bootstrap needs finite scores of shape (tasks, runs); it was given {values.shape}.")
@@ -50,8 +79,17 @@ def bootstrap_interval(
         raise UserError(
             f"a bootstrap was asked for confidence {confidence} and {resamples} resamples; give a share in (0, 1) and at least 1."
         )
+    return values
+
+
+def _resampled(values: Scores, resamples: int, rng: np.random.Generator) -> Scores:
+    """(resamples, tasks, runs), drawn within each task."""
     tasks, runs = values.shape
-    drawn = np.random.default_rng(seed).integers(0, runs, (resamples, tasks, runs))
-    found = statistic(values[np.arange(tasks)[:, None], drawn])
+    drawn = rng.integers(0, runs, (resamples, tasks, runs))
+    chosen: Scores = values[np.arange(tasks)[:, None], drawn]
+    return chosen
+
+
+def _percentiles(found: Scores, confidence: float) -> Interval:
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))

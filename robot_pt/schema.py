@@ -36,6 +36,10 @@ ActionSource = Literal["commanded", "achieved"]
 UNKNOWN, FAILURE, SUCCESS = -1, 0, 1
 """Values of ``EpisodeTable.success``."""
 
+OBJECT_POSITIONS = "object_positions"
+"""Key of ``Episode.metadata`` where who records knows them, as a simulator does: name -> T rows x, y, z [m, base frame], one per
+observation, the object that the task is about first. For measuring what features hold; no policy sees them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -187,7 +191,10 @@ class Episode:
 
 
 class Batch(NamedTuple):
-    """What every algorithm sees; numpy from replay, torch tensors of the same shapes after `to_device`."""
+    """What every algorithm sees; numpy from replay, torch tensors of the same shapes after `to_device`.
+
+    Drawn as windows of S steps, images, proprio and action have an axis S after B, and `valid` says which steps there are.
+    """
 
     images: Any  # dict camera -> (B, H, W, 3) uint8
     proprio: Any  # (B, P) float32, physical units
@@ -202,6 +209,7 @@ class Batch(NamedTuple):
     sample_key: Any  # (B,) int64 global sample index: keys all per-sample noise, whatever the number of processes
     source: Any  # (B,) int64 which source of the mixture the sample came from
     next_action: Any = None  # (B, A) float32, the data's action at the next state; without meaning at discount 0
+    valid: Any = None  # (B, S) bool, False where the episode has ended and its last step stands; None without windows
 
 
 class Observation(NamedTuple):
@@ -211,3 +219,8 @@ class Observation(NamedTuple):
     proprio: Float  # (P,)
     time_ns: int = 0  # capture time, monotonic clock of whoever made it
     joint_positions: Float | NDArray[np.float64] | None = None  # (J,) [rad]
+
+
+def window_of(policy: object) -> int:
+    """Observations that a policy looks at, the newest included; 1 where it says nothing of it."""
+    return int(getattr(policy, "window", 1))

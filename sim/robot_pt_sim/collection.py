@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from robot_pt.errors import UserError
-from robot_pt.schema import Episode, Float, Observation
+from robot_pt.schema import OBJECT_POSITIONS, Episode, Float, Observation
 from robot_pt_sim import maze_play
 from robot_pt_sim.installation import versions
 from robot_pt_sim.point_maze import MAZES, PointMaze
@@ -127,9 +127,11 @@ class _Collector:
         style = draw_style(self._shares, rng)
         observation, expert, act = _begin(simulator, style, rng, self._strength, seed)
         recorder = recorder_of(simulator)
+        seen: list[dict[str, list[float]]] = []
         idle = 0
         while idle < IDLE_STEPS:
             action = act()
+            seen.append(object_positions(simulator))
             result = simulator.step(action)
             recorder.add(observation, action, result)
             observation = result.observation
@@ -137,7 +139,8 @@ class _Collector:
                 break
             idle += expert.finished
         noise = {"style": style, "flaw": expert.flaw, "strength": self._strength}
-        metadata = {**noise, **describe(simulator)}
+        paths = {name: [step[name] for step in seen] for name in seen[0]}
+        metadata = {**noise, **({OBJECT_POSITIONS: paths} if paths else {}), **describe(simulator)}
         return recorder.episode(operator="scripted", metadata=metadata)
 
     def close(self) -> None:
@@ -155,6 +158,14 @@ def _begin(
     panda = simulator
     demonstrator = Demonstrator(panda.definition, style, rng, strength=strength)
     return panda.reset(seed), demonstrator, lambda: demonstrator(panda.state())
+
+
+def object_positions(simulator: AnySimulator) -> dict[str, list[float]]:
+    """Name -> x, y, z [m, base frame] of the task's objects as they are now, to 0.1 mm, the main one first; none in a maze."""
+    if isinstance(simulator, PointMaze):
+        return {}
+    poses = simulator.state().objects
+    return {name: poses[name].position.round(4).tolist() for name in simulator.definition.places}
 
 
 def recorder_of(simulator: AnySimulator) -> EpisodeRecorder:

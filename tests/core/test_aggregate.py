@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import trim_mean
+from scipy.stats import mannwhitneyu, trim_mean
 
-from robot_pt.aggregate import bootstrap_interval, iqm, mean
+from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, iqm, mean
 from robot_pt.errors import UserError
 
 FINITE = st.floats(-1e3, 1e3)
@@ -75,3 +75,46 @@ def test_the_same_seed_gives_the_same_interval():
 def test_what_cannot_be_resampled_is_said(scores, options, words):
     with pytest.raises(UserError, match=words):
         bootstrap_interval(scores, **options)
+
+
+SCORES = st.lists(st.integers(0, 6), min_size=1, max_size=6)
+
+
+@given(SCORES, SCORES)
+def test_improvement_is_mann_whitneys_u_over_the_pairs(a, b):
+    expected = mannwhitneyu(a, b, method="asymptotic").statistic / (len(a) * len(b)) if len({*a, *b}) > 1 else 0.5
+    assert improvement([a], [b]) == pytest.approx(expected)
+
+
+@given(SCORES, SCORES)
+def test_improvement_one_way_and_the_other_add_up_to_one(a, b):
+    assert improvement([a], [b]) + improvement([b], [a]) == pytest.approx(1)
+
+
+def test_improvement_is_averaged_over_tasks():
+    assert improvement([[1, 1], [0, 0]], [[0, 0], [1, 1]]) == 0.5
+    assert improvement([[1, 1], [1, 0]], [[0], [1]]) == pytest.approx((1 + 0.25) / 2)
+
+
+def test_rliable_agrees_where_it_is_installed():
+    metrics = pytest.importorskip("rliable.metrics")
+    a, b = np.random.default_rng(0).random((2, 5, 3))  # rliable has runs first
+    assert improvement(a.T, b.T) == pytest.approx(float(metrics.probability_of_improvement(a, b)))
+    assert iqm(a.T) == pytest.approx(float(metrics.aggregate_iqm(a)))
+
+
+@pytest.mark.parametrize(("a", "b"), [([0.0, 1.0, 0.5, 0.7], [0.25, 0.65, 0.6]), ([0.1, 0.2], [0.3, 0.4])])
+def test_improvement_interval_against_the_enumeration_of_all_resamples(a, b):
+    exact = sorted(
+        float(improvement([list(x)], [list(y)])) for x in product(a, repeat=len(a)) for y in product(b, repeat=len(b))
+    )
+    low, high = improvement_interval([a], [b], confidence=0.8, resamples=50_000)
+    assert low == pytest.approx(np.quantile(exact, 0.1), abs=0.03)
+    assert high == pytest.approx(np.quantile(exact, 0.9), abs=0.03)
+
+
+def test_methods_on_different_tasks_are_not_compared():
+    with pytest.raises(UserError, match="they have 1 and 2"):
+        improvement_interval([[1.0]], [[1.0], [0.0]])
+    with pytest.raises(UserError, match="finite scores"):
+        improvement_interval([[1.0]], [[np.nan]])

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from robot_pt.errors import UserError
-from robot_pt.schema import FAILURE, SUCCESS
+from robot_pt.schema import FAILURE, OBJECT_POSITIONS, SUCCESS
 from robot_pt.store import DemoStore
 from robot_pt_sim import collect, make
+from robot_pt_sim.collection import object_positions
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,23 @@ def test_ctrl_c_ends_soon_and_leaves_no_process(backend, tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("a process of the group is still there")
+
+
+def test_where_objects_were_is_recorded_with_every_observation(recorded):
+    """The same episode stepped again: each recorded place is where the cube stands when that observation is made."""
+    simulator = make("lift-red", render=False)
+    for episode in recorded[0][:2]:
+        path = np.array(episode.metadata[OBJECT_POSITIONS]["cube"])
+        assert path.shape == (len(episode), 3)
+        simulator.reset(episode.metadata["seed"])
+        for step, action in enumerate(episode.actions):
+            np.testing.assert_allclose(simulator.state().objects["cube"].position, path[step], atol=1e-3)
+            simulator.step(action)
+    simulator.close()
+
+
+def test_the_main_object_comes_first_and_a_maze_has_none():
+    door, maze = make("door", render=False, seed=0), make("maze-u", camera=())
+    assert list(object_positions(door)) == ["handle", "door", "latch"]  # places of the task, marks among them
+    assert object_positions(maze) == {}
+    door.close()

@@ -1,0 +1,107 @@
+"""Linear probes in closed form: ridge regression, and logistic regression of "which is later" by Newton's method.
+
+Both are solved in the eigenbasis of the Gram matrix, so that trying another penalty costs next to nothing.
+Shapes: n samples, D features, K targets, P penalties.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+PENALTIES = tuple(10.0**k for k in (-4, -3, -2, -1, 0, 1))
+"""Tried by every probe, in units of the mean eigenvalue of the features' covariance."""
+
+
+class Scale(NamedTuple):
+    """What makes features of mean 0 and deviation 1, as found on the training episodes."""
+
+    mean: Array  # (D,)
+    deviation: Array  # (D,)
+
+    @classmethod
+    def of(cls, x_nD: NDArray[np.floating]) -> Scale:
+        x = x_nD.astype(np.float64)
+        deviation = x.std(0)
+        return cls(x.mean(0), np.where(deviation > 1e-6 * (1 + np.abs(x).max(initial=0.0)), deviation, np.inf))
+
+    def __call__(self, x_nD: NDArray[np.floating]) -> Array:
+        """A feature that never moved on the training episodes becomes 0."""
+        out: Array = (x_nD - self.mean) / self.deviation
+        return out
+
+
+@final
+class Ridge:
+    """W = argmin ||X W - Y||^2 / n + penalty * s * ||W||^2 with X of mean 0 and s the mean eigenvalue of X'X / n."""
+
+    def __init__(self, x_nD: Array):
+        self._x, n = x_nD, len(x_nD)
+        values, self._basis = np.linalg.eigh(x_nD.T @ x_nD / n)
+        self._values = np.maximum(values, 0.0)
+        self._scale = float(self._values.mean()) or 1.0
+
+    def weights(self, y_nK: Array, penalty: float) -> tuple[Array, Array]:
+        """((D, K) weights, (K,) offset) for targets of any mean."""
+        offset = y_nK.mean(0)
+        projected = self._basis.T @ (self._x.T @ (y_nK - offset) / len(self._x))
+        return self._basis @ (projected / (self._values + penalty * self._scale)[:, None]), offset
+
+
+def best_ridge(x_nD: Array, y_nK: Array, judge: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Weights and offset with the penalty whose error on the rows of `judge` is least, then fitted on all rows."""
+    part = Ridge(x_nD[~judge])
+    errors = []
+    for penalty in PENALTIES:
+        weights, offset = part.weights(y_nK[~judge], penalty)
+        errors.append(float(((x_nD[judge] @ weights + offset - y_nK[judge]) ** 2).sum()))
+    return Ridge(x_nD).weights(y_nK, PENALTIES[int(np.argmin(errors))])
+
+
+@final
+class Later:
+    """w = argmin mean log(1 + exp(-X w)) + penalty * s * ||w||^2 / 2, X the later frame's features minus the earlier's.
+
+    Logistic regression on the pair where swapping the frames swaps the answer: no offset, and every pair has the label 1.
+    """
+
+    def __init__(self, x_nD: Array):
+        self._n = len(x_nD)
+        values, vectors = np.linalg.eigh(x_nD @ x_nD.T if self._n < x_nD.shape[1] else x_nD.T @ x_nD)
+        kept = values > 1e-9 * max(float(values.max(initial=0.0)), 1e-300)
+        roots = np.sqrt(values[kept])
+        short = self._n < x_nD.shape[1]
+        self._basis = x_nD.T @ vectors[:, kept] / roots if short else vectors[:, kept]  # (D, r), orthonormal
+        self._z = x_nD @ self._basis
+        self._scale = float(values[kept].sum()) / (self._n * x_nD.shape[1]) or 1.0
+
+    def weights(self, penalty: float, steps: int = 50) -> Array:
+        """(D,) by Newton's method with halved steps where one would climb; it ends when the gradient is below 1e-8."""
+        strength, w = penalty * self._scale, np.zeros(self._z.shape[1])
+        loss = self._loss(w, strength)
+        for _ in range(steps):
+            share = 1 / (1 + np.exp(np.clip(self._z @ w, -500, 500)))  # (n,) probability of being wrong
+            gradient = -self._z.T @ share / self._n + strength * w
+            if float(np.abs(gradient).max(initial=0.0)) < 1e-8:
+                break
+            hessian = (self._z * (share * (1 - share))[:, None]).T @ self._z / self._n
+            hessian[np.diag_indices_from(hessian)] += strength
+            step, length = np.linalg.solve(hessian, gradient), 1.0
+            while (found := self._loss(w - length * step, strength)) > loss and length > 1e-4:
+                length /= 2
+            w, loss = w - length * step, found
+        out: Array = self._basis @ w
+        return out
+
+    def _loss(self, w: Array, strength: float) -> float:
+        return float(np.logaddexp(0, -(self._z @ w)).mean() + strength * (w @ w) / 2)
+
+
+def best_later(x_nD: Array, judge: NDArray[np.bool_]) -> Array:
+    """Weights with the penalty that orders most rows of `judge` rightly (the larger one where several do), fitted on all rows."""
+    part = Later(x_nD[~judge])
+    right = [float((x_nD[judge] @ part.weights(p) > 0).mean()) for p in PENALTIES]
+    return Later(x_nD).weights(PENALTIES[len(right) - 1 - int(np.argmax(right[::-1]))])
