@@ -1,0 +1,176 @@
+"""All objectives against random features, on two cores: what the small encoder holds after a short pretraining on simulated data.
+
+    python benchmarks/compare.py                        pretrain and probe every objective, seeds 0 to 2; what is there is not run again
+    python benchmarks/compare.py --table                the tables from what is there
+    python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes (`robot-pt compare` goes on
+                                                        in the same folder)
+
+Pretraining data is that of the protocol; probing data are episodes of its six tasks from other starts, through two cameras. An encoder
+takes 1 to 2 minutes of a core to train and half a minute to probe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from robot_pt.comparison import Protocol, read_protocol
+from robot_pt.comparison.scores import PERMUTED, RANDOM_FROZEN
+from robot_pt.errors import UserError
+from robot_pt.features import Kind
+from robot_pt.intervals import Interval
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.probes import MEASURES, Measure, probe_data
+from robot_pt.recipes import compare, compare_data
+from robot_pt.recipes.collect import collect
+from robot_pt.recipes.compare_cells import Bench
+from robot_pt.recipes.objectives import OBJECTIVES
+from robot_pt.recipes.origins import Origin
+from robot_pt.recipes.probe import Found, Probed, Probing, charts
+from robot_pt.report import Report, write_report
+from robot_pt.safe_files import replace_json
+from robot_pt.sources import Concat, EpisodeSource
+from robot_pt.store import DemoStore, is_demo_store
+
+RESULTS = Path("runs/compare")
+METHODS = (*OBJECTIVES, "bc", "autoregressive_bc", "bet", "cql")
+PROBE_SEED, PROBE_EPISODES = 200_000, 10
+"""Starts of probing episodes, apart from all data that is trained on; how many of each task."""
+CAMERAS = ("primary", "secondary")
+SHOWN = ("object R2", "object error", "gripper R2", "tool R2", "order", "retrieval", "rank", "dormant")
+
+
+def probing_data(protocol: Protocol, out: Path) -> EpisodeSource:
+    """Mixed episodes of every task of the protocol."""
+    parts: list[EpisodeSource] = []
+    for number, task in enumerate(protocol.tasks):
+        store = out / "data" / f"probing-{task}"
+        have = len(DemoStore(store)) if is_demo_store(store) else 0
+        if have < PROBE_EPISODES:
+            collect(
+                task, PROBE_EPISODES - have, store, quality="mixed", strength=compare_data.NOISE, image_size=protocol.image_size,
+                seed=PROBE_SEED + 1000 * number + have, cameras=CAMERAS,
+            )  # fmt: skip
+        parts.append(DemoStore(store).source())
+    return Concat(parts)
+
+
+def origin(protocol: Protocol, out: Path, method: str, seed: int, material: EpisodeSource) -> Origin:
+    size = (protocol.image_size, protocol.image_size)
+    if method == RANDOM_FROZEN:
+        return Origin("random", EncoderConfig(name=protocol.encoder), protocol.camera, size, seed=seed)
+    if method == PERMUTED:
+        return origin(protocol, out, "idm", seed, material).spoilt(seed)
+    return Origin.of(compare_data.pretrained(protocol, out, method, seed, material))
+
+
+def run_probes(protocol: Protocol, out: Path, methods: Sequence[str], seeds: int) -> dict[str, list[Found]]:
+    """Method -> what was found, by seed. A method that cannot be trained is left out, with its reason."""
+    source, material = probing_data(protocol, out), compare_data.pretraining_data(protocol, out)
+    probing = Probing(source, probe_data(source), out / "probes", other=CAMERAS[1])
+    found: dict[str, list[Found]] = {}
+    for seed in range(seeds):
+        for method in methods:
+            began = time.process_time()
+            try:
+                found.setdefault(method, []).append(probing(origin(protocol, out, method, seed, material)))
+            except UserError as error:
+                print(f"{method} seed {seed} is left out: {error}", flush=True)
+                continue
+            best = found[method][-1]["map"].get("object R2")
+            print(f"{method} seed {seed}: object R2 {best.value if best else 0:.3f}; {time.process_time() - began:.0f} s of a core", flush=True)
+    return {method: values for method, values in found.items() if values}
+
+
+def over_seeds(name: str, measures: Sequence[Measure]) -> Measure:
+    """Mean over seeds; the interval draws seeds, then episodes of each."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(measures), (2000, len(measures)))
+    at = rng.random((2000, len(measures)))
+    resampled = [np.asarray(m.resampled) for m in measures]
+    values = [
+        float(np.mean([resampled[s][int(u * len(resampled[s]))] for s, u in zip(row, where, strict=True)]))
+        for row, where in zip(drawn, at, strict=True)
+    ]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Measure(name=name, value=float(np.mean([m.value for m in measures])), interval=Interval(float(low), float(high)))
+
+
+def joined(found: dict[str, list[Found]]) -> list[Probed]:
+    """One line per method, controls last."""
+    out = []
+    for method, seeds in sorted(found.items(), key=lambda item: item[0] in (RANDOM_FROZEN, PERMUTED)):
+        kinds: list[Kind] = [k for k in ("map", "encoder") if all(k in f for f in seeds)]  # type: ignore[misc]
+        measures = {k: {n: over_seeds(n, [f[k][n] for f in seeds]) for n in MEASURES if all(n in f[k] for f in seeds)} for k in kinds}
+        out.append(Probed(name=method, control=method in (RANDOM_FROZEN, PERMUTED), found=measures))
+    return out
+
+
+def table(probed: Sequence[Probed], seeds: dict[str, int], kind: Kind = "map") -> str:
+    shown = [n for n in SHOWN if any(n in p.found.get(kind, {}) for p in probed)]
+    lines = ["| | seeds | " + " | ".join(MEASURES[n].title for n in shown) + " |", "|---" * (len(shown) + 2) + "|"]
+    for p in probed:
+        cells = [p.found[kind].get(n) for n in shown] if kind in p.found else [None] * len(shown)
+        lines.append(f"| {p.name} | {seeds[p.name]} | " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _cell(m: Measure | None) -> str:
+    return "–" if m is None else f"{m.value:.3g} ({m.interval.low:.3g} to {m.interval.high:.3g})"
+
+
+def run_cells(protocol: Protocol, out: Path, methods: Sequence[str], seeds: int, minutes: float) -> dict[str, Any]:
+    """Cells of the protocol until the time is over; each is whole or not there."""
+    compare._keep(out, protocol)
+    bench, ends = Bench(protocol, out, {}, methods, workers=1), time.monotonic() + 60 * minutes
+    for cell in compare.cells_of(protocol, methods, seeds, permuted=False):
+        if time.monotonic() > ends:
+            break
+        compare._run([cell], bench)
+    return compare.report(out, protocol, methods)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--steps", type=int, default=0, help="updates of pretraining; default the protocol's")
+    parser.add_argument("--cells", type=float, default=0.0, help="minutes for cells of the protocol")
+    parser.add_argument("--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    methods = options.methods.split(",") if options.methods else list(METHODS)
+    if unknown := sorted(set(methods) - set(METHODS)):
+        raise SystemExit(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    protocol = read_protocol().quick() if options.quick else read_protocol()
+    protocol = replace(protocol, pretrain_steps=options.steps) if options.steps else protocol
+    out, seeds = (options.out / "quick", 1) if options.quick else (options.out, options.seeds)
+    try:
+        if options.cells:
+            result = run_cells(protocol, out, methods, seeds, options.cells)
+            print(result.pop("text"))
+            print(json.dumps({"benchmark": "compare", **result}))
+            return
+        found = run_probes(protocol, out, [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])], seeds)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    probed, counts = joined(found), {method: len(values) for method, values in found.items()}
+    print(table(probed, counts))
+    print(table([p for p in probed if "encoder" in p.found], counts, "encoder"))
+    write_report(out / "probes.html", Report(title="Probes of all objectives", measured=charts(probed)))
+    document = {p.name: {k: {n: [m.value, *m.interval] for n, m in ms.items()} for k, ms in p.found.items()} for p in probed}
+    replace_json(out / "probes.json", {"protocol": protocol.to_json(), "seeds": counts, "probes": document})
+    print(json.dumps({"benchmark": "compare", "seeds": counts, "probes": document}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""`robot-pt compare`: the protocol of `robot_pt.comparison` in simulation, cell by cell; whatever is there is not run again.
+
+    out/protocol.json            what is compared; a comparison goes on only with the same
+    out/data/                    demonstrations, collected once
+    out/encoders/METHOD-SEED/    runs of pretraining, each resumed where it was cut
+    out/features/                what frozen encoders make of the demonstrations
+    out/cells/*.json             one number each, written when it is whole
+    out/report.html, table.md    what is known so far, gaps shown as gaps
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robot_pt.comparison import Protocol, Row, read_protocol, rows_of
+from robot_pt.comparison.protocol import Cell, Outcome
+from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN, bounds_of, markdown
+from robot_pt.comparison.scores import rates_of as success_rates
+from robot_pt.errors import MismatchError, UserError
+from robot_pt.machine import versions
+from robot_pt.recipes import compare_cells, compare_data
+from robot_pt.recipes.limits import at_least
+from robot_pt.recipes.objectives import ACTING, OBJECTIVES
+from robot_pt.recipes.progress import say, warn
+from robot_pt.recipes.runs import command_line
+from robot_pt.report import Measured, Point, Report, write_report
+from robot_pt.safe_files import read_json, replace_json
+
+
+def compare(
+    methods: Sequence[str], out: Path, *, runs: Sequence[Path] = (), protocol: Path | None = None, seeds: int = 3,
+    demos: Sequence[int] = (), online: int | None = None, permuted: bool = False, workers: int = 0, quick: bool = False,
+    table: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Run every cell that `out` does not hold yet; the arguments are the command line's.
+
+    methods: objectives to pretrain by, all of them where none is named and no run is given. `table` only draws what is there.
+    """
+    at_least(1, seeds=seeds)
+    at_least(0, workers=workers)
+    if table and not (out / "protocol.json").is_file():
+        raise UserError(f"{out} holds no comparison; run robot-pt compare without --table first.")
+    wanted = Protocol.from_json(read_json(out / "protocol.json"), str(out)) if table else _protocol(protocol, demos, online, quick)
+    given = {compare_data.name_of(run): run for run in runs}
+    names = _methods(methods, given)
+    if not table:
+        _keep(out, wanted)
+        plan = cells_of(wanted, names, 1 if quick else seeds, permuted)
+        _run(plan, compare_cells.Bench(wanted, out, given, names, workers))
+    return report(out, wanted, names)
+
+
+def _protocol(path: Path | None, demos: Sequence[int], online: int | None, quick: bool) -> Protocol:
+    found = read_protocol(path)
+    if demos:
+        found = replace(found, demos=tuple(sorted(set(demos))))
+    if online is not None:
+        found = replace(found, online_episodes=online)
+    return found.quick() if quick else found
+
+
+def _methods(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
+    known = [*OBJECTIVES, *ACTING]
+    unknown = [m for m in methods if m not in known]
+    if unknown:
+        raise UserError(f"there is no objective {unknown[0]!r}; choose from {', '.join(known)}.")
+    taken = [name for name in given if name in known or name in CONTROLS]
+    if taken:
+        raise UserError(f"the folder of run {given[taken[0]]} has the name of an objective; rename it, so that the table can tell them apart.")
+    return [*(methods or ([] if given else known)), *given]
+
+
+def _keep(out: Path, protocol: Protocol) -> None:
+    """protocol.json of a new comparison. Raises MismatchError where `out` holds another, UserError where it holds something else."""
+    path = out / "protocol.json"
+    if path.is_file():
+        before = Protocol.from_json(read_json(path), str(path))
+        if before != protocol:
+            mine, theirs = protocol.to_json(), before.to_json()
+            name = next(k for k in mine if mine[k] != theirs[k])
+            raise MismatchError(
+                f"{out} compares with {name} = {theirs[name]}, now it is {mine[name]}; go on with the same, or choose another --out."
+            )
+        return
+    if out.is_dir() and any(not p.name.startswith(".") for p in out.iterdir()):
+        raise UserError(f"{out} holds something else than a comparison; choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    replace_json(path, protocol.to_json())
+
+
+def cells_of(protocol: Protocol, methods: Sequence[str], seeds: int, permuted: bool) -> list[Cell]:
+    """Every cell of the table, controls first, seed by seed: stopped anywhere, all methods have about as many."""
+    everyone = [RANDOM_FROZEN, FROM_SCRATCH, *([PERMUTED] if permuted and methods else []), *methods]
+    out = []
+    for seed in range(seeds):
+        out += [Cell(RANDOM_ACTIONS, task, 0, seed) for task in protocol.tasks if seed == 0]
+        out += [Cell(m, task, n, seed) for n in sorted(protocol.demos) for task in protocol.tasks for m in everyone]
+    return out
+
+
+def _run(plan: Sequence[Cell], bench: compare_cells.Bench) -> None:
+    """Each cell that is not there. A method whose data or network cannot be used is left out, with its reason, and the rest goes on."""
+    refused: dict[str, str] = {}
+    for number, cell in enumerate(plan, 1):
+        path = bench.out / "cells" / cell.file
+        if path.is_file() or cell.method in refused:
+            continue
+        began = time.monotonic()
+        try:
+            outcome = bench(cell)
+        except UserError as error:
+            if cell.method in CONTROLS:  # without them no number means anything
+                raise
+            refused[cell.method] = str(error)
+            warn(f"{cell.method} is left out: {error}")
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_json(path, outcome.to_json())
+        shutil.rmtree(bench.scratch, ignore_errors=True)
+        after = "" if outcome.online_successes is None else f", after RL {outcome.online_successes}"
+        say(
+            f"cell {number} of {len(plan)}: {cell.method}, {cell.task}, {cell.demos} demos, seed {cell.seed}: {outcome.successes} of "
+            f"{outcome.episodes}{after}; {time.monotonic() - began:.0f} s"
+        )  # fmt: skip
+
+
+def outcomes(out: Path) -> list[Outcome]:
+    """Every cell that is there. Raises DataError for a damaged one."""
+    return [Outcome.from_json(read_json(path), str(path)) for path in sorted((out / "cells").glob("*.json"))]
+
+
+def report(out: Path, protocol: Protocol, methods: Sequence[str]) -> dict[str, Any]:
+    """Write the table and its plots from what is there."""
+    found = outcomes(out)
+    there = {o.cell.method for o in found}
+    shown = [*(m for m in (FROM_SCRATCH, RANDOM_FROZEN, PERMUTED) if m in there), *dict.fromkeys([*methods, *sorted(there - set(CONTROLS))])]
+    rows = rows_of(protocol, found, shown)
+    weak = [t for t in protocol.tasks if bounds_of(protocol, success_rates(found), t) is None]
+    notes = [f"{t}: imitation from scratch does not beat random actions clearly, or has not run; plain rates count there" for t in weak]
+    words = "\n\n".join([markdown(rows), *(f"{note}." for note in notes)])
+    (out / "table.md").write_text(words + "\n", encoding="utf-8")
+    page = write_report(
+        out / "report.html",
+        Report(
+            title=f"Objectives compared: {protocol.name}", command=command_line(), measured=charts(protocol, rows),
+            config=protocol.to_json(), versions=versions(), warnings=notes,
+            data=[{"control": name, "is": said} for name, said in CONTROLS.items()],
+        ),
+    )  # fmt: skip
+    return {
+        "report": str(page), "table": str(out / "table.md"), "cells": len(found),
+        "rows": [_plain(row) for row in rows], "notes": notes, "text": f"{words}\n\nplots: {page}",
+    }  # fmt: skip
+
+
+def charts(protocol: Protocol, rows: Sequence[Row]) -> list[Measured]:
+    """A chart per distance and number of demonstrations: score, the random frozen encoder's as the line."""
+    out = []
+    for distance in protocol.distances:
+        for demos, online in dict.fromkeys((r.demos, r.online) for r in rows):
+            mine = [r for r in rows if (r.distance, r.demos, r.online) == (distance.name, demos, online)]
+            control = next((r.score for r in mine if r.method == RANDOM_FROZEN), None)
+            points = [
+                Point(
+                    name=r.method, value=r.score, low=r.interval.low if r.interval else None,
+                    high=r.interval.high if r.interval else None, control=r.method in CONTROLS,
+                )
+                for r in mine
+            ]  # fmt: skip
+            title = f"{distance.name}, {demos} demos{', then RL' if online else ''}: score (IQM)"
+            note = f"{distance.rule}: {', '.join(distance.tasks)}"
+            out.append(Measured(title=title, points=points, reference=control, better=1, note=note))
+    return out
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        "method": row.method, "distance": row.distance, "demos": row.demos, "online": row.online, "runs": row.runs, "rate": row.rate,
+        "score": row.score, "interval": None if row.interval is None else list(row.interval), "mean": row.mean, "better": row.better,
+        "better_interval": None if row.better_interval is None else list(row.better_interval),
+    }  # fmt: skip

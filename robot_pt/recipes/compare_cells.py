@@ -1,0 +1,119 @@
+"""One cell of a comparison: an encoder, frozen; a head on some demonstrations of a task; its success rate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from robot_pt.comparison import Protocol
+from robot_pt.comparison.protocol import Cell, Outcome
+from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
+from robot_pt.evaluate import PolicyFactory, evaluate
+from robot_pt.features import FeatureSource, FeatureTable, Kind
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.recipes import compare_data, heads
+from robot_pt.recipes.origins import Origin
+from robot_pt.recipes.progress import bar
+from robot_pt.sources import EpisodeSource, EpisodeView
+
+KIND: Kind = "map"
+"""Features of the backbone alone: pooling and bottleneck are for the head to learn, whatever an objective trained of them."""
+
+
+@dataclass
+class Bench:
+    """Runs cells; what several of them share is made once."""
+
+    protocol: Protocol
+    out: Path
+    given: Mapping[str, Path]
+    """Methods that are runs already."""
+    methods: Sequence[str]
+    workers: int = 0
+    _material: EpisodeSource | None = None
+    _demos: dict[str, EpisodeView] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> Path:
+        """Policies of the cell under way; removed when it is written."""
+        return self.out / "cell-under-way"
+
+    def __call__(self, cell: Cell) -> Outcome:
+        began, seconds = time.monotonic(), {}
+        if cell.method == RANDOM_ACTIONS:
+            return Outcome(cell=cell, **self._rate(heads.RandomActions, cell, "random"))
+        demos = compare_data.some_of(self._demonstrations(cell.task), cell.demos, cell.seed)
+        folder, size = self.scratch / "policy", (self.protocol.image_size, self.protocol.image_size)
+        if cell.method == FROM_SCRATCH:
+            heads.imitate(
+                demos, folder, updates=self.protocol.scratch_updates, seed=cell.seed, camera=self.protocol.camera, image_size=size,
+                encoder=self.protocol.encoder,
+            )  # fmt: skip
+            seconds["head"] = time.monotonic() - began
+            return Outcome(cell=cell, **self._rate(heads.acting(folder, None, KIND), cell, "scratch"), seconds=seconds)
+        origin = self.origin(cell.method, cell.seed)
+        seconds["encoder"] = time.monotonic() - began
+        source = self._features(demos, origin)
+        agent = heads.imitate(source, folder, updates=self.protocol.head_updates, seed=cell.seed)
+        seconds["head"] = time.monotonic() - began - seconds["encoder"]
+        rate = self._rate(heads.acting(folder, origin, KIND), cell, "imitation")
+        after: int | None = None
+        if self.protocol.online_episodes and cell.demos == max(self.protocol.demos):
+            improved = self.scratch / "improved"
+            heads.improve(
+                cell.task, source, agent, origin, KIND, improved, episodes=self.protocol.online_episodes, seed=cell.seed
+            )
+            after = self._rate(heads.acting(improved, origin, KIND), cell, "rl")["successes"]
+        seconds["all"] = time.monotonic() - began
+        return Outcome(cell=cell, **rate, online_successes=after, seconds={k: round(v, 1) for k, v in seconds.items()})
+
+    def origin(self, method: str, seed: int) -> Origin:
+        """The frozen encoder of a method; pretrains it where it is not there."""
+        size = (self.protocol.image_size, self.protocol.image_size)
+        if method == RANDOM_FROZEN:
+            return Origin("random", EncoderConfig(name=self.protocol.encoder), self.protocol.camera, size, seed=seed)
+        if method == PERMUTED:
+            return self.origin(self.methods[0], seed).spoilt(seed)
+        if method in self.given:
+            return Origin.of(self.given[method], self.protocol.camera)
+        if self._material is None:
+            self._material = compare_data.pretraining_data(self.protocol, self.out)
+        return Origin.of(compare_data.pretrained(self.protocol, self.out, method, seed, self._material))
+
+    def _demonstrations(self, task: str) -> EpisodeView:
+        if task not in self._demos:
+            self._demos[task] = compare_data.demonstrations(self.protocol, self.out, task)
+        return self._demos[task]
+
+    def _features(self, demos: EpisodeView, origin: Origin) -> FeatureSource:
+        """Of all demonstrations of the task, so that cells of one encoder share them."""
+        whole = self._demonstrations(demos.episodes.task[0])
+        table = FeatureTable.of(whole, origin.extractor(), self.out / "features")
+        return FeatureSource(demos, table, KIND)
+
+    def _rate(self, policy: PolicyFactory, cell: Cell, what: str) -> dict[str, int]:
+        """Successes of the same starts for all methods of a seed."""
+        from robot_pt_sim.rollouts import rollouts
+
+        size, episodes = (self.protocol.image_size, self.protocol.image_size), self.protocol.evaluation_episodes
+        threads = torch.get_num_threads()
+        with bar(f"{cell.method} {cell.task}", "episode") as advance:
+            count = 0
+
+            def step(_: object) -> None:
+                nonlocal count
+                count += 1
+                advance(count, episodes)
+
+            result = evaluate(
+                lambda seeds: rollouts(
+                    policy, cell.task, seeds, workers=self.workers or None, camera=self.protocol.camera, image_size=size
+                ),
+                task=cell.task, episodes=episodes, seed=cell.seed, name=f"{cell.method} {what}", observe=step,
+            )  # fmt: skip
+        torch.set_num_threads(threads)
+        return {"successes": result.successes, "episodes": result.n}

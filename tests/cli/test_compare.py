@@ -1,0 +1,128 @@
+"""`robot-pt compare`: what is there is not run again, a kill loses one cell, and what cannot be compared is said before anything runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from robot_pt.comparison import Protocol, read_protocol
+from robot_pt.comparison.protocol import Outcome
+from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.recipes import compare
+from robot_pt.recipes.compare import cells_of
+
+SMALL = replace(read_protocol(), demos=(4,)).quick()
+
+
+class Counting:
+    """Runs cells in no time: as many successes as the seed, and refuses what it is told to."""
+
+    def __init__(self, out, refuses=()):
+        self.out, self.scratch, self.done, self._refuses = out, out / "scratch", [], refuses
+
+    def __call__(self, cell):
+        if cell.method in self._refuses:
+            raise DataError(f"{cell.method} learns from captions, the data has none.")
+        self.done.append(cell)
+        return Outcome(cell=cell, successes=1, episodes=2)
+
+
+def test_controls_come_first_and_seeds_one_after_the_other():
+    plan = cells_of(SMALL, ["atc", "bc"], 2, permuted=True)
+    assert [c.method for c in plan[:3]] == [RANDOM_ACTIONS] * 3
+    assert {c.method for c in plan} == {RANDOM_ACTIONS, RANDOM_FROZEN, FROM_SCRATCH, PERMUTED, "atc", "bc"}
+    seeds = [c.seed for c in plan]
+    assert seeds == sorted(seeds)
+    assert len({c.file for c in plan}) == len(plan) == 3 + 2 * 5 * 3
+
+
+def test_cells_that_are_there_are_not_run_again(tmp_path):
+    plan = cells_of(SMALL, ["atc"], 1, permuted=False)
+    first = Counting(tmp_path)
+    compare._run(plan[:4], first)
+    second = Counting(tmp_path)
+    compare._run(plan, second)
+    assert second.done == plan[4:]
+    assert len(compare.outcomes(tmp_path)) == len(plan)
+
+
+def test_a_method_that_cannot_learn_from_the_data_is_left_out_and_the_rest_goes_on(tmp_path):
+    plan = cells_of(SMALL, ["r3m", "atc"], 1, permuted=False)
+    bench = Counting(tmp_path, refuses=("r3m",))
+    compare._run(plan, bench)
+    assert {c.method for c in bench.done} == {RANDOM_ACTIONS, RANDOM_FROZEN, FROM_SCRATCH, "atc"}
+    found = compare.report(tmp_path, SMALL, ["r3m", "atc"])
+    assert [r["runs"] for r in found["rows"] if r["method"] == "r3m"] == [0] * 3
+    assert "not run" in found["text"]
+
+
+def test_without_a_control_nothing_means_anything(tmp_path):
+    with pytest.raises(DataError, match="captions"):
+        compare._run(cells_of(SMALL, ["atc"], 1, permuted=False), Counting(tmp_path, refuses=(RANDOM_FROZEN,)))
+
+
+def test_the_report_is_drawn_from_whatever_is_there(tmp_path):
+    compare._run(cells_of(SMALL, ["atc"], 2, permuted=False), Counting(tmp_path))
+    found = compare.report(tmp_path, SMALL, ["atc"])
+    page = (tmp_path / "report.html").read_text()
+    assert "in distribution, 4 demos: score (IQM)" in page
+    assert (tmp_path / "table.md").read_text().startswith("**in distribution**")
+    assert found["cells"] == 3 + 2 * 3 * 3
+    json.dumps({k: v for k, v in found.items() if k != "text"}, allow_nan=False)
+    assert all("plain rates count" in note for note in found["notes"])
+
+
+def test_a_folder_is_compared_with_one_protocol_alone(tmp_path):
+    compare._keep(tmp_path / "a", SMALL)
+    compare._keep(tmp_path / "a", SMALL)
+    with pytest.raises(MismatchError, match="head_updates"):
+        compare._keep(tmp_path / "a", replace(SMALL, head_updates=61))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="something else than a comparison"):
+        compare._keep(tmp_path / "b", SMALL)
+    assert Protocol.from_json(json.loads((tmp_path / "a" / "protocol.json").read_text()), "x") == SMALL
+
+
+def test_what_cannot_be_compared_is_said_first(tmp_path):
+    with pytest.raises(UserError, match="no objective 'telepathy'"):
+        compare.compare(["telepathy"], tmp_path)
+    with pytest.raises(UserError, match="holds no comparison"):
+        compare.compare([], tmp_path, table=True)
+    with pytest.raises(UserError, match="--seeds is 0"):
+        compare.compare([], tmp_path, seeds=0)
+    (tmp_path / "atc").mkdir()
+    with pytest.raises(UserError, match="has the name of an objective"):
+        compare.compare([], tmp_path / "out", runs=[tmp_path / "atc"])
+
+
+QUICK = ["compare", "curl", "--quick", "--permuted", "--online", "2", "--demos", "4", "--workers", "1", "--json"]
+
+
+@pytest.mark.slow
+def test_the_whole_way_killed_in_the_middle_and_gone_on(tmp_path):
+    """Real simulators, real training, kill -9 after a few cells: the second run keeps them and ends with every cell."""
+    pytest.importorskip("robosuite")
+    command = [sys.executable, "-m", "robot_pt", *QUICK, "--out", str(tmp_path / "out")]
+    work = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline, cells = time.monotonic() + 280, tmp_path / "out" / "cells"
+    while len(list(cells.glob("*.json"))) < 5:
+        assert work.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(work.pid, signal.SIGKILL)
+    work.wait()
+    kept = {path.name: path.read_bytes() for path in cells.glob("*.json")}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=280, check=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["cells"] == 3 + 4 * 3
+    assert all((cells / name).read_bytes() == content for name, content in kept.items())
+    assert {r["method"] for r in found["rows"]} == {"curl", RANDOM_FROZEN, FROM_SCRATCH, PERMUTED}
+    assert any(r["online"] and r["runs"] == 1 for r in found["rows"] if r["method"] == "curl")
+    assert not (tmp_path / "out" / "cell-under-way").exists()
