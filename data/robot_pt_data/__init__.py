@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from robot_pt.schema import ActionSource
@@ -30,16 +30,18 @@ def open(
     labels: str = "newest",
     progress: Progress | None = None,
 ) -> EpisodeSource:
-    """An EpisodeSource over an RLDS data set, a demo store, recordings (journals, ROS 2 bags) or a decoded cache.
+    """An EpisodeSource over an RLDS data set, a demo store, recordings (journals, ROS 2 bags), videos or a decoded cache.
 
     Args:
         path: ``<name>/<version>`` of an RLDS data set or its parent with one version, a URL of one (any fsspec scheme),
-            a demo store, a decoded cache, an .mcap or .db3 file, a folder of such files or of ROS 2 bags.
+            a demo store, a decoded cache, an .mcap or .db3 file, a folder of such files or of ROS 2 bags, a video, a folder of
+            videos with or without captions (Ego4D, Something-Something, EPIC-KITCHENS, any CSV).
         mapping: Mapping, dict, or TOML/JSON file for an RLDS data set without a shipped entry; for a bag of
-            ``ros2 bag record`` the fields of `robot_pt_data.bags.Bag`.
+            ``ros2 bag record`` the fields of `robot_pt_data.bags.Bag`; for videos those of
+            `robot_pt_data.video.reading.VideoReading`.
         action_source: "commanded" or "achieved"; None is commanded unless the mapping says otherwise. Only RLDS data sets
             offer the choice.
-        skip_corrupt: leave damaged records out instead of refusing the split.
+        skip_corrupt: leave damaged records (videos, annotations) out instead of refusing the split.
         labels: which labels given later to a demo store hold: "newest", "none" or the id of a pass (`DemoStore.add_labels`).
         progress: called with (records done, records expected) while an index is built.
     Raises:
@@ -77,7 +79,10 @@ def index(
     progress: Progress | None = None,
     beside: bool = False,
 ) -> IndexReport:
-    """Build the index of every split of an RLDS data set anew; `beside` keeps it in the data set's own folder."""
+    """Build the index of every split of an RLDS data set, or of a folder of videos, anew.
+
+    `beside` keeps that of an RLDS data set in its own folder; that of videos lies there wherever it can.
+    """
     from robot_pt_data import opening
 
     return opening.build_indexes(path, mapping=mapping, skip_corrupt=skip_corrupt, progress=progress, beside=beside)
@@ -103,9 +108,13 @@ def cache(
     size: tuple[int, int] = (128, 128),
     *,
     cameras: list[str] | None = None,
+    encoding: Literal["raw", "jpeg"] = "raw",
     progress: Progress | None = None,
 ) -> EpisodeSource:
-    """Decode `source` at `size` = (H, W) into a memory-mapped folder `out` and open it."""
+    """Decode `source` at `size` = (H, W) into the folder `out` and open it.
+
+    `encoding` "raw" is a memory map, "jpeg" takes about a tenth of the disk and is decoded when read.
+    """
     from robot_pt_data import decoded
 
-    return decoded.write_decoded(source, Path(out), size, cameras=cameras, progress=progress)
+    return decoded.write_decoded(source, Path(out), size, cameras=cameras, encoding=encoding, progress=progress)

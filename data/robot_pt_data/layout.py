@@ -19,6 +19,7 @@ from robot_pt_data.index_files import cache_root
 from robot_pt_data.mapping import Mapping, load_mapping
 from robot_pt_data.oxe import ENTRIES
 from robot_pt_data.remote import RemoteFiles
+from robot_pt_data.video.container import SUFFIXES as VIDEO_SUFFIXES
 
 MAPPING_FILES = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
 """A mapping that lies beside dataset_info.json and belongs to the data set."""
@@ -34,7 +35,7 @@ MappingLike = Mapping | Dict[str, Any] | str | Path
 class Layout(NamedTuple):
     """What was recognised."""
 
-    kind: Literal["rlds", "demo_store", "decoded", "journals"]
+    kind: Literal["rlds", "demo_store", "decoded", "journals", "video"]
     folder: Path
     url: str = ""  # of an RLDS data set that is not on a disk; `folder` then means nothing
 
@@ -55,10 +56,12 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
     folder = Path(unquote(local[1]) if local else path)
     if folder.is_file() and folder.suffix in JOURNAL_SUFFIXES:
         return Layout("journals", folder)
+    if folder.is_file() and folder.suffix.lower() in VIDEO_SUFFIXES:
+        return Layout("video", folder)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise DataError(
-            f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>) or of a demo store, or an .mcap file."
+            f"{folder} {what}; give the folder of an RLDS data set (<name>/<version>), of a demo store or of videos, or an .mcap file."
         )
     try:
         there = sorted(os.listdir(folder))[:5]
@@ -85,8 +88,12 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
         raise DataError(
             f"{folder} is a LeRobot data set, which cannot be opened yet; give an RLDS data set or a demo store."
         )
+    from robot_pt_data.video.opening import is_video
+
+    if is_video(folder):
+        return Layout("video", folder)
     raise DataError(
-        f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store nor holds .mcap files; "
+        f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store nor holds .mcap files or videos; "
         f"it holds {there or 'nothing'}."
     )
 

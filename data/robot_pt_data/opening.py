@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from robot_pt_data.oxe import ENTRIES
 from robot_pt_data.report import IndexReport
 from robot_pt_data.rlds import RldsSource
 from robot_pt_data.step_index import Progress, StepIndex, build, refusal
+
+if TYPE_CHECKING:
+    from robot_pt_data.video.reading import VideoReading
 
 _KINDS = {"demo_store": "demo store", "decoded": "decoded cache", "journals": "recording"}
 
@@ -41,6 +45,8 @@ def open_source(
         raise DataError(
             f"labels {labels!r} were asked for; only a demo store has labels given later, {path} is none: leave them out."
         )
+    if layout.kind == "video":
+        return _open_videos(layout, split, mapping, action_source, skip_corrupt, progress)
     if layout.kind == "journals" and action_source != "achieved":
         from robot_pt_data.journals import JournalSource
 
@@ -116,6 +122,10 @@ def build_indexes(
 ) -> IndexReport:
     """See `robot_pt_data.index`."""
     layout = recognise(path)
+    if layout.kind == "video":
+        from robot_pt_data.video.opening import build_index
+
+        return build_index(layout.folder, _video_reading(layout, mapping), skip_corrupt, progress)
     if layout.kind != "rlds":
         raise DataError(f"{path} is a {_KINDS[layout.kind]} and needs no index; open it as it is.")
     from robot_pt_data.metadata import read_metadata
@@ -154,6 +164,27 @@ def build_indexes(
             skipped=[*report.skipped, *(fault.reason for fault in index.faults)],
         )
     return report
+
+
+def _open_videos(
+    layout: Layout,
+    split: str,
+    mapping: MappingLike | None,
+    action_source: ActionSource | None,
+    skip_corrupt: bool,
+    progress: Progress | None,
+) -> EpisodeSource:
+    from robot_pt_data.video.opening import open_videos
+
+    if action_source is not None:
+        raise DataError(f"{layout.folder} holds videos, which have no actions; leave the action source out.")
+    return open_videos(layout.folder, split, _video_reading(layout, mapping), skip_corrupt, progress)
+
+
+def _video_reading(layout: Layout, mapping: MappingLike | None) -> VideoReading:
+    from robot_pt_data.video.reading import reading_beside
+
+    return reading_beside(layout.folder, mapping, MAPPING_FILES)
 
 
 def _open_store(layout: Layout, split: str, skip_corrupt: bool, labels: str) -> EpisodeSource:

@@ -37,6 +37,7 @@ class IndexReport:
     bytes: int = 0  # of the shards
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)  # one sentence per record left out
+    passed_over: dict[str, int] = field(default_factory=dict)  # videos: what rules leave out -> how often
 
     @property
     def mb_per_s(self) -> float:
@@ -84,9 +85,19 @@ def inspect_path(
     out["warnings"] = warnings + doubts
     if layout.kind == "demo_store":
         out["labels"] = _labels(first, folder)
+    if layout.kind == "video":
+        out["video"] = _video(first)
     if layout.kind == "rlds":
         out["entry"] = _entry(mapping_for(folder, mapping))
     return out
+
+
+def _video(source: EpisodeSource) -> dict[str, Any]:
+    """How much film there is, how it is cut, and what was left out."""
+    from robot_pt_data.video.source import VideoSource
+
+    assert isinstance(source, VideoSource)
+    return source.summary()
 
 
 def _labels(source: EpisodeSource, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""From a frame as it is coded to the picture a viewer sees: turned upright, pixels square, cut and resized to one size."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from robot_pt.images import resize
+from robot_pt.schema import Image
+from robot_pt_data.video.index import VideoIndex
+
+Fit = Literal["crop", "squeeze"]
+"""crop: the largest centred part with the sides of the target; squeeze: the whole picture, as robot cameras are resized."""
+
+
+def picture(frame: Image, index: VideoIndex, size: tuple[int, int], fit: Fit = "crop") -> Image:
+    """(H, W, 3) uint8 as coded -> (*size, 3) uint8 upright."""
+    aspect = index.sample_aspect
+    if index.rotation:
+        frame = np.rot90(frame, index.rotation // 90)
+        aspect = 1 / aspect if index.rotation % 180 else aspect
+    if fit == "crop":
+        frame = _centre(frame, aspect, size)
+    return resize(np.ascontiguousarray(frame), size)
+
+
+def _centre(frame: Image, aspect: Fraction, size: tuple[int, int]) -> Image:
+    """The largest centred part of `frame`, whose pixels are `aspect` times as wide as high, with the shape of `size`."""
+    height, width = frame.shape[:2]
+    # cross-multiplied, so that equal shapes leave the frame whole whatever they round to
+    shown, wanted = width * aspect * size[0], height * size[1]
+    if shown > wanted:
+        kept = max(1, round(wanted / (aspect * size[0])))
+        left = (width - kept) // 2
+        return frame[:, left : left + kept]
+    kept = max(1, round(shown / size[1]))
+    top = (height - kept) // 2
+    return frame[top : top + kept]
