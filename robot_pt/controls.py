@@ -13,7 +13,7 @@ import numpy as np
 from robot_pt.errors import DataError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.images import resize
-from robot_pt.schema import Float, Image, Int, Observation
+from robot_pt.schema import Float, Image, Int, Observation, window_of
 from robot_pt.sources import EpisodeSource
 
 
@@ -25,6 +25,7 @@ class ImageBlanked:
 
     def __init__(self, policy: ActingPolicy, images: Mapping[str, Image] | None = None):
         self.version = f"{policy.version}+blanked"
+        self.window = window_of(policy)
         self._policy, self._images = policy, dict(images or {})
 
     def reset(self, task: str | None) -> None:

@@ -1,6 +1,6 @@
 """From drawn samples to a `Batch`: columns looked up, frames decoded, only those used.
 
-Shapes: B samples of a batch, N steps of a source's columns, M items (usable transitions) of a part.
+Shapes: B samples of a batch, S steps of a window, N steps of a source's columns, M items (usable transitions) of a part.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class Part(Protocol):
         """proprio, next_proprio, action, next_action, task, reward, discount, return_to_go, and language where the part has one."""
         ...
 
+    def last(self, item: Int) -> Int:
+        """(len(item),) row of the last step of the episode that each item is of."""
+        ...
+
+    def steps(self, rows: Int) -> tuple[Float, Float]:
+        """Proprio (..., P) and action (..., A) of these rows."""
+        ...
+
     def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image: ...
 
 
@@ -64,6 +72,14 @@ class SourcePart:
     def rows(self, item: Int) -> tuple[Int, Int]:
         return self.transitions.row[item], self.transitions.next_row[item]
 
+    def last(self, item: Int) -> Int:
+        table = self.source.episodes
+        end_E: Int = table.start + table.length - 1
+        return end_E[self.transitions.episode[item]]
+
+    def steps(self, rows: Int) -> tuple[Float, Float]:
+        return self.source.proprio[rows], self.source.actions[rows]
+
     def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image:
         return self.source.images(rows, camera, size)
 
@@ -87,21 +103,46 @@ class Gather:
         next_frames: False leaves `next_images` equal to `images` undecoded, for imitation.
         language_dim: length of `Batch.language`, 0 for none.
         pinned: put images into page-locked memory for a GPU.
+        window: S, steps of a sample: its own and those after it in its episode, see `Batch.valid`; only without next frames. None = its
+            own alone, without that axis.
     """
 
     def __init__(
         self, parts: Sequence[Part], *, cameras: Sequence[str], image_size: tuple[int, int], next_frames: bool = True,
-        language_dim: int = 0, pinned: bool = False,
+        language_dim: int = 0, pinned: bool = False, window: int | None = None,
     ):  # fmt: skip
+        if window is not None and (window < 1 or next_frames):
+            raise UserError(f"a window of {window} steps is asked for; give at least 1, and no next frames.")
         self._parts, self._cameras, self._size = parts, tuple(cameras), image_size
-        self._next_frames, self._language_dim = next_frames, language_dim
+        self._next_frames, self._language_dim, self._window = next_frames, language_dim, window
         self.pool = BufferPool(pinned=pinned)
 
     def __call__(self, which_B: Int, item_B: Int, key_B: Int) -> Batch:
-        images, following = self._frames(which_B, item_B)
         columns = self._columns(which_B, item_B)
+        if self._window is not None:
+            images, windows = self._windows(which_B, item_B, self._window)
+            following, columns = images, columns | windows
+        else:
+            images, following = self._frames(which_B, item_B)
         key_B = key_B.astype(np.int64)
         return Batch(images=images, next_images=following, sample_key=key_B, source=which_B, **columns)
+
+    def _windows(self, which: Int, item: Int, steps: int) -> tuple[dict[str, Image], dict[str, Any]]:
+        """(camera -> (B, S, H, W, 3), columns of windows); where an episode has ended its last step stands."""
+        spec, shape = self._parts[0].spec, (len(which), steps)
+        images = {camera: self.pool.take((*shape, *self._size, 3)) for camera in self._cameras}
+        proprio = np.empty((*shape, len(spec.proprio_names)), np.float32)
+        action, valid = np.empty((*shape, len(spec.action_names)), np.float32), np.empty(shape, bool)
+        for s in np.unique(which):
+            mine, part = np.flatnonzero(which == s), self._parts[s]
+            wanted = part.rows(item[mine])[0][:, None] + np.arange(steps)
+            rows = np.minimum(wanted, part.last(item[mine])[:, None])
+            valid[mine] = rows == wanted
+            proprio[mine], action[mine] = part.steps(rows)
+            for camera, out in images.items():
+                frames = part.images(rows.reshape(-1), camera, self._size)
+                out[mine] = frames.reshape(len(mine), *out.shape[1:])
+        return images, {"proprio": proprio, "action": action, "valid": valid}
 
     def _frames(self, which: Int, item: Int) -> tuple[dict[str, Image], dict[str, Image]]:
         count = len(which)

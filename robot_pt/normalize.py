@@ -115,7 +115,16 @@ class ActionNormalizer(nn.Module):
 
     def encode(self, action: Tensor) -> Tensor:
         """(..., A) physical -> (..., A) within +-clip."""
-        return ((action - self.low) / (self.high - self.low) * 2 - 1).clamp(-self._clip, self._clip)
+        return self.scaled(action).clamp(-self._clip, self._clip)
+
+    def scaled(self, action: Tensor) -> Tensor:
+        """(..., A) physical -> (..., A), [-1, 1] within the bounds and beyond it outside them."""
+        return (action - self.low) / (self.high - self.low) * 2 - 1
+
+    @staticmethod
+    def outside(scaled: Tensor) -> Tensor:
+        """(..., A) True where scaled numbers lie beyond the bounds, by more than float32 rounds."""
+        return scaled.abs() > 1 + 1e-5
 
     def decode(self, encoded: Tensor) -> Tensor:
         """(..., A) in [-1, 1] -> (..., A) physical; the inverse of `encode` within the clip."""

@@ -7,9 +7,10 @@ any data reader, so the machine beside the arm needs torch, OpenCV and this.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -18,30 +19,37 @@ from torch.overrides import TorchFunctionMode
 
 from robot_pt.checkpoint import resolve
 from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.frame_memory import FrameMemory
 from robot_pt.images import resize
 from robot_pt.language import sentence_features
-from robot_pt.networks.policies import ActorNetwork
-from robot_pt.networks.traced import Act, traced_mode
+from robot_pt.networks.policy_kinds import policy_network
+from robot_pt.networks.policy_network import ActionDistribution, PolicyNetwork, WindowedNetwork
+from robot_pt.networks.traced import Act, traced_encode, traced_mode
 from robot_pt.policy_record import PolicyRecord, require_fits, require_metric
 from robot_pt.safe_files import read_json
 from robot_pt.safe_tensors import read_tensors, same_shapes
 from robot_pt.schema import Float, Observation, Spec
 
+Inputs = tuple[Mapping[str, Tensor], Tensor, Tensor, Tensor]
+"""Arguments of a policy network: images, proprio, task, language."""
+
 _ENCODER = re.compile(r"(timm:)?[\w.-]+")  # no hub addresses: loading a policy never goes to the network
 
 
 class Policy:
-    """Acts greedily (the mode of the learned distribution) on the newest observation.
+    """Acts by the mode of what it learned, or by draws of it where the network is made for that, on the newest observation or a few.
+
 
     Attributes:
         spec: robot, rate, action and proprio convention it was trained for; its cameras are those it looks at.
         version: hash of weights and description, for every recorded episode.
         step: training updates behind it.
         executable: False when loaded for analysis only.
+        window: observations it looks at, the newest included.
     """
 
     def __init__(
-        self, record: PolicyRecord, actor: ActorNetwork, *, version: str, step: int, device: torch.device | str = "cpu",
+        self, record: PolicyRecord, actor: PolicyNetwork, *, version: str, step: int, device: torch.device | str = "cpu",
         executable: bool = True,
     ):  # fmt: skip
         self.record, self.spec, self.version, self.step, self.executable = (
@@ -59,7 +67,10 @@ class Policy:
         self._proprio = torch.zeros(1, len(self.spec.proprio_names))
         self._task: Tensor | None = None
         self._language = torch.zeros(1, record.language_size, device=self._device)
-        self._mode: Act | None = None
+        self._mode: Act | None = None  # recorded at first use; of one observation where it looks at several
+        self.window = actor.window
+        self._memory = FrameMemory(actor.window, self._encoded) if isinstance(actor, WindowedNetwork) else None
+        self._rng: np.random.Generator | None = None
 
     @classmethod
     def load(
@@ -111,6 +122,9 @@ class Policy:
             UserError: an unknown task, or None where there are several; names those there are.
         """
         slot = self._slot(task)
+        self._rng = None
+        if self._memory is not None:
+            self._memory.clear()
         self._task = torch.tensor([slot], device=self._device)
         if self.record.language_size:
             sentence = instruction if instruction is not None else (task or self.task_names[slot])
@@ -130,49 +144,85 @@ class Policy:
     def act(self, history: Sequence[Observation]) -> Float:
         """(1, A) float32: the action chunk to play next, in the units of `spec`.
 
-        `history` ends with the newest observation; frames may be of any size, they are resized as in training.
+        `history` ends with the newest observation, one per control step before it; it is as long as the episode so far, or has the last
+        `window`. Frames may be of any size, they are resized as in training. A policy that draws its actions draws the same ones in an
+        episode that begins with the same observation.
 
         Raises:
             UserError: called before `reset`, with no observation, or one without a camera, of wrong shape or with NaN.
             MismatchError: the policy's actions are not metric and it was not loaded for analysis.
         """
-        images, proprio, task = self._observed(history)
-        if self._mode is None:  # once, at the first action: a policy node warms up before it is asked for one
-            self._mode = self._recorded(images, proprio, task)
+        self._require_ready(history)
+        if self._memory is None and not self._actor.draws:
+            inputs = self._prepare(history[-1])
+            if self._mode is None:  # once, at the first action: a policy node warms up before it is asked for one
+                self._mode = self._recorded(traced_mode, self._actor.mode, inputs)
+            with torch.inference_mode():
+                return _finite(self._mode(*inputs).cpu().numpy())
         with torch.inference_mode():
-            action = self._mode(images, proprio, task, self._language).cpu().numpy()
-        return _finite(action)
+            policy = self._look(history)
+            chosen = policy.draw(self._noise(policy.noise_shape, history)) if self._actor.draws else policy.mode()
+            return self._physical(chosen)
 
     def explore(self, history: Sequence[Observation], rng: np.random.Generator, std: float | None = None) -> Float:
         """As `act`, but drawn: from the learned distribution, or with `std` from a Gaussian around its central action.
 
         For collecting in simulation; actions stay within the bounds it was trained for. `std` in half ranges of each dimension.
         """
-        images, proprio, task = self._observed(history)
+        self._require_ready(history)
         with torch.inference_mode():
-            policy = self._actor(images, proprio, task, self._language)
-            noise_1A = torch.from_numpy(rng.standard_normal(policy.mean_BA.shape).astype(np.float32)).to(self._device)
-            drawn = policy.sample(noise_1A[:, None])[0][:, 0] if std is None else policy.mode() + std * noise_1A
-            return _finite(self._actor.normalizer.decode(drawn.clamp(-1, 1)).cpu().numpy())
+            policy = self._look(history)
+            if std is None:
+                return self._physical(policy.draw(self._normal(rng, policy.noise_shape)))
+            mode = policy.mode()
+            return self._physical(mode + std * self._normal(rng, mode.shape[1:]))
 
-    def _observed(self, history: Sequence[Observation]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Images, proprio and task of the newest observation; raises as `act`."""
+    def _require_ready(self, history: Sequence[Observation]) -> None:
         if self.executable:
             require_metric(self.spec)
         if self._task is None:
             raise UserError("the policy has no task yet; call reset(task) before act.")
         if not history:
             raise UserError("the policy was asked to act without an observation; give at least the newest one.")
-        return (*self._prepare(history[-1]), self._task)
 
-    def _recorded(self, images: Mapping[str, Tensor], proprio: Tensor, task: Tensor) -> Act:
+    def _look(self, history: Sequence[Observation]) -> ActionDistribution:
+        if self._memory is None:
+            seen: ActionDistribution = self._actor(*self._prepare(history[-1]))
+            return seen
+        assert isinstance(self._actor, WindowedNetwork)
+        return self._actor.newest(self._memory.features(history))
+
+    def _encoded(self, observation: Observation) -> Tensor:
+        """(1, F) feature of one observation, for a policy that looks at several."""
+        assert isinstance(self._actor, WindowedNetwork)
+        inputs = self._prepare(observation)
+        if self._mode is None:
+            self._mode = self._recorded(traced_encode, self._actor.encode, inputs)
+        return self._mode(*inputs)
+
+    def _noise(self, shape: tuple[int, ...], history: Sequence[Observation]) -> Tensor:
+        """Of the episode's own numbers, which the first observation that it acts on decides, as far as the policy looks at it."""
+        if self._rng is None:
+            first = history[-1]
+            seen = [np.ascontiguousarray(first.images[camera]).tobytes() for camera in self._pixels]
+            self._rng = np.random.default_rng([crc32(b) for b in (np.float32(first.proprio).tobytes(), *seen)])
+        return self._normal(self._rng, shape)
+
+    def _normal(self, rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
+        """(1, *shape) standard normal numbers."""
+        return torch.from_numpy(rng.standard_normal((1, *shape)).astype(np.float32)).to(self._device)
+
+    def _physical(self, normalised: Tensor) -> Float:
+        return _finite(self._actor.normalizer.decode(normalised.clamp(-1, 1)).cpu().numpy())
+
+    def _recorded(self, record: Callable[..., Act], plain: Act, inputs: Inputs) -> Act:
         if self._device.type != "cpu":
-            return self._actor.mode
+            return plain
         # A contiguous convolution's weights are reordered at each call: half of a ResNet's time for one frame.
         self._actor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return traced_mode(self._actor, images, proprio, task, self._language)
+        return record(self._actor, *inputs)
 
-    def _prepare(self, observation: Observation) -> tuple[dict[str, Tensor], Tensor]:
+    def _prepare(self, observation: Observation) -> Inputs:
         """Resize into, and return, the same few tensors each time."""
         for camera, target in self._pixels.items():
             frame = observation.images.get(camera)
@@ -187,9 +237,11 @@ class Policy:
                 f"proprio is {proprio}; give {len(self.spec.proprio_names)} finite numbers: {list(self.spec.proprio_names)}."
             )
         self._proprio.numpy()[0] = proprio
+        assert self._task is not None
         if self._device.type == "cpu":
-            return self._frames, self._proprio
-        return {c: f.to(self._device) for c, f in self._frames.items()}, self._proprio.to(self._device)
+            return self._frames, self._proprio, self._task, self._language
+        there = {camera: frame.to(self._device) for camera, frame in self._frames.items()}
+        return there, self._proprio.to(self._device), self._task, self._language
 
 
 def _finite(action: Float) -> Float:
@@ -200,20 +252,20 @@ def _finite(action: Float) -> Float:
     return np.asarray(action, np.float32)
 
 
-def _build(record: PolicyRecord, tensors: Mapping[str, Tensor], folder: Path) -> ActorNetwork:
+def _build(record: PolicyRecord, tensors: Mapping[str, Tensor], folder: Path) -> PolicyNetwork:
     """The network with its weights. Its outline is compared with the file first: a description may not ask for more memory
     than the file proves it needs."""
     try:
         network = _closed(record.network)
         with torch.device("meta"), _WithoutRandomFill():
-            outline = ActorNetwork.from_config(network)
+            outline = policy_network(network)
         difference = same_shapes(outline, tensors)
         if difference:
             raise DataError(
                 f"{folder}: weights and description differ ({difference}); restore it or use another checkpoint."
             )
         with torch.random.fork_rng(devices=[]):
-            actor = ActorNetwork.from_config(network)
+            actor = policy_network(network)
         actor.load_state_dict(dict(tensors))
     except MismatchError:
         raise

@@ -8,7 +8,7 @@ few threads that stay some batches ahead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class Replay:
         language_dim: length of `Batch.language`, 0 for none.
         threads: batches decoded at the same time; prefetch: batches kept ready or under way.
         pinned: put images into page-locked memory for a GPU.
+        window: steps of a sample, from its own on; None gives single steps, see `Batch`.
     Raises:
         MismatchError: sources that cannot share a network, or a task that is missing in the table.
         DataError: NaN in a source, or a source with a ratio above 0 and no usable step.
@@ -49,7 +50,7 @@ class Replay:
         image_size: tuple[int, int], batch_size: int, reward: RewardLabel, gamma: float, n_step: int = 1,
         task_table: TaskTable, seed: int, rank: int = 0, world_size: int = 1, threads: int = 2, prefetch: int = 4,
         rounding: Rounding = "floor", weights: Sequence[NDArray[Any] | None] | None = None, next_frames: bool = True,
-        bootstrap: bool = True, language_dim: int = 0, pinned: bool = False,
+        bootstrap: bool = True, language_dim: int = 0, pinned: bool = False, window: int | None = None,
     ):  # fmt: skip
         if len(sources) != len(ratios) or (weights is not None and len(weights) != len(sources)):
             raise UserError(f"{len(sources)} sources need as many mixing ratios and weights; there are {len(ratios)}.")
@@ -71,7 +72,8 @@ class Replay:
                     "train on; an episode needs two steps, or one that ends in success. Give other data."
                 )
         self.gather = Gather(  # (source, item of its `parts[source].transitions`, sample key), each (B,) -> Batch
-            self.parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned
+            self.parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned,
+            window=window,
         )  # fmt: skip
         self._batches = Prefetch(self.batch, threads=threads, ahead=prefetch)
 
@@ -136,7 +138,11 @@ class Replay:
         self.close()
 
 
-def to_device(batch: Batch, device: torch.device | str) -> Batch:
+Columns = TypeVar("Columns", bound=tuple[Any, ...])
+"""A NamedTuple of arrays, None and mappings of arrays: `Batch`, or `robot_pt.clips.ClipBatch`."""
+
+
+def to_device(batch: Columns, device: torch.device | str) -> Columns:
     """The same batch as tensors. On the CPU they share memory with the arrays; elsewhere images travel as uint8."""
 
     def move(value: Any) -> Any:
@@ -146,7 +152,7 @@ def to_device(batch: Batch, device: torch.device | str) -> Batch:
             return None
         return torch.from_numpy(value).to(device)
 
-    return Batch(*(move(value) for value in batch))
+    return type(batch)(*(move(value) for value in batch))
 
 
 def episode_batches(

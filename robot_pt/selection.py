@@ -28,7 +28,7 @@ from torch import Tensor
 from robot_pt import checkpoint
 from robot_pt.errors import DataError, UserError
 from robot_pt.networks.modes import evaluating
-from robot_pt.networks.policies import ActorNetwork
+from robot_pt.networks.policy_network import PolicyNetwork
 from robot_pt.replay import to_device
 from robot_pt.rewards import RewardLabel
 from robot_pt.safe_files import read_json, replace_json
@@ -56,7 +56,7 @@ class Judged(Protocol):
     """What is judged; `robot_pt.agents.Agent` is one."""
 
     @property
-    def acting(self) -> ActorNetwork: ...
+    def acting(self) -> PolicyNetwork: ...
 
     def values(self, batch: Batch) -> Tensor: ...
 
@@ -152,7 +152,7 @@ def score(
     with torch.no_grad(), evaluating(agent.acting):
         for demo in demos:
             batch = to_device(demo, device)
-            policy = agent.acting(batch.images, batch.proprio, batch.task, batch.language)
+            policy = agent.acting.along(batch.images, batch.proprio, batch.task, batch.language)
             action = agent.acting.normalizer.encode(batch.action)
             errors.append(float((policy.mode() - action).square().mean()))
             densities.append(float(policy.log_prob(action).mean()))

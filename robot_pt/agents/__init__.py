@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import Parameter
 
-from robot_pt.networks.policies import ActorNetwork
+from robot_pt.networks.policy_network import PolicyNetwork
 from robot_pt.schema import Batch
 
 GradSync = Callable[[Iterable[Parameter]], None]
@@ -18,11 +18,17 @@ GradSync = Callable[[Iterable[Parameter]], None]
 class Agent(Protocol):
     """Batches hold tensors on the agent's device. Nothing here waits for the device."""
 
-    actor: ActorNetwork
-    """What is being learned."""
-    acting: ActorNetwork
-    """What acts, is judged and saved as the policy: `actor`, or a running average of it."""
     grad_sync: GradSync
+
+    @property
+    def actor(self) -> PolicyNetwork:
+        """What is being learned."""
+        ...
+
+    @property
+    def acting(self) -> PolicyNetwork:
+        """What acts, is judged and saved as the policy: `actor`, or a running average of it."""
+        ...
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update; detached 0-d tensors to log. `step` keys the noise: the same batch and step give the same update."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,17 @@ from torch.optim import Adam
 from robot_pt import noise
 from robot_pt.agents import GradSync, no_sync
 from robot_pt.agents.graphed import GraphedStep
-from robot_pt.agents.inputs import Inputs
+from robot_pt.agents.inputs import Built
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.agents.state import averaged, flat_state, load_flat_state, move_towards
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.errors import UserError
 from robot_pt.networks.categorical import Scalar, ValueCode
 from robot_pt.networks.distributions import ActionGaussian
-from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.networks.ensembles import State
 from robot_pt.networks.modes import evaluating
 from robot_pt.networks.policies import ActorNetwork
-from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
-from robot_pt.schema import Batch, Spec
+from robot_pt.schema import Batch
 
 VIEW, VIEW_NEXT, HEADS = 16, 32, 48
 """Noise streams: augmented views, one more per camera, and drawn heads; those below 16 are the algorithms' own."""
@@ -39,7 +37,7 @@ VIEW, VIEW_NEXT, HEADS = 16, 32, 48
 Acceleration = Literal["none", "compile", "cuda_graph"]
 
 
-class OffPolicyAgent(ABC):
+class OffPolicyAgent(Built, ABC):
     """Implements `robot_pt.agents.Agent` but for `of` and `update_in_phase`.
 
     Args:
@@ -86,31 +84,6 @@ class OffPolicyAgent(ABC):
                 module.compile()
         self._acceleration: Acceleration = acceleration
         self._graphs: dict[str, GraphedStep] = {}
-
-    @classmethod
-    def build(
-        cls, spec: Spec, *, cameras: Sequence[str], image_size: tuple[int, int], task_slots: int, encoder: EncoderConfig,
-        config: Any = None, bounds: Bounds = BRIDGE_BOUNDS, proprio: tuple[Sequence[float], Sequence[float]] | None = None,
-        language_size: int = 0, device: torch.device | str = "cpu", seed: int = 0,
-    ) -> Self:  # fmt: skip
-        """A fresh agent for data of `spec`.
-
-        cameras: roles seen; none to learn from the state alone. task_slots: spare ones included. config: the algorithm's
-        own, None for its defaults. proprio: (mean, std) per dimension to standardise with; None feeds it as it is.
-        seed: fixes weights and noise.
-        """
-        inputs = Inputs(
-            spec=spec, cameras=tuple(cameras), image_size=image_size, task_slots=task_slots, encoder=encoder, bounds=bounds,
-            proprio=proprio, language_size=language_size,
-        )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls.of(inputs, config, torch.device(device), seed)
-
-    @classmethod
-    @abstractmethod
-    def of(cls, inputs: Inputs, config: Any, device: torch.device, seed: int) -> Self:
-        """The agent on fresh networks made by `inputs` in a fixed order, actor first; config None stands for the defaults."""
 
     @abstractmethod
     def update_in_phase(self, batch: Batch, step: int | Tensor, phase: str) -> dict[str, Tensor]:

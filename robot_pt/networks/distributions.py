@@ -1,4 +1,4 @@
-"""The action distribution of every policy head: a diagonal Gaussian, squashed by tanh or not."""
+"""The action distribution of most policy heads, a diagonal Gaussian, squashed by tanh or not; and drawing from categories."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ class ActionGaussian(NamedTuple):
         """(B, A): tanh of the mean (not the mode of the squashed density, which PTR does not use either)."""
         return self.mean_BA.tanh() if self.squash else self.mean_BA
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(A,): what `draw` takes per state."""
+        return (self.mean_BA.shape[1],)
+
+    def draw(self, noise_BA: Tensor) -> Tensor:
+        """(B, A) one action per state from standard normal noise."""
+        return self.sample(noise_BA[:, None])[0][:, 0]
+
     def sample(self, noise_BKA: Tensor) -> tuple[Tensor, Tensor]:
         """K actions (B, K, A) per state from standard normal noise, and their log-densities (B, K); differentiable."""
         raw_BKA = self.mean_BA[:, None] + self.log_std_BA[:, None].exp() * noise_BKA
@@ -47,3 +56,14 @@ class ActionGaussian(NamedTuple):
 def log_tanh_slope(raw: Tensor) -> Tensor:
     """log(1 - tanh(raw)^2), written so that it neither overflows nor rounds to log 0 at large |raw|."""
     return 2 * (math.log(2) - raw - F.softplus(-2 * raw))
+
+
+def drawn(log_prob: Tensor, noise: Tensor) -> Tensor:
+    """int64 (...) one of N categories each, from (..., N) log-probabilities and (...) standard normal numbers.
+
+    The numbers become uniform ones by their distribution function; what has probability 0 is never drawn.
+    """
+    below = log_prob.exp().cumsum(-1)
+    uniform = torch.special.ndtr(noise).clamp(max=1 - 1e-6)[..., None]
+    index: Tensor = (below <= uniform * below[..., -1:]).sum(-1)
+    return index

@@ -9,39 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from robot_pt.errors import DataError, UserError
-from robot_pt.networks.conditioning import task_context
+from robot_pt.errors import UserError
 from robot_pt.networks.distributions import ActionGaussian
-from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
-from robot_pt.normalize import CLIP, ActionNormalizer, Bounds, ProprioNormalizer
-from robot_pt.schema import Spec
-
-_SINCE = {"scaled_log_std", "action_clip", "bounded_mean"}
-"""Fields that a policy file of before them lacks; their defaults are what it was made with."""
+from robot_pt.networks.policy_network import PolicyConfig, PolicyNetwork
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class ActorConfig:
-    encoder: EncoderConfig
-    cameras: tuple[str, ...]
-    """Camera roles, in the order their features are concatenated; none for a policy of the state alone."""
-    image_size: tuple[int, int]
-    """(height, width) in pixels of every camera."""
-    task_slots: int
-    """Length of the task one-hot; includes the spare slots."""
-    bounds: Bounds
-    """Physical range of every action dimension."""
-    language_size: int = 0
-    """Length of the sentence features; 0 = no language input."""
-    proprio_mean: tuple[float, ...] = (0.0,) * 7
-    proprio_std: tuple[float, ...] = (1.0,) * 7
-    """Proprio enters as (x - mean) / std; 0 and 1, as published, leave it in metres and radians."""
+class ActorConfig(PolicyConfig):
+    """A Gaussian head on an MLP."""
+
     hidden: tuple[int, ...] = (256, 256, 256)
     std: Literal["state", "global", "fixed"] = "state"
     """Standard deviation: from the state (PTR), one learned number per dimension, or `fixed_std`."""
@@ -53,33 +36,17 @@ class ActorConfig:
     scaled_log_std: bool = False
     """True: before its clip the log-std is scaled by a learned factor and shifted by a learned offset, 1 and -1 at the start
     (nakamotoo/Cal-QL JaxCQL/model.py). Only with std = "state"."""
-    action_clip: float = CLIP
-    """Normalised data actions stay within +- this: PTR 0.99, Cal-QL 0.99999."""
     bounded_mean: bool = False
     """True: the mean of a plain Gaussian is itself a tanh (IQL, AWAC). Only with squash = False, which has that bound of its own."""
 
-    @classmethod
-    def of(cls, spec: Spec, proprio: tuple[Sequence[float], Sequence[float]] | None, **fields: Any) -> ActorConfig:
-        """For data of `spec`; `fields` are the other fields of this class.
-
-        proprio: (mean, std) per dimension to standardise with; None feeds it as it is, as published.
-        """
-        mean, std = proprio or ((0.0,) * len(spec.proprio_names), (1.0,) * len(spec.proprio_names))
-        return cls(proprio_mean=tuple(mean), proprio_std=tuple(std), **fields)
-
     def __post_init__(self) -> None:
-        for name in ("cameras", "image_size", "hidden", "log_std_range"):
+        super().__post_init__()
+        for name in ("hidden", "log_std_range"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("proprio_mean", "proprio_std"):
-            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))  # JSON knows no numpy floats
         if self.std not in ("state", "global", "fixed"):
             raise UserError(f"the policy's std is {self.std!r}; choose state, global or fixed.")
-        if self.task_slots < 1 or not self.hidden:
-            raise UserError(
-                f"a policy needs at least 1 task slot and 1 hidden layer; given {self.task_slots} and {self.hidden}."
-            )
-        if not 0 < self.action_clip <= 1:
-            raise UserError(f"the policy's action_clip is {self.action_clip}; give a number in (0, 1], such as {CLIP}.")
+        if not self.hidden:
+            raise UserError("a policy needs at least 1 hidden layer; given none.")
         if self.scaled_log_std and self.std != "state":
             raise UserError(f"scaled_log_std needs std = state; the policy's std is {self.std}: choose one of the two.")
         if self.bounded_mean and self.squash:
@@ -88,17 +55,18 @@ class ActorConfig:
             )
 
 
-class ActorNetwork(nn.Module):
+@final
+class ActorNetwork(PolicyNetwork):
     """Images, proprio and task -> `ActionGaussian`. `mode` gives physical actions."""
 
+    kind = ""
+    config_class = ActorConfig
+    since: ClassVar[frozenset[str]] = frozenset({"scaled_log_std", "action_clip", "bounded_mean"})
+    _config: ActorConfig
+
     def __init__(self, config: ActorConfig):
-        super().__init__()
-        self._config = config
-        actions = len(config.bounds.low)
-        self.normalizer = ActionNormalizer(config.bounds, config.action_clip)
-        self.proprio = ProprioNormalizer(config.proprio_mean, config.proprio_std)
-        self.encoder = CameraEncoder(config.encoder, config.cameras, config.image_size)
-        width = self.encoder.width + len(config.proprio_mean) + config.task_slots + config.language_size
+        super().__init__(config)
+        actions, width = len(config.bounds.low), self.seen_width
         layers: list[nn.Module] = []
         for outputs in config.hidden:
             layers += [orthogonal(width, outputs, math.sqrt(2)), nn.ReLU(inplace=True)]
@@ -111,24 +79,6 @@ class ActorNetwork(nn.Module):
             self.global_log_std = nn.Parameter(torch.zeros(actions))
         if config.scaled_log_std:
             self.log_std_factor, self.log_std_offset = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-1.0))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> ActorNetwork:
-        """Rebuild from `.config` as JSON gives it back. Raises DataError on missing or unknown fields."""
-        known = {f.name for f in fields(ActorConfig)}
-        if set(config) - known or known - set(config) - _SINCE:
-            raise DataError(
-                f"a policy config has the fields {sorted(known)}; the file gives {sorted(config)}: it was written by another version."
-            )
-        values = dict(config)
-        values["encoder"] = EncoderConfig.from_json(values["encoder"])
-        values["bounds"] = Bounds.from_json(values["bounds"])
-        return cls(ActorConfig(**values))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """JSON-able; `from_config` takes it."""
-        return asdict(self._config)
 
     def forward(
         self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor,
@@ -157,9 +107,7 @@ class ActorNetwork(nn.Module):
         self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor,
         kept: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        seen = [self.encoder(images)] if self.encoder.cameras else []
-        context_BC = task_context(task_B, language_BL, self._config.task_slots, self._config.language_size)
-        hidden: Tensor = torch.cat([*seen, self.proprio(proprio_BP), context_BC], dim=1)
+        hidden = self.seen(images, proprio_BP, task_B, language_BL)
         if not kept:
             return self.body(hidden)  # type: ignore[no-any-return]
         for layer, factor in enumerate(kept):

@@ -82,6 +82,12 @@ class EpisodeRows:
         self._actions.extend(np.asarray(episode.actions, np.float32))
         return first
 
+    def last(self, rows: Int) -> Int:
+        """Row of the last step of the episode that each row is of."""
+        ends = self._ends.values
+        out: Int = ends[np.searchsorted(ends, rows, side="right")] - 1
+        return out
+
     def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image:
         """Decode (len(rows), H, W, 3) uint8 RGB. Raises DataError naming the episode with a damaged frame."""
         owner = np.searchsorted(self._ends.values, rows, side="right")
@@ -122,6 +128,12 @@ class GrowingPart:
 
     def rows(self, item: Int) -> tuple[Int, Int]:
         return self._columns["row"].values[item], self._columns["next_row"].values[item]
+
+    def last(self, item: Int) -> Int:
+        return self._rows.last(self.rows(item)[0])
+
+    def steps(self, rows: Int) -> tuple[Float, Float]:
+        return self._rows.proprio[rows], self._rows.actions[rows]
 
     def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image:
         return self._rows.images(rows, camera, size)

@@ -55,6 +55,11 @@ class Exploring:
     def version(self) -> str:
         return self._policy.version
 
+    @property
+    def window(self) -> int:
+        """Observations that the policy looks at."""
+        return self._policy.window
+
     def reset(self, task: str | None) -> None:
         self._policy.reset(task)
 

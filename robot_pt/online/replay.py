@@ -39,7 +39,7 @@ class OnlineReplay:
             count as online steps.
         batch_size: of the *global* batch; with world_size processes each yields batch_size / world_size samples.
         spec: of the episodes that will come.
-        next_frames, bootstrap, language_dim, threads, prefetch, pinned: as `robot_pt.replay.Replay`.
+        next_frames, bootstrap, language_dim, threads, prefetch, pinned, window: as `robot_pt.replay.Replay`.
     Raises:
         MismatchError: sources that cannot share a network. UserError: shares that do not add up to 1.
     """
@@ -48,7 +48,7 @@ class OnlineReplay:
         self, fixed: Mapping[str, tuple[EpisodeSource, float]], *, online: float, interventions: float = 0.0, spec: Spec,
         cameras: Sequence[str], image_size: tuple[int, int], batch_size: int, reward: RewardLabel, gamma: float,
         task_table: TaskTable, seed: int, n_step: int = 1, rank: int = 0, world_size: int = 1, threads: int = 1, prefetch: int = 2,
-        next_frames: bool = True, bootstrap: bool = True, language_dim: int = 0, pinned: bool = False,
+        next_frames: bool = True, bootstrap: bool = True, language_dim: int = 0, pinned: bool = False, window: int | None = None,
     ):  # fmt: skip
         for source, _ in fixed.values():
             for camera in cameras or ("",):
@@ -69,7 +69,8 @@ class OnlineReplay:
         self._growing = (GrowingPart(self._rows, language_dim), GrowingPart(self._rows, language_dim))
         self._parts: list[Part] = [*self._fixed, *self._growing]
         self._gather = Gather(
-            self._parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned
+            self._parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned,
+            window=window,
         )  # fmt: skip
         self._mixers: dict[tuple[bool, ...], Mixer] = {}
         self._known_from: list[int] = [0]  # _known_from[e]: first batch that may draw from e episodes

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from robot_pt.commands import Answer, ArmState, Float64, JointCommand, PoseTarget
 from robot_pt.errors import MismatchError, UserError
-from robot_pt.schema import Float, Image, Observation, Spec
+from robot_pt.schema import Float, Image, Observation, Spec, window_of
 from robot_pt.session import readiness
 from robot_pt.session.anchor import CommandedTarget
 from robot_pt.session.chunks import ChunkPlayer, checked_chunk
@@ -119,7 +119,8 @@ class Session:
             same_rad=self.settings.same_rad,
             lockstep=self.settings.lockstep,
         )
-        self._history: deque[Observation] = deque(maxlen=self.settings.history)
+        self._seen_back = max(self.settings.history, window_of(policy))
+        self._history: deque[Observation] = deque(maxlen=self._seen_back)
         self._offered: InferenceRequest | None = None
         self._pending: InferenceRequest | None = None
         self._last_tick: int | None = None
@@ -186,7 +187,7 @@ class Session:
         self.phase, self.reason = "warming up", ""
         settings = self.settings
         try:
-            timing = readiness.measure(self.policy.act, self.robot, settings.history, runs, self._clock_ns)
+            timing = readiness.measure(self.policy.act, self.robot, self._seen_back, runs, self._clock_ns)
         except (UserError, RuntimeError) as error:
             self.fail(str(error))
             raise UserError(self.reason) from error
@@ -390,5 +391,6 @@ class Session:
             tick_interval_ms=interval_ms,
             anchor=origin,
             policy_version=self.policy.version,
+            rest=self._player.rest,
         )
         return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -147,11 +148,16 @@ def measure(
     Raises UserError where what it gives is no chunk of finite actions: damaged weights are found here.
     """
     grey = {role: np.full((*size, 3), 127, np.uint8) for role, size in robot.cameras.items()}
-    seen = [Observation(grey, np.zeros(len(PROPRIO_NAMES), np.float32), 1)] * history
+
+    def look() -> Observation:  # another one each time: a policy may remember what it has seen
+        return Observation(grey, np.zeros(len(PROPRIO_NAMES), np.float32), 1)
+
+    seen = deque((look() for _ in range(history)), maxlen=history)
     times = []
     for _ in range(COLD_RUNS + runs):
+        seen.append(look())
         start = clock_ns()
-        chunk = act(seen)
+        chunk = act(list(seen))
         times.append((clock_ns() - start) / 1e6)
     length = len(checked_chunk(chunk))
     measured = times[COLD_RUNS:]

@@ -25,10 +25,12 @@ class SessionSettings:
     chunk_execute_steps: int | None = None
     """Actions of each chunk that are played; None = all."""
     history: int = 16
-    """Observations that the policy sees at most, one per tick."""
+    """Observations that the policy sees at most, one per tick; one that is made to look back further gets what it looks at."""
     sync_policy: SyncPolicy = "approx"
     """approx: of each source the sample nearest to the newest time that all have reached, as recorded episodes are aligned;
     latest: the newest of each."""
+    sync_slop_s: float | None = None
+    """approx: a source whose nearest sample is farther than this from that time has none of it; None = the nearest will do."""
     max_obs_age_s: Mapping[str, float] = field(default_factory=_ages)
     """Source -> oldest sample to decide on. "image" and "joint" hold for all cameras and the arm, a camera's name for itself."""
     max_stale_s: float = 1.0
@@ -54,7 +56,7 @@ class SessionSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; give at least 1.")
-        times = {n: getattr(self, n) for n in ("max_stale_s", "max_frozen_s", "max_executed_age_s")}
+        times = {n: getattr(self, n) for n in ("max_stale_s", "max_frozen_s", "max_executed_age_s", "sync_slop_s")}
         for name, seconds in (times | {f"max_obs_age_s of {k}": v for k, v in self.max_obs_age_s.items()}).items():
             if seconds is not None and not 0 < seconds < 3600:
                 raise UserError(f"{name} is {seconds}; give seconds above 0.")

@@ -14,7 +14,7 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.results import EpisodeResult
-from robot_pt.schema import Episode, Float, Observation
+from robot_pt.schema import Episode, Float, Observation, window_of
 from robot_pt.simulator import Simulator
 from robot_pt_sim.collection import EpisodeStore, Progress, describe, recorder_of
 from robot_pt_sim.processes import default_workers, run_jobs
@@ -40,7 +40,7 @@ def rollouts(
     """Yield one result per seed, in the order of `seeds`, as the episodes end.
 
     `policy`: picklable, called once in every process. Of each chunk it returns, `play` actions are played (None = all);
-    it sees the last `history` observations. `keep_frames`: results carry every frame of the first camera.
+    it sees the last `history` observations, or as many as it looks at. `keep_frames`: results carry every frame of the first camera.
     `out` is handed every episode (operator "policy"). `variant`: fields of the task to change, as in `collect`.
     Raises UserError for an unknown task, camera or variant, and for an action that is not finite.
     """
@@ -148,7 +148,7 @@ def play_episode(
     """Reset both and step until the episode ends, recording every step."""
     policy.reset(simulator.task)
     observation = simulator.reset(seed)
-    seen: deque[Observation] = deque([observation], maxlen=history)
+    seen: deque[Observation] = deque([observation], maxlen=max(history, window_of(policy)))
     while True:
         for action in _chunk(policy, seen, play):
             result = simulator.step(action)

@@ -29,7 +29,12 @@ def make_batch(size: int, seed: int, device: str = "cpu") -> Batch:
         torch.zeros(size, dtype=torch.int64),
         number(7) * 0.02,
     )
-    return Batch(*({c: x.to(device) for c, x in v.items()} if isinstance(v, dict) else v.to(device) for v in batch))
+    return Batch(
+        *(
+            {c: x.to(device) for c, x in v.items()} if isinstance(v, dict) else v if v is None else v.to(device)
+            for v in batch
+        )
+    )
 
 
 def test_batches_are_copied_to_fixed_addresses() -> None:

@@ -96,7 +96,7 @@ def test_through_gives_the_action_gradient_and_none_to_any_weight() -> None:
 
 def test_noise_belongs_to_the_sample_however_the_batch_is_split() -> None:
     agent, batch = build(), state_batch(8)
-    half = Batch(*({} if isinstance(value, dict) else value[3:6] for value in batch))
+    half = Batch(*(value[3:6] if isinstance(value, torch.Tensor) else value for value in batch))
     for draw in (agent.normal, agent.uniform_actions):
         whole = draw(batch, 4, 1, 5)
         assert whole.shape == (8, 5, ACTION)

@@ -85,7 +85,11 @@ def test_the_same_seed_gives_the_same_agent_and_another_seed_another(kind: str) 
 
 
 def rows(batch: Batch, which: Tensor) -> Batch:
-    take = lambda v: {c: x[which] for c, x in v.items()} if isinstance(v, dict) else v[which]  # noqa: E731
+    def take(value):
+        if isinstance(value, dict):
+            return {camera: x[which] for camera, x in value.items()}
+        return None if value is None else value[which]
+
     return Batch(*(take(value) for value in batch))
 
 

@@ -141,7 +141,7 @@ def test_drawn_heads_belong_to_the_step_not_to_the_samples() -> None:
     for part in (slice(0, 8), slice(8, 16)):
         agent, before = build(config), len(seen)
         agent.grad_sync = record
-        agent.update(Batch(*(v if isinstance(v, dict) else v[part] for v in batch)), 7)
+        agent.update(Batch(*(v[part] if isinstance(v, torch.Tensor) else v for v in batch)), 7)
         halves.append(seen[before])
     for one, first, second in zip(seen[0], *halves, strict=True):
         torch.testing.assert_close(one, (first + second) / 2, atol=1e-6, rtol=1e-4)
