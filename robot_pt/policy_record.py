@@ -13,6 +13,7 @@ from robot_pt.schema import Spec
 from robot_pt.tasks import TaskTable
 
 POLICY_FORMAT = 1
+POLICY_FILE = "policy.json"
 
 _MAX_NUMBER, _MAX_TEXT, _MAX_DEPTH, _MAX_VALUES = 1 << 16, 1000, 8, 10_000
 
@@ -47,6 +48,14 @@ class PolicyRecord:
         return cls(
             agent=agent, network=network, spec=Spec(**{**spec.to_json(), "cameras": cameras}), tasks=tasks, data=data
         )
+
+    @property
+    def file(self) -> str:
+        return POLICY_FILE
+
+    def weights_of(self, learner: Any) -> Any:
+        """The network that acts."""
+        return learner.acting
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -95,7 +104,7 @@ class PolicyRecord:
             raise DataError(
                 "policy.json was changed after it was written: its version is not the hash of its content; restore it."
             )
-        _require_sane(document["network"])
+        require_sane(document["network"], POLICY_FILE)
         try:
             spec = Spec.from_json(document["spec"])
             record = cls.of(
@@ -154,8 +163,11 @@ def require_metric(policy: Spec) -> None:
         )
 
 
-def _require_sane(value: Any, depth: int = 0) -> int:
-    """Bound every number, text and list of a network config before anything is built from it; returns the count of values."""
+def require_sane(value: Any, file: str, depth: int = 0) -> int:
+    """Bound every number, text and list of a network config before anything is built from it; returns the count of values.
+
+    Raises DataError naming the `file` it stands in.
+    """
     if isinstance(value, bool) or value is None:
         return 1
     if isinstance(value, int | float) and abs(value) <= _MAX_NUMBER:
@@ -164,10 +176,10 @@ def _require_sane(value: Any, depth: int = 0) -> int:
         return 1
     if isinstance(value, list | dict) and depth < _MAX_DEPTH and len(value) <= _MAX_VALUES:
         children = list(value.values()) if isinstance(value, dict) else value
-        count = 1 + sum(_require_sane(child, depth + 1) for child in children)
+        count = 1 + sum(require_sane(child, file, depth + 1) for child in children)
         if count <= _MAX_VALUES:
             return count
-    raise DataError("policy.json is damaged: its network description holds a value out of all proportion; restore it.")
+    raise DataError(f"{file} is damaged: its network description holds a value out of all proportion; restore it.")
 
 
 def _require_texts(spec: Spec) -> None:
