@@ -6,23 +6,29 @@ ROBOSUITE := robosuite==1.5.2
 TIMED := tests/ros/test_faults.py
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
-.PHONY: demo test test-robot-side test-rest test-all lint check clean
+.PHONY: demo test test-core test-robot-side test-sim test-rest test-all lint check clean
 
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
 
-# Simulation apart: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts the process. The robot side
-# beside the rest: its tests wait for processes and clocks more than they compute. The fault matrix before them: it reads times to hold.
+# The fault matrix alone: it reads times to hold. Then four processes at once: the robot side's tests wait for processes and clocks more
+# than they compute. Simulation has one of its own: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer
+# aborts the process.
 test: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow" tests/sim
 	$(PY) -m pytest -m "not slow" $(TIMED)
-	$(MAKE) -j2 --output-sync=target test-robot-side test-rest
+	$(MAKE) -j4 --output-sync=target test-core test-robot-side test-sim test-rest
+
+test-core: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" tests/core
 
 test-robot-side: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" tests/ros --ignore=$(TIMED)
 
+test-sim: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" tests/sim
+
 test-rest: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow" --ignore=tests/sim --ignore=tests/ros
+	$(PY) -m pytest -m "not slow" --ignore=tests/core --ignore=tests/sim --ignore=tests/ros
 
 test-all: $(VENV)/.dev-installed
 	$(PY) -m pytest tests/sim
