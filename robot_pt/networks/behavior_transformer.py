@@ -164,6 +164,4 @@ class BehaviorTransformer(WindowedNetwork):
     def _bins(self, hidden_ND: Tensor) -> OffsetBins:
         out = self.head(hidden_ND).float()
         bins, actions = self.centres.shape
-        return OffsetBins(
-            out[:, :bins], out[:, bins:].view(-1, bins, actions), self.centres, self._config.deviation
-        )
+        return OffsetBins(out[:, :bins], out[:, bins:].view(-1, bins, actions), self.centres, self._config.deviation)
