@@ -67,6 +67,11 @@ class ChunkPlayer:
         self._next = index + 1
         return index, self._chunk[index]
 
+    @property
+    def rest(self) -> Float:
+        """(n, 7) what is left of the chunk after the last action taken."""
+        return self._chunk[self._next :]
+
     def _index(self, now_ns: int) -> int:
         """The period whose start is nearest: ticks come a little early or late."""
         return (now_ns - self._first_ns + self._period // 2) // self._period

@@ -13,6 +13,7 @@ from robot_pt.session.anchor import Origin
 
 WINDOW = 256
 """Ticks that the running figures look back on: 51 s at 5 Hz."""
+NO_ACTIONS: Float = np.zeros((0, 7), np.float32)
 
 
 class StepInfo(NamedTuple):
@@ -36,11 +37,14 @@ class StepInfo(NamedTuple):
     anchor: Origin
     """What the action was added to."""
     policy_version: str
+    rest: Float = NO_ACTIONS
+    """Actions (n, 7) that its chunk holds after this one; not in `to_json`, for that is said once a step."""
 
     def to_json(self) -> dict[str, Any]:
-        """Every value as JSON has it."""
+        """Every value but `rest`, as JSON has it."""
+        said = {name: value for name, value in self._asdict().items() if name != "rest"}
         return {
-            **self._asdict(),
+            **said,
             "stamps_ns": dict(self.stamps_ns),
             "ages_s": {source: round(age, 6) for source, age in self.ages_s.items()},
             "action": [float(value) for value in self.action],

@@ -47,6 +47,7 @@ class Senses:
         self.joints = SampleRing[ArmState]("the arm's joint state", ages["joint"])
         self._cameras, self._joint_count, self._fk = dict(cameras), len(joint_names), fk
         self._latest = settings.sync_policy == "latest"
+        self._slop_s = None if self._latest else settings.sync_slop_s
         self._max_frozen_s = settings.max_frozen_s
         self._pictures: dict[str, tuple[int, int]] = {}  # role -> (fingerprint, stamp since when)
 
@@ -87,6 +88,9 @@ class Senses:
         frames = {role: ring.nearest(wanted[role]) for role, ring in self.rings.items()}
         read_ns, state = self.joints.nearest(wanted[ARM])
         stamps = {**{role: stamp for role, (stamp, _) in frames.items()}, ARM: read_ns}
+        apart = self._apart(stamps, common)
+        if apart:
+            return apart
         pose = self._fk(state.q)
         observation = Observation(
             images={role: frame for role, (_, frame) in frames.items()},
@@ -95,6 +99,14 @@ class Senses:
             joint_positions=state.q.astype(np.float32),
         )
         return Sensed(observation, pose, stamps, {name: (now_ns - stamp) / 1e9 for name, stamp in stamps.items()})
+
+    def _apart(self, stamps: Mapping[str, int], common_ns: int) -> str:
+        """The first source without a sample near enough to the time that all have reached, as `complaint`."""
+        for name, stamp_ns in stamps.items():
+            off_s = abs(stamp_ns - common_ns) / 1e9
+            if self._slop_s is not None and off_s > self._slop_s:
+                return f"{name} has a sample {off_s:.3f} s from the time of the others, sync_slop_s allows {self._slop_s:g} s"
+        return ""
 
     def complaint(self, now_ns: int) -> str:
         """The first source that is silent, old or frozen, as the start of a sentence; "" where all are fresh."""

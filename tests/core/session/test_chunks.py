@@ -106,3 +106,12 @@ def test_anything_else_is_refused_with_what_it_was(given, words):
     with pytest.raises(UserError) as raised:
         checked_chunk(given)
     assert words in str(raised.value)
+
+
+def test_the_rest_of_a_chunk_is_what_comes_after_the_action_taken():
+    made = player(4, play=3)
+    assert made.rest[:, 0].tolist() == [0, 1, 2]
+    made.take(1000 + PERIOD)
+    assert made.rest[:, 0].tolist() == [2]
+    made.take(1000 + 2 * PERIOD)
+    assert made.rest.shape == (0, 7)

@@ -57,3 +57,4 @@ def test_a_step_is_json():
     assert values["action"] == [1.0] * 7
     assert values["inference_ms"] == 1.235
     assert values["ages_s"]["primary"] == 0.333333
+    assert "rest" not in values

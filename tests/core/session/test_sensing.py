@@ -167,3 +167,29 @@ def test_after_clearing_an_earlier_time_may_begin():
     assert seen.arm(arm(5 * MS))
     assert seen.image("primary", 5 * MS, frame())
     assert seen.complaint(6 * MS) == ""
+
+
+@pytest.mark.parametrize(("slop_s", "policy", "held"), [(0.04, "approx", True), (0.06, "approx", False), (None, "approx", False), (0.04, "latest", False)])  # fmt: skip
+def test_a_source_without_a_sample_near_the_time_of_the_others_is_named(slop_s, policy, held):
+    seen = senses(("primary", "wrist"), sync_slop_s=slop_s, sync_policy=policy)
+    for age in range(140, 0, -10):
+        seen.arm(arm(NOW - age * MS))
+    seen.image("primary", NOW - 30 * MS, frame(1))
+    seen.image("wrist", NOW - 80 * MS, frame(2))
+    found = seen.look(NOW)
+    if held:
+        assert found == "primary has a sample 0.050 s from the time of the others, sync_slop_s allows 0.04 s"
+        seen.image("wrist", NOW - 10 * MS, frame(3))
+        found = seen.look(NOW)
+        assert isinstance(found, Sensed), found
+        assert found.stamps_ns["primary"] == NOW - 30 * MS
+    else:
+        assert isinstance(found, Sensed), found
+
+
+def test_an_arm_that_was_not_heard_when_a_frame_was_taken_is_named():
+    seen = senses(sync_slop_s=0.04)
+    seen.arm(arm(NOW - 160 * MS))
+    seen.arm(arm(NOW - 5 * MS))
+    seen.image("primary", NOW - 80 * MS, frame(1))
+    assert seen.look(NOW).startswith("arm has a sample 0.075 s from")

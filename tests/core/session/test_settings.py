@@ -23,6 +23,7 @@ def test_ages_that_are_not_given_keep_their_defaults():
         ({"history": 0}, "history is 0"),
         ({"max_stale_s": 0.0}, "max_stale_s is 0.0"),
         ({"max_frozen_s": -1.0}, "max_frozen_s is -1.0"),
+        ({"sync_slop_s": 0.0}, "sync_slop_s is 0.0"),
         ({"max_executed_age_s": float("nan")}, "max_executed_age_s is nan"),
         ({"max_obs_age_s": {"image": float("inf")}}, "max_obs_age_s of image is inf"),
         ({"max_obs_age_s": {"joint": 0.0}}, "max_obs_age_s of joint is 0.0"),
