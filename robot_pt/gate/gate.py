@@ -24,16 +24,13 @@ from robot_pt.gate.inbox import Arrived, TargetInbox, faults_of
 from robot_pt.gate.kinematics import Manipulator
 from robot_pt.gate.limits import GateLimits
 from robot_pt.gate.modes import Conditions, Mode, Modes, Reply
-from robot_pt.gate.motion import Motion, Pace, Sent
+from robot_pt.gate.motion import UNCLIPPED, Motion, Pace, Sent
 from robot_pt.gate.reasons import PASSING, Reason
 from robot_pt.gate.senses import Senses
 from robot_pt.gate.watchdogs import NS, JitterMonitor, Watchdog
-from robot_pt.rotations import matrix_to_rpy
 
 SLOWEST_RAMP = 0.1
 """Share of full speed a ramp begins with."""
-UNCLIPPED = np.zeros(7)
-UNCLIPPED.setflags(write=False)
 COUNTED_ON_ARRIVAL: frozenset[Reason] = frozenset(("malformed", "half_pair", "superseded", "tick_late"))
 
 
@@ -133,8 +130,8 @@ class Gate:
         self._senses.deadman.heartbeat(self._time(now_ns), pressed)
 
     def on_estop(self, now_ns: int, stop: bool = True) -> None:
-        """True trips and latches; False does nothing."""
-        self._time(now_ns)
+        """True trips and latches; False says that whoever may stop it is there (`require_estop_heartbeat`), and nothing else."""
+        self._senses.estop.feed(self._time(now_ns))
         if not (isinstance(stop, bool | np.bool_) and not stop):
             self._modes.trip_estop()
 
@@ -180,6 +177,9 @@ class Gate:
         interval_ns = 0 if previous_ns is None else max(now_ns - previous_ns, 0)
         self._watch_ticks(previous_ns, interval_ns)
         self._watch_streaks()
+        if self._modes.armed and self._senses.estop_lost(now_ns):
+            self._modes.trip_estop()
+            self._noted.append("estop_silent")
         events, self._noted = self._noted, []
         for inbox in self._inboxes.values():
             if inbox.sweep(now_ns):
@@ -295,8 +295,8 @@ class Gate:
             self.counts[reason] += 1
         command = self._command(mode, decision, mode != self._mode)
         self._mode, self._holds = mode, holds
-        applied, clipped = self._applied(decision)
         requested = None if decision is None else decision.requested
+        applied, clipped = (None, UNCLIPPED) if requested is None else self._motion.applied(requested)
         return GateOutput(mode, command, requested, clipped, (*holds, *events), changed, applied)
 
     def _command(self, mode: Mode, decision: Decision | None, mode_changed: bool) -> JointCommand | None:
@@ -311,17 +311,6 @@ class Gate:
             stamp_ns = decision.requested.stamp_ns
         self._command_stamp_ns = stamp_ns
         return JointCommand(stamp_ns, sent.q.copy(), sent.gripper, sent.T_base_tool.copy())
-
-    def _applied(self, decision: Decision | None) -> tuple[PoseTarget | None, Float64]:
-        sent = self._motion.sent
-        if decision is None or sent is None:
-            return None, UNCLIPPED
-        requested = decision.requested
-        pose = sent.T_base_tool if self._motion.goal is None else self._motion.goal
-        turned = matrix_to_rpy(requested.T_base_tool[:3, :3] @ pose[:3, :3].T)
-        moved = requested.T_base_tool[:3, 3] - pose[:3, 3]
-        clipped = np.array([*moved.tolist(), *turned.tolist(), requested.gripper - sent.gripper])
-        return requested._replace(T_base_tool=pose.copy(), gripper=sent.gripper), clipped
 
     # clocks and latches
 
@@ -363,6 +352,7 @@ class Gate:
             states_fresh=senses.states_fresh(now_ns),
             speed_rad_s=senses.rest.speed_rad_s(),
             at_rest=senses.at_rest(),
+            estop_heard=senses.estop_heard(now_ns),
             deadman_held=senses.deadman.held(now_ns),
             deadman_present=senses.deadman.present(now_ns),
             deadman_required=self.limits.require_deadman,

@@ -120,6 +120,10 @@ class GateLimits:
     """A deadman heartbeat older than this is a release [s]."""
     require_deadman: bool = False
     """A policy moves only while the deadman is held; teleoperation always needs it."""
+    require_estop_heartbeat: bool = False
+    """Whoever may stop the arm must keep saying that it is there: silence is an e-stop, and without it nothing is armed."""
+    estop_timeout_s: float = 0.5
+    """A heartbeat of the e-stop older than this is silence [s]."""
     cameras: tuple[str, ...] = ()
     """Cameras whose frames are reported to the gate; silence or a frozen image of one holds the policy."""
     frozen_image_s: float = 1.0
@@ -239,6 +243,8 @@ class GateLimits:
 
 
 LONGEST_FROZEN_S = 60.0
+NEVER = 10**9
+"""So many failures in a row never come."""
 FINGER_CLEARANCE_M = 0.02
 """How far fingers may be below the lowest tool position by default [m]."""
 _SIMULATION: dict[str, Any] = {
@@ -254,10 +260,10 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("control_hz", 0.1, 1000), ("tick_hz", 1, 1000), ("max_step_m", 1e-4, 0.5), ("max_step_rad", 1e-3, 1.5),
     ("joint_margin_rad", 0, 1), ("max_joint_velocity_rad_s", 1e-3, 20), ("max_tracking_error_rad", 1e-3, inf),
     ("start_tolerance_rad", 0, 0.5), ("ik_position_tolerance_m", 1e-6, 0.01), ("ik_rotation_tolerance_rad", 1e-6, 0.1),
-    ("ik_failures_to_fault", 1, 1000), ("malformed_to_fault", 1, 100), ("max_command_age_s", 1e-3, 5),
+    ("ik_failures_to_fault", 1, NEVER), ("malformed_to_fault", 1, 100), ("max_command_age_s", 1e-3, 5),
     ("max_future_s", 0, 1), ("max_observation_age_s", 1e-3, 10), ("pair_timeout_s", 1e-3, 1), ("timeout_periods", 1, 10),
-    ("deadman_timeout_s", 0.02, 1), ("frozen_image_s", 0.01, inf), ("frozen_motion_rad", 0, 1), ("ramp_in_s", 0, 10),
-    ("rest_rad_s", 1e-3, 1), ("jitter_warn_s", 1e-3, inf), ("jitter_fault_s", 1e-3, inf),
+    ("deadman_timeout_s", 0.02, 1), ("estop_timeout_s", 0.02, 5), ("frozen_image_s", 0.01, inf), ("frozen_motion_rad", 0, 1),
+    ("ramp_in_s", 0, 10), ("rest_rad_s", 1e-3, 1), ("jitter_warn_s", 1e-3, inf), ("jitter_fault_s", 1e-3, inf),
 )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ class Conditions(NamedTuple):
     deadman_held: bool
     deadman_present: bool
     deadman_required: bool
+    estop_heard: bool = True
+    """Whoever may stop the arm is there, or need not be."""
 
 
 class Modes:
@@ -90,7 +92,7 @@ class Modes:
             return Reply(False, f"a fault is latched ({self.fault}); remove its cause and request reset_fault first.")
         if self.armed:
             return Reply(True, "already armed.")
-        refusal = _not_at_rest(now)
+        refusal = _estop_silent(now) or _not_at_rest(now)
         if refusal:
             return Reply(False, refusal)
         self.armed = True
@@ -166,6 +168,14 @@ class Modes:
 
 def _deadman_held(now: Conditions) -> str:
     return "the deadman is held; release it first." if now.deadman_held else ""
+
+
+def _estop_silent(now: Conditions) -> str:
+    return (
+        ""
+        if now.estop_heard
+        else "the e-stop's heartbeat is not heard; start what sends it on the e-stop topic, then arm."
+    )
 
 
 def _not_at_rest(now: Conditions) -> str:

@@ -18,10 +18,14 @@ from robot_pt.gate.kinematics import Manipulator, Solution
 from robot_pt.gate.limits import GateLimits
 from robot_pt.gate.poses import SLACK, RotationBox, Way, farthest, step_position
 from robot_pt.gate.reasons import Reason
-from robot_pt.rotations import rpy_to_matrix
+from robot_pt.rotations import matrix_to_rpy, rpy_to_matrix
 
 LEAD_STEPS = 1.5
 """How many steps a goal may be ahead of what was sent: targets that outrun the speed limits do not pile up."""
+SAME = 1e-9
+"""Poses nearer than this [m], [rad] are one: what numbers lose on their way through messages."""
+UNCLIPPED = np.zeros(7)
+UNCLIPPED.setflags(write=False)
 
 
 class Sent(NamedTuple):
@@ -100,6 +104,17 @@ class Motion:
             return False
         return farthest(self.sent.q, state.q) > self._limits.max_tracking_error_rad
 
+    def applied(self, requested: PoseTarget) -> tuple[PoseTarget | None, Float64]:
+        """What became of a target after the limits of a pose, or where the arm is held; and (7,) by how much less that is."""
+        sent = self.sent
+        if sent is None:
+            return None, UNCLIPPED
+        pose = sent.T_base_tool if self.goal is None else self.goal
+        turned = matrix_to_rpy(requested.T_base_tool[:3, :3] @ pose[:3, :3].T)
+        moved = requested.T_base_tool[:3, 3] - pose[:3, 3]
+        clipped = np.array([*moved.tolist(), *turned.tolist(), requested.gripper - sent.gripper])
+        return requested._replace(T_base_tool=pose.copy(), gripper=sent.gripper), clipped
+
     def stop(self) -> None:
         """Stay where the last command is."""
         self.goal = None
@@ -160,9 +175,11 @@ class Motion:
         if self.goal is None:
             return ()
         assert self.sent is not None
+        way = Way(self.sent.T_base_tool, self.goal)
+        if way.metres < SAME and way.radians < SAME:
+            return self._stay(state)
         self._follow(state)
         reasons: list[Reason] = []
-        way = Way(self.sent.T_base_tool, self.goal)
         fraction = self._pace(way, pace, reasons)
         for _ in range(self._attempts):
             pose = self._part(way, fraction)
@@ -186,6 +203,12 @@ class Motion:
                 return tuple(dict.fromkeys(reasons))  # near a singularity: the goal stays for the next tick
         self.goal = None
         return tuple(dict.fromkeys(reasons))
+
+    def _stay(self, state: ArmState) -> tuple[Reason, ...]:
+        """Asked to be where the last command is: that one stays, bit by bit. Solved again it would move by what the solver leaves over."""
+        self.goal = None
+        blocked = self._blocked(state) if self._limits.check_joints and self._limits.follows == "joints" else None
+        return () if blocked is None else (blocked,)
 
     def _creep(self, q: Float64, share: float, pace: Pace, state: ArmState) -> None:
         """Send a part of the joints' own way to `q`, where the tool's way is too fast for them however little of it is taken.

@@ -12,10 +12,12 @@ from math import atan2, cos, hypot, pi, sin, sqrt
 import numpy as np
 
 from robot_pt.commands import Float64
-from robot_pt.rotations import is_rotation, matrix_to_rpy
+from robot_pt.rotations import is_rotation, matrix_to_rpy, rpy_to_matrix
 
 SLACK = 1e-6
 """Relative: a step this little over its limit is inside it, so that rounding on the wire never counts as clipping."""
+ACTION_LIKE_RAD = 0.5
+"""What a single action turns is less [rad]: a share of such angles is 2e-3 rad off the shortest way at most."""
 
 
 def rotation_vector(rotation: Float64) -> Float64:
@@ -119,9 +121,17 @@ def action_angle(rotation: Float64, start: Float64) -> float:
 
 
 def step_rotation(rotation: Float64, start: Float64, longest: float) -> Float64:
-    """`rotation`, or as far towards it from `start`, the shortest way, as an `action_angle` of `longest` [rad] allows."""
-    if action_angle(rotation, start) <= longest * (1 + SLACK):
+    """`rotation`, or as far towards it from `start` as an `action_angle` of `longest` [rad] allows.
+
+    As an action is shortened, by a share of its angles, so that who shortens it once more comes to the same; the shortest way where
+    the angles are large.
+    """
+    angles = matrix_to_rpy(rotation @ start.T)
+    angle = length(angles)
+    if angle <= longest * (1 + SLACK):
         return rotation
+    if angle < ACTION_LIKE_RAD:
+        return np.asarray(rpy_to_matrix(angles * (longest / angle)) @ start)
     turn = rotation_vector(rotation @ start.T)
     turn *= min(1.0, longest / max(length(turn), 1e-12))
     for _ in range(8):

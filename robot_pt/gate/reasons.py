@@ -11,7 +11,7 @@ Reason = Literal[
     "observation_missing", "observation_old", "not_in_control",
     "step", "lead", "workspace", "orientation", "gripper", "cartesian_speed", "joint_speed",
     "ik", "joint_limit", "watch_point", "tracking", "effort",
-    "clock_jump", "jitter", "tick_late", "ramp",
+    "clock_jump", "jitter", "tick_late", "ramp", "estop_silent",
 ]  # fmt: skip
 
 SENTENCES: dict[Reason, str] = {
@@ -48,6 +48,7 @@ SENTENCES: dict[Reason, str] = {
     "jitter": "a tick came late by more than jitter_warn_s.",
     "tick_late": "a tick came late by more than jitter_fault_s.",
     "ramp": "speed is still rising after a start or a pause.",
+    "estop_silent": "the e-stop's heartbeat stopped, which is an e-stop.",
 }
 
 assert set(SENTENCES) == set(get_args(Reason))

@@ -30,6 +30,8 @@ class Senses:
         self._high = np.asarray(arm.upper_rad) + BEYOND_LIMITS_RAD
         timeout_s = limits.joint_state_timeout_s or limits.timeout_s
         self.deadman = Deadman(round(limits.deadman_timeout_s * NS))
+        self.estop = Watchdog(round(limits.estop_timeout_s * NS))
+        """Fed by everything that who may stop the arm says."""
         self.rest = RestMonitor()
         self.arm_state: ArmState | None = None
         self.malformed_in_a_row = 0
@@ -96,6 +98,16 @@ class Senses:
         if in_time or self._limits.lockstep:  # there a frame may come before the joint state that moves the clock
             watch.add(now_ns, int(stamp_ns), digest, None if self.arm_state is None else self.arm_state.q)
 
+    def estop_heard(self, now_ns: int) -> bool:
+        """Whoever may stop the arm is there, or need not be."""
+        return not self._limits.require_estop_heartbeat or self.estop.fresh(now_ns)
+
+    def estop_lost(self, now_ns: int) -> bool:
+        """Asked while armed, which began with a heartbeat: it stopped. Where the clock was set back since, it has its time again."""
+        if self.estop.fed_ns is None:
+            self.estop.feed(now_ns)
+        return not self.estop_heard(now_ns)
+
     def states_fresh(self, now_ns: int) -> bool:
         return self._states.fresh(now_ns)
 
@@ -120,6 +132,7 @@ class Senses:
         """The clock was set back: whatever was heard, was heard never. The last joints stay known, not fresh."""
         self._states.forget()
         self.deadman.forget()
+        self.estop.forget()
         self.rest.forget()
         for watch in self._cameras.values():
             watch.forget()

@@ -15,7 +15,7 @@ from robot_pt.gate import Gate, GateLimits, Mode
 from robot_pt.rotations import angle_between
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import NS, ROOM, START, Gantry, Rig, hardware, limits, lockstep, pose, rig
+from gate_rig import NS, ROOM, START, TICK_NS, Gantry, Rig, hardware, limits, lockstep, pose, rig
 
 # starting and stopping
 
@@ -223,6 +223,46 @@ def test_anything_but_false_on_the_estop_topic_trips():
     gate = rig().gate
     gate.on_estop(100 * NS, np.False_)
     assert gate.tick(100 * NS).mode is Mode.DISARMED
+
+
+def test_an_estop_whose_heartbeat_is_required_is_needed_to_arm_and_missed_within_its_timeout():
+    r = rig(require_estop_heartbeat=True, estop_timeout_s=0.3)
+    r.tick(25)
+    refused = r.gate.request(r.now, "arm")
+    assert (refused.ok, "heartbeat is not heard" in refused.message) == (False, True)
+    r.gate.on_estop(r.now, False)
+    for name in ("arm", "start_policy"):
+        r.request(name)
+    for _ in range(10):
+        heard = r.now
+        r.gate.on_estop(heard, False)
+        assert r.go(pose(0.02, 0, 0.3)).mode is Mode.POLICY
+    while r.output.mode is Mode.POLICY:
+        r.target(pose(0.05, 0, 0.3))
+        r.tick()
+    assert 0.3 * NS < r.now - heard <= 0.3 * NS + 2 * TICK_NS
+    assert (r.output.mode, r.gate.counts["estop_silent"]) == (Mode.ESTOP, 1)
+    r.tick(50)
+    assert r.gate.counts["estop_silent"] == 1
+    assert r.output.mode is Mode.ESTOP, "it latches"
+    r.request("clear_estop")
+    assert not r.gate.request(r.now, "arm").ok
+    r.gate.on_estop(r.now, False)
+    r.request("arm")
+    assert r.tick().mode is Mode.HOLD
+
+
+def test_a_clock_that_was_set_back_gives_the_estop_its_time_to_be_heard_again_and_no_more():
+    r = rig(require_estop_heartbeat=True)
+    r.gate.on_estop(r.now, False)
+    r.tick(20)
+    r.gate.on_estop(r.now, False)
+    r.request("arm")
+    r.now -= 5 * NS
+    assert r.tick().mode is Mode.HOLD
+    r.tick(24)
+    assert r.output.mode is Mode.HOLD
+    assert r.tick(3).mode is Mode.ESTOP
 
 
 def test_leaving_a_latch_needs_rest_and_a_released_deadman():

@@ -20,6 +20,7 @@ from robot_pt.gate import SENTENCES, Box, GateLimits, Reason
 from robot_pt.gate.clocks import ClockEvent, Clocks
 from robot_pt.gate.inbox import MOST_HALVES, TargetInbox
 from robot_pt.gate.poses import (
+    ACTION_LIKE_RAD,
     RotationBox,
     Way,
     action_angle,
@@ -165,11 +166,23 @@ def test_a_shortened_rotation_is_on_the_shortest_way(start, goal, longest):
     apart = angle_between(start, goal)
     assert angle_between(stepped, goal) <= apart + 1e-9
     done = angle_between(start, stepped)
-    assert done + angle_between(stepped, goal) == pytest.approx(apart, abs=1e-6)
+    off = 1e-6 if action_angle(goal, start) >= ACTION_LIKE_RAD else 2e-3
+    assert done + angle_between(stepped, goal) == pytest.approx(apart, abs=off)
     if action_angle(goal, start) <= longest:
         assert stepped is goal
     else:
         assert done >= min(0.8 * longest, apart - 1e-6)
+
+
+@given(rotations, st.tuples(*[st.floats(-0.25, 0.25)] * 3), st.floats(0.05, 0.5), st.floats(0.05, 0.5))
+def test_a_rotation_of_an_action_is_shortened_as_the_action_is(start, angles, longer, shorter):
+    """However often: a gate and a simulator with a shorter step come to what the simulator alone would come to."""
+    longer, shorter = max(longer, shorter), min(longer, shorter)
+    goal = rpy_to_matrix(angles) @ start
+    once, twice = step_rotation(goal, start, shorter), step_rotation(step_rotation(goal, start, longer), start, shorter)
+    np.testing.assert_allclose(twice, once, rtol=0, atol=1e-6)
+    share = min(1.0, shorter / max(np.linalg.norm(angles), 1e-12))
+    np.testing.assert_allclose(once, rpy_to_matrix(share * np.array(angles)) @ start, rtol=0, atol=1e-6)
 
 
 @given(rotations, rotations, st.floats(0, 1))

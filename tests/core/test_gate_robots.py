@@ -12,7 +12,7 @@ import pytest
 
 from robot_pt import robots
 from robot_pt.gate import Box, GateLimits, Mode
-from robot_pt.rotations import rpy_to_matrix
+from robot_pt.rotations import matrix_to_quaternion, quaternion_to_matrix, rpy_to_matrix
 
 pytest.importorskip("mink")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -157,3 +157,27 @@ def test_a_tick_is_short(arm):
         r.q = r.output.command.q
     assert r.output.mode is Mode.POLICY
     assert np.percentile(seconds, 99) < 5e-3
+
+
+@pytest.mark.parametrize("follows", ["joints", "pose"])
+def test_an_arm_that_is_asked_to_stay_gets_the_same_command_bit_by_bit(arm, follows):
+    """As a policy that is done asks: its target comes back through messages, and the measured joints are never quite those sent."""
+    r = Rig(arm, GateLimits.for_robot(arm, follows=follows, check_joints=True), start(arm)).ready("start_policy")
+    rng = np.random.default_rng(4)
+    T = towards(DOWN[arm.name], near(arm, rng), 0.02)
+    for _ in range(3):
+        r.go(T)
+    held, r.stuck = r.output.command, True
+    for _ in range(20):
+        r.q = held.q + rng.uniform(-1e-4, 1e-4, len(held.q))
+        T[:3, :3] = quaternion_to_matrix(matrix_to_quaternion(T[:3, :3]))
+        decided = r.go(T)
+        assert decided.mode is Mode.POLICY
+        assert not {"ik", "tracking"} & set(decided.reasons)
+        for command in (decided.command, r.output.command):
+            assert command.q.tobytes() == held.q.tobytes()
+            assert command.T_base_tool.tobytes() == held.T_base_tool.tobytes()
+    T[2, 3] += 1e-4
+    r.stuck, r.q = False, held.q.copy()
+    r.go(T)
+    assert np.abs(r.output.command.T_base_tool - T).max() < 1e-9, "and moves again when it is asked to"
