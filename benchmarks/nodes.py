@@ -270,14 +270,15 @@ def _info(now_ns: int) -> Any:
 
 def timed_policy() -> int:
     """The policy node as its executable runs it; prints its processor time per decision, less the network's [ms], at its end."""
+    from robot_pt_ros.policy_driving import Driving
     from robot_pt_ros.policy_node import PolicyNode
     from robot_pt_ros.processes import run
 
     network, totals = [0.0], list[float]()
 
     class Timed(PolicyNode):
-        def _load(self) -> Any:
-            session = super()._load()
+        def _load(self, folder: str = "") -> Any:
+            session = super()._load(folder)
             act = session.policy.act
 
             def timed_act(history: Any) -> Any:
@@ -289,10 +290,13 @@ def timed_policy() -> int:
             session.policy.act = timed_act  # type: ignore[method-assign]
             return session
 
-        def _tick_at(self, now_ns: int) -> None:
-            super()._tick_at(now_ns)
-            totals.append(1e3 * (time.process_time() - network[0]))
+    tick_at = Driving.tick_at
 
+    def timed_tick(self: Driving, now_ns: int) -> None:
+        tick_at(self, now_ns)
+        totals.append(1e3 * (time.process_time() - network[0]))
+
+    Driving.tick_at = timed_tick  # type: ignore[method-assign]
     sys.argv.remove("--policy")
     code = run(Timed)
     print(json.dumps(np.diff(totals).tolist()))

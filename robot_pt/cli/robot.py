@@ -13,7 +13,7 @@ class Launch:
     """Start the nodes of a ROS 2 YAML launch file, with or without ROS 2: robot-pt launch FILE name:=value ..."""
 
     file: Annotated[str, tyro.conf.Positional]
-    """A *.launch.yaml, or the name of one that robot-pt brings: sim, robot, collect, replay."""
+    """A *.launch.yaml, or the name of one that robot-pt brings: sim, robot, collect, replay, online, graph."""
     arguments: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """name:=value, as --show-args lists them."""
     show_args: bool = False

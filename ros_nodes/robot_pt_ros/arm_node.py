@@ -6,12 +6,9 @@ Topics joint_states, gripper/state, ee_pose, arm/state, arm/fault; services arm/
 from __future__ import annotations
 
 import time
-from functools import partial
-from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_srvs.srv import SetBool, Trigger
 
 from robot_pt.arm_adapter import ArmAdapter
 from robot_pt.arm_guard import ArmGuard
@@ -19,6 +16,7 @@ from robot_pt.robots import load
 from robot_pt_ros.arms import parameters
 from robot_pt_ros.arms.inputs import ArmInputs
 from robot_pt_ros.arms.reports import ArmReports
+from robot_pt_ros.arms.requests import ArmRequests
 from robot_pt_ros.arms.states import Reading
 from robot_pt_ros.arms.xs_sdk import XsDriver
 from robot_pt_ros.domain import require_own_domain
@@ -39,7 +37,6 @@ class ArmNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._adapter: ArmAdapter | None = None
         self._leaving_since: float | None = None
-        self._opening: float | None = None
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -53,9 +50,7 @@ class ArmNode(LifecycleNode):
         self._adapter = ArmAdapter(self._arm, self._driver, guard, settings)
         self._reports = ArmReports(self, self._arm, self._adapter)
         self._inputs = ArmInputs(self, self._adapter, self._arm, reader, states, self._on_reading)
-        self.create_service(Trigger, "arm/home", partial(self._move, "home"))
-        self.create_service(Trigger, "arm/sleep", partial(self._move, "sleep"))
-        self.create_service(SetBool, "arm/torque", self._torque)
+        self._requests = ArmRequests(self, self._adapter)
         self._service_timers = [
             self.create_timer(1 / self._rate_hz, self._tick, clock=self._steady),
             self.create_timer(0.2, self._inputs.check_publishers, clock=self._steady),
@@ -79,34 +74,20 @@ class ArmNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The arm holds since it was deactivated; the driver's last word is said before its publishers go."""
         self.adapter.leave()
-        self._adapter, self._opening = None, None
+        self._adapter = None
         return unmake(self)
-
-    # requests
-
-    def _move(self, place: Any, request: Any, response: Any) -> Any:
-        return self._answered(f"arm/{place}", self.adapter.move_to(time.monotonic_ns(), place), response)
-
-    def _torque(self, request: Any, response: Any) -> Any:
-        return self._answered("arm/torque", self.adapter.torque(time.monotonic_ns(), bool(request.data)), response)
-
-    def _answered(self, name: str, answer: Any, response: Any) -> Any:
-        response.success, response.message = answer.ok, answer.sentence
-        self.get_logger().info(f"{name}: {answer.sentence}")
-        return response
 
     # what the driver says, what it is told
 
     def _on_reading(self, reading: Reading) -> None:
-        self._opening = self._opening if reading.opening is None else reading.opening
-        if self._opening is None and text(self, "gripper_joint"):
+        if reading.opening is None and text(self, "gripper_joint"):
             self.get_logger().warning("the driver says nothing of the gripper yet; waiting.", throttle_duration_sec=5.0)
             return
-        self._opening = 1.0 if self._opening is None else self._opening  # an arm without a gripper is open
+        opening = 1.0 if reading.opening is None else reading.opening  # an arm without a gripper is open
         if isinstance(self._driver, XsDriver):
             self._driver.state(reading.q, reading.opening, reading.effort)
-        self._reports.joints(reading, self._opening)
-        self.adapter.state(time.monotonic_ns(), reading.q, self._opening)
+        self._reports.joints(reading, opening)
+        self.adapter.state(time.monotonic_ns(), reading.q, opening)
 
     def _tick(self) -> None:
         now_ns = time.monotonic_ns()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseArray, PoseStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -44,7 +44,20 @@ def pose_message(stamp_ns: int, frame: str, T_base_tool: Float64) -> PoseStamped
     """(4, 4) -> PoseStamped in `frame`."""
     message = PoseStamped()
     message.header.stamp, message.header.frame_id = stamp(stamp_ns), frame
-    position, orientation = message.pose.position, message.pose.orientation
+    message.pose = _pose(T_base_tool)
+    return message
+
+
+def poses_message(stamp_ns: int, frame: str, T_base_tools: Sequence[Float64]) -> PoseArray:
+    """Poses (4, 4) in a row -> PoseArray in `frame`."""
+    message = PoseArray(poses=[_pose(T_base_tool) for T_base_tool in T_base_tools])
+    message.header.stamp, message.header.frame_id = stamp(stamp_ns), frame
+    return message
+
+
+def _pose(T_base_tool: Float64) -> Pose:
+    message = Pose()
+    position, orientation = message.position, message.orientation
     position.x, position.y, position.z = (float(v) for v in T_base_tool[:3, 3])
     orientation.x, orientation.y, orientation.z, orientation.w = (
         float(v) for v in matrix_to_quaternion(T_base_tool[:3, :3])

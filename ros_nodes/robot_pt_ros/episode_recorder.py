@@ -19,7 +19,9 @@ from robot_pt.journal_episode import KEPT
 from robot_pt.messages import COMPRESSED, LATCHED, POSE, RAW, STATE, TRAJECTORY, Message, header_stamp
 from robot_pt.recorder import Recorder, Report
 
-STAMPED = frozenset({COMPRESSED, RAW, POSE, STATE, TRAJECTORY, "sensor_msgs/msg/CameraInfo"})
+STAMPED = frozenset(
+    {COMPRESSED, RAW, POSE, STATE, TRAJECTORY, "sensor_msgs/msg/CameraInfo", "geometry_msgs/msg/PoseArray"}
+)
 """Types that begin with a Header."""
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -22,6 +21,7 @@ from robot_pt.commands import Answer
 from robot_pt_ros import topics
 from robot_pt_ros.calls import Call
 from robot_pt_ros.episode_director import Director
+from robot_pt_ros.episode_news import EpisodeNews
 from robot_pt_ros.episode_parameters import declare, made
 from robot_pt_ros.errands import Errands
 from robot_pt_ros.node import flag
@@ -44,10 +44,7 @@ class EpisodesNode(Node):
         self._said, self._summed, self.finished = "", False, False
         self._state = self.create_publisher(String, topics.EPISODE_STATE, topics.latched())
         self._summary = self.create_publisher(String, "episode/summary", topics.latched())
-        self.create_subscription(String, topics.RECORDER_STATE, self._on_recorder, topics.latched())
-        self.create_subscription(String, "sim/result", self._on_result, topics.latched())
-        self.create_subscription(String, "manager/state", self._on_manager, topics.latched())
-        self.create_subscription(DiagnosticStatus, topics.SAFETY_STATE, self._on_safety, topics.latched())
+        self._news = EpisodeNews(self, self._director, self._tick)
         for name in REQUESTS:
             self.create_service(Trigger, f"episode/{name}", partial(self._serve, lambda request, name=name: name))
         self.create_service(
@@ -74,30 +71,6 @@ class EpisodesNode(Node):
 
     def _tell(self, sentence: str) -> None:
         self.get_logger().info(sentence)
-
-    # news
-
-    def _on_json(self, message: Any, take: Callable[[dict[str, Any]], None]) -> None:
-        try:
-            values = json.loads(message.data)
-        except ValueError:
-            values = None
-        if isinstance(values, dict):
-            take(values)
-            self._tick()
-
-    def _on_recorder(self, message: Any) -> None:
-        self._on_json(message, self._director.recorder)
-
-    def _on_result(self, message: Any) -> None:
-        self._on_json(message, self._director.result)
-
-    def _on_manager(self, message: Any) -> None:
-        self._director.graph_is_up = message.data == "active"
-
-    def _on_safety(self, message: Any) -> None:
-        values = {pair.key: pair.value for pair in message.values}
-        self._director.safety(str(values.get("mode", "")), str(message.message))
 
     # outputs
 

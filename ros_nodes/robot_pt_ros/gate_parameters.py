@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import isnan, nan, pi
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from robot_pt.errors import UserError
-from robot_pt.gate.limits import Box, GateLimits
+from robot_pt.gate.limits import NEVER, Box, GateLimits
 from robot_pt.robots import Arm
+from robot_pt_ros import topics
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
 _NUMBERS = {
@@ -26,13 +27,13 @@ _NUMBERS = {
     ),
     "max_command_age_s": ("max_command_age_s", "Oldest target that is followed [s]."),
     "max_obs_age_s": ("max_observation_age_s", "Oldest observation a policy may decide on [s]."),
-    "command_timeout_periods": ("timeout_periods", "Silence that ends in hold [control periods]."),
     "frozen_image_s": (
         "frozen_image_s",
         "A camera that repeats one picture for longer is frozen [s]; .inf = unchecked.",
     ),
     "frozen_motion_rad": ("frozen_motion_rad", "... if a joint moved by more meanwhile [rad]."),
     "deadman_timeout_s": ("deadman_timeout_s", "A deadman heartbeat older than this is a release [s]."),
+    "estop_timeout_s": ("estop_timeout_s", "A heartbeat of the e-stop older than this is silence [s]."),
     "ramp_in_s": ("ramp_in_s", "Time from a start to full speed [s]."),
     "jitter_warn_s": ("jitter_warn_s", "A tick that comes later than this is counted [s]."),
     "jitter_fault_s": (
@@ -45,6 +46,11 @@ _ROTATIONS = {
     "rotation_min": ("rotation_low", "Lowest rotation vector of the tool from the reference, base axes [rad]."),
     "rotation_max": ("rotation_high", "Highest rotation vector of the tool from the reference, base axes [rad]."),
 }
+_IK_FAILURES = {"hold": 10, "reject": NEVER, "fault": 1}
+"""What to do where no joints reach a target -> how many in a row are a fault. The last good joints are held in any case."""
+_TIMEOUTS = ("hold",)
+"""What to do when commands stop. A stop that slows down would end later than the times a hold is asked to keep, and an arm without
+torque falls: that is arm/torque, in the sleep pose."""
 
 
 def declare(node: Node) -> None:
@@ -58,6 +64,21 @@ def declare(node: Node) -> None:
     )
     node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
     node.declare_parameter("require_deadman", False, fixed("A policy moves only while a hold-to-run device is held."))
+    node.declare_parameter("estop_topic", topics.ESTOP, fixed("Where True is an e-stop, besides safety/estop."))
+    node.declare_parameter(
+        "require_estop_heartbeat", False, fixed("Silence on estop_topic is an e-stop, and nothing is armed without it.")
+    )
+    node.declare_parameter(
+        "command_timeout_s", nan, fixed("Silence that ends in hold [s]; NaN: two and a half control periods.")
+    )
+    node.declare_parameter("on_timeout", "hold", fixed(f"What silence ends in: {', '.join(_TIMEOUTS)}."))
+    node.declare_parameter(
+        "ik_fail_action", "hold",
+        fixed("Where no joints reach a target, the last good ones are held, and: hold: ten in a row are a fault; reject: none is; fault: one is."),
+    )  # fmt: skip
+    node.declare_parameter(
+        "yaw_limits", [nan, nan], fixed("Lowest and highest turn about the base's z axis from reference_rpy [rad].")
+    )
     node.declare_parameter(
         "follows",
         "joints",
@@ -93,6 +114,7 @@ def gate_limits(node: Node, arm: Arm) -> GateLimits:
         for name, (field, _) in _ROTATIONS.items()
         if not all(isnan(v) for v in numbers(node, name))
     }
+    given |= _yaw(node, given) | _silence(node, given) | _ik_failures(node)
     low, high = numbers(node, "workspace_min"), numbers(node, "workspace_max")
     if not all(isnan(v) for v in (*low, *high)):
         given["workspace"] = Box(tuple(low), tuple(high))  # type: ignore[arg-type]
@@ -105,5 +127,38 @@ def gate_limits(node: Node, arm: Arm) -> GateLimits:
         given["watch"] = dict.fromkeys(("elbow", "wrist", "left_finger", "right_finger"), above)
     return GateLimits.for_robot(
         arm, hardware=hardware, lockstep=lockstep, require_deadman=flag(node, "require_deadman") or hardware,
-        cameras=tuple(texts(node, "cameras")), **given,
+        cameras=tuple(texts(node, "cameras")), require_estop_heartbeat=flag(node, "require_estop_heartbeat"), **given,
     )  # fmt: skip
+
+
+def _yaw(node: Node, given: dict[str, Any]) -> dict[str, Any]:
+    limits = numbers(node, "yaw_limits")
+    if all(isnan(v) for v in limits):
+        return {}
+    if len(limits) != 2:
+        raise UserError(f"yaw_limits is {limits}; give two angles [rad], e.g. [-0.8, 0.8].")
+    if {"rotation_low", "rotation_high"} & set(given):
+        raise UserError("yaw_limits and rotation_min or rotation_max are given; give the one or the others.")
+    return {"rotation_low": (-pi, -pi, limits[0]), "rotation_high": (pi, pi, limits[1])}
+
+
+def _silence(node: Node, given: dict[str, Any]) -> dict[str, Any]:
+    if text(node, "on_timeout") not in _TIMEOUTS:
+        raise UserError(
+            f"on_timeout is {text(node, 'on_timeout')!r}; give hold: torque is switched off by arm/torque alone, in the sleep pose."
+        )
+    timeout_s, control_hz = number(node, "command_timeout_s"), given.get("control_hz", GateLimits.control_hz)
+    if isnan(timeout_s) or not control_hz > 0:
+        return {}
+    if not 1 <= timeout_s * control_hz <= 10:
+        raise UserError(
+            f"command_timeout_s is {timeout_s:g}; give 1 to 10 control periods of {1 / control_hz:g} s, 2.5 at most on a real arm."
+        )
+    return {"timeout_periods": timeout_s * control_hz}
+
+
+def _ik_failures(node: Node) -> dict[str, Any]:
+    action = text(node, "ik_fail_action")
+    if action not in _IK_FAILURES:
+        raise UserError(f"ik_fail_action is {action!r}; choose one of {', '.join(_IK_FAILURES)}.")
+    return {"ik_failures_to_fault": _IK_FAILURES[action]}

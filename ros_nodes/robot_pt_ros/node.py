@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -37,6 +38,9 @@ def configuring(callback: Callback[N]) -> Callback[N]:
             node.get_logger().error(str(error))
             unmake(node)
             return TransitionCallbackReturn.FAILURE
+        except Exception:  # a mistake of ours, of which rclpy itself says nothing
+            node.get_logger().error(traceback.format_exc())
+            raise
 
     return configure
 
@@ -47,8 +51,9 @@ def unmake(node: LifecycleNode) -> TransitionCallbackReturn:
     if before is None:
         return TransitionCallbackReturn.SUCCESS
     for kind, made in _entities(node).items():
+        destroy = node.destroy_lifecycle_publisher if kind == "publisher" else getattr(node, f"destroy_{kind}")
         for entity in made - before[kind]:
-            getattr(node, f"destroy_{kind}")(entity)
+            destroy(entity)
     return TransitionCallbackReturn.SUCCESS
 
 

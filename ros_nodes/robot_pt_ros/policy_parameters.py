@@ -38,8 +38,9 @@ def declare(node: Node) -> None:
     node.declare_parameter(
         "sync_policy", "approx", fixed("approx: samples nearest one time; latest: the newest of each.")
     )
-    node.declare_parameter("max_image_age_s", 0.15, fixed("Oldest camera frame to decide on [s]."))
-    node.declare_parameter("max_joint_age_s", 0.05, fixed("Oldest joint reading to decide on [s]."))
+    node.declare_parameter("sync_slop_s", 0.0, fixed("approx: farthest a sample may be from that time [s]; 0: any."))
+    node.declare_parameter("max_obs_age_s.image", 0.15, fixed("Oldest camera frame to decide on [s]."))
+    node.declare_parameter("max_obs_age_s.joint", 0.05, fixed("Oldest joint reading to decide on [s]."))
     node.declare_parameter(
         "max_frozen_s",
         0.0,
@@ -115,7 +116,8 @@ def session_settings(node: Node) -> SessionSettings:
         inference_mode=text(node, "inference_mode"),  # type: ignore[arg-type]
         chunk_execute_steps=int(number(node, "chunk_execute_steps")) or None,
         sync_policy=text(node, "sync_policy"),  # type: ignore[arg-type]
-        max_obs_age_s={"image": number(node, "max_image_age_s"), "joint": number(node, "max_joint_age_s")},
+        sync_slop_s=number(node, "sync_slop_s") or None,
+        max_obs_age_s={source: number(node, f"max_obs_age_s.{source}") for source in ("image", "joint")},
         max_frozen_s=number(node, "max_frozen_s") or None,
         lockstep=flag(node, "lockstep"),
     )

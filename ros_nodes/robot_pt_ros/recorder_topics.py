@@ -19,6 +19,7 @@ EXTRA: Mapping[str, str] = {
     topics.DEADMAN: "std_msgs/msg/Bool",
     topics.ESTOP: "std_msgs/msg/Bool",
     topics.CLIPPED: "std_msgs/msg/Float64MultiArray",
+    topics.POLICY_CHUNK: "geometry_msgs/msg/PoseArray",
 }
 """In the journal besides what steps are made of."""
 LOOK_S = 0.25

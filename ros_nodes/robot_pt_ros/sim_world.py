@@ -25,6 +25,8 @@ BETWEEN_EPISODES_NS = 1_000_000_000
 """Simulated time between the last observation of an episode and the first of the next."""
 EARLIEST_NS = 100_000_000
 """ROS time cannot be negative, and a stamp of zero means none."""
+LOST_ON_THE_WAY = 1e-12
+"""Two poses of some metres, as quaternions in messages and apart again, are off by less [m], [rad]; floats of 32 bits lie farther apart."""
 MOST_BEHIND_S = 0.1
 """Real time: how much a world that was not run catches up with at once [s]."""
 
@@ -116,7 +118,8 @@ class World:
         target = self._previous if command is None else PoseTarget(0, command.T_base_tool, command.gripper)
         if command is not None:
             self._answered_ns = command.stamp_ns
-        result = self._simulator.step(action_between(self._previous, target))
+        action = action_between(self._previous, target)
+        result = self._simulator.step(as_asked(action) if self._lockstep else action)
         # In real time targets are absolute: what was cut off is asked for again, and does not add up
         reached = moved(self._previous.T_base_tool, result.sent_action)
         self._previous = target if self._lockstep else target._replace(T_base_tool=reached)
@@ -125,6 +128,10 @@ class World:
             self.reward, self._steps, self._success = result.reward, self._steps + 1, result.success
             self.ended = result.terminated or result.truncated
         self._observed()
+
+    def close(self) -> None:
+        """Give the simulator back; nothing may be asked of the world afterwards."""
+        self._simulator.close()
 
     def set_clock(self, off_by_ns: int) -> bool:
         """Every stamp from now on is off by this much, though never before 0.1 s; True where that is a change."""
@@ -181,6 +188,15 @@ class World:
 
     def _clock_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
+
+
+def as_asked(action: Float64) -> Float64:
+    """The action (7,) that a policy gave in float32, where this one is that but for what numbers lose on their way as poses.
+
+    A grasp turns 1e-16 into a pixel within seconds, and the pixel into another action.
+    """
+    given = np.where(np.abs(action) <= LOST_ON_THE_WAY, 0.0, action.astype(np.float32).astype(np.float64))
+    return np.where(np.abs(given - action) <= LOST_ON_THE_WAY, given, action)
 
 
 class SensorNoise:

@@ -19,6 +19,7 @@ from robot_pt.gate import Gate
 from robot_pt_ros import topics
 from robot_pt_ros.conversions import frame_digest, gripper_of, nanoseconds, pose_of
 from robot_pt_ros.lockstep import Early
+from robot_pt_ros.node import text
 
 OBSERVATIONS_KEPT = 64
 ONE_PUBLISHER = (topics.COMMAND, topics.POLICY_POSE, topics.POLICY_GRIPPER, topics.TELEOP_POSE, topics.TELEOP_GRIPPER)
@@ -47,7 +48,8 @@ class GateInputs:
         listen(PoseStamped, topics.TELEOP_POSE, self._on_teleop_pose, topics.newest())
         listen(JointTrajectory, topics.TELEOP_GRIPPER, partial(self._on_gripper, "teleop"), topics.newest())
         listen(Bool, topics.DEADMAN, self._on_deadman, topics.heartbeat())
-        listen(Bool, topics.ESTOP, self._on_estop, topics.latched())
+        for topic in {topics.ESTOP, text(self._node, "estop_topic") or topics.ESTOP}:
+            listen(Bool, topic, partial(self._on_estop, topic), topics.latched())
         listen(String, topics.ARM_FAULT, self._on_arm_fault, topics.latched())
         for camera in cameras:
             listen(Image, topics.camera_image(camera), partial(self._on_frame, camera), topics.sampled())
@@ -129,9 +131,11 @@ class GateInputs:
     def _on_deadman(self, message: Any) -> None:
         self._gate.on_deadman(self.now_ns(), bool(message.data))
 
-    def _on_estop(self, message: Any) -> None:
+    def _on_estop(self, topic: str, message: Any) -> None:
+        """True trips, wherever it is said; False is the heartbeat of who says it on `estop_topic`, and no more."""
+        if message.data or topic == text(self._node, "estop_topic"):
+            self._gate.on_estop(self.now_ns(), bool(message.data))
         if message.data:
-            self._gate.on_estop(self.now_ns(), True)
             self._decide()
 
     def _on_arm_fault(self, message: Any) -> None:

@@ -72,6 +72,21 @@ def test_walls_of_rotation_and_points_above_the_table(limits):
     assert found.cameras == ("front", "wrist")
 
 
+def test_the_names_of_other_stacks_reach_the_same_limits(limits):
+    assert limits(*BOX, "control_rate_hz:=10.0", "command_timeout_s:=0.2").timeout_s == pytest.approx(0.2)
+    assert limits(*BOX).timeout_s == pytest.approx(0.5)
+    found = limits(*BOX, "reference_rpy:=[0.0, 1.5, 0.0]", "yaw_limits:=[-0.8, 0.6]")
+    assert (found.rotation_low, found.rotation_high) == ((-pi, -pi, -0.8), (pi, pi, 0.6))
+    found = limits(*BOX, "require_estop_heartbeat:=true", "estop_timeout_s:=0.3")
+    assert (found.require_estop_heartbeat, found.estop_timeout_s) == (True, 0.3)
+    assert not limits(*BOX).require_estop_heartbeat
+
+
+@pytest.mark.parametrize(("action", "failures"), [("hold", 10), ("fault", 1), ("reject", 10**9)])
+def test_what_failures_of_inverse_kinematics_end_in(limits, action, failures):
+    assert limits(*BOX, f"ik_fail_action:={action}").ik_failures_to_fault == failures
+
+
 def test_hardware_asks_for_the_switch_whatever_is_given(limits):
     assert limits(*HARDWARE, "require_deadman:=false").require_deadman
 
@@ -87,6 +102,17 @@ def test_hardware_asks_for_the_switch_whatever_is_given(limits):
         ((*BOX, "max_joint_velocity:=.inf"), "max_joint_velocity_rad_s is inf"),
         ((*BOX, "effort_limit:=[1.0]"), "has 1 numbers"),
         ((*BOX, "follows:=somebody"), "follows is 'somebody'"),
+        ((*BOX, "ik_fail_action:=neutral"), "ik_fail_action is 'neutral'"),
+        ((*BOX, "on_timeout:=torque_off"), "in the sleep pose"),
+        ((*BOX, "command_timeout_s:=0.1"), "1 to 10 control periods of 0.2 s"),
+        ((*BOX, "command_timeout_s:=.inf"), "command_timeout_s is inf"),
+        ((*BOX, "command_timeout_s:=0.5", "control_rate_hz:=0.0"), "control_hz is 0.0"),
+        ((*HARDWARE, "command_timeout_s:=1.0"), "at most 2.5"),
+        ((*BOX, "yaw_limits:=[0.5, -0.5]"), "every low must be below"),
+        ((*BOX, "yaw_limits:=[.nan, 0.5]"), "rotation_low"),
+        ((*BOX, "yaw_limits:=[0.5]"), "give two angles"),
+        ((*BOX, "yaw_limits:=[-1.0, 1.0]", "rotation_max:=[1.0, 1.0, 1.0]"), "give the one or the others"),
+        ((*BOX, "estop_timeout_s:=0.0"), "estop_timeout_s is 0.0"),
         ((*BOX, "rotation_min:=[0.5, 0.0, 0.0]", "rotation_max:=[0.4, 1.0, 1.0]"), "every low must be below"),
         ((*BOX, "rotation_min:=[0.1, 0.2]"), "three angles"),
         (("workspace_min:=[0.0, 0.0]", "workspace_max:=[1.0, 1.0]"), "give three numbers x, y, z"),

@@ -90,7 +90,9 @@ def test_frozen_cameras_are_looked_for_when_asked(node, given, expected):
     [
         ({"max_frozen_s": -1.0}, "max_frozen_s"),
         ({"max_frozen_s": nan}, "max_frozen_s"),
-        ({"max_image_age_s": 0.0}, "max_obs_age_s"),
+        ({"max_obs_age_s.image": 0.0}, "max_obs_age_s of image"),
+        ({"max_obs_age_s.joint": nan}, "max_obs_age_s of joint"),
+        ({"sync_slop_s": -0.1}, "sync_slop_s"),
         ({"sync_policy": "soon"}, "sync_policy"),
         ({"inference_mode": "both"}, "inference_mode"),
     ],

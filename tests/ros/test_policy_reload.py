@@ -31,7 +31,8 @@ class Bench:
         self.graph, self.node, self.folder = graph, graph.node("bench"), tmp_path
         self.first = circling_policy(tmp_path / "first")
         self.process = NodeProcess(
-            "policy", DOMAIN, tmp_path, robot="panda", checkpoint=str(self.first), warmup_iters=2, max_image_age_s=5.0,
+            "policy", DOMAIN, tmp_path, robot="panda", checkpoint=str(self.first), warmup_iters=2,
+            **{"max_obs_age_s.image": 5.0},
         )  # fmt: skip
         self.versions: list[dict[str, Any]] = []
         self.beats = 0

@@ -263,7 +263,18 @@ def test_parameter_files_hold_wildcards_and_namespaces(tmp_path) -> None:
         "only": 2,
     }
     later = parsed("--params-file", str(file), "-p", "rate:=3.0")
-    assert later.overrides("/n")["rate"] == 3.0
+    assert later.overrides("/n")["rate"] == 2.0, "under the key of every node, which came before that of n"
+    assert later.overrides("/m")["rate"] == 3.0
+
+
+def test_keys_of_parameter_files_count_in_the_order_in_which_each_first_came(tmp_path) -> None:
+    """As rcl and rclpy have it, whose keys are found again by their text."""
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("/**/n:\n  ros__parameters: {a: 1, b: 1}\n/**:\n  ros__parameters: {b: 2}\n")
+    two.write_text("/s/n:\n  ros__parameters: {c: 3}\n/**/n:\n  ros__parameters: {a: 4, b: 4, c: 4}\n")
+    found = parsed("--params-file", str(one), "--params-file", str(two), "-p", "b:=5").overrides("/s/n")
+    assert found == {"a": 4, "b": 5, "c": 3}
+    assert parsed("--params-file", str(two), "-p", "b:=5").overrides("/s/n") == {"a": 4, "b": 5, "c": 4}
 
 
 @pytest.mark.parametrize(
@@ -274,6 +285,9 @@ def test_parameter_files_that_say_nothing_are_refused(tmp_path, content: str) ->
     file = tmp_path / "p.yaml"
     file.write_text(content)
     with pytest.raises(RCLInvalidROSArgsError, match=re.escape(str(file))):
+        parsed("--params-file", str(file))
+    file.write_text("n:\n  ros__parameters: &same {a: 1}\nm:\n  ros__parameters: *same\n")
+    with pytest.raises(RCLInvalidROSArgsError, match=r"alias .* line 4"):
         parsed("--params-file", str(file))
     file.write_bytes(b"n:\n  ros__parameters: {a: \xff}")
     with pytest.raises(RCLInvalidROSArgsError):

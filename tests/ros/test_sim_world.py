@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from rclpy.parameter import Parameter
 
-from robot_pt.commands import JointCommand
+from robot_pt.commands import JointCommand, PoseTarget
 from robot_pt.robots import load
 from robot_pt.schema import Observation, Spec
 from robot_pt.simulator import StepResult
-from robot_pt_ros.sim_world import BETWEEN_EPISODES_NS, EARLIEST_NS, SensorNoise, World, declare
+from robot_pt.targets import action_between, moved
+from robot_pt_ros.conversions import pose_message, pose_of
+from robot_pt_ros.sim_world import BETWEEN_EPISODES_NS, EARLIEST_NS, SensorNoise, World, as_asked, declare
 
 DOMAIN = 95
 ARM, STEP_NS = load("panda"), 200_000_000
@@ -119,3 +121,17 @@ def test_stamps_of_real_time_are_off_by_what_is_asked(world, off_s):
     made.set_clock(off_s * 10**9)
     made.step(None)
     assert abs(made.now_ns - made._node.get_clock().now().nanoseconds - off_s * 10**9) < 5 * 10**8
+
+
+def test_an_action_of_a_policy_is_the_very_same_after_its_way_as_poses():
+    """And one that was shortened, which no float of 32 bits is, stays as it came."""
+    rng = np.random.default_rng(0)
+    pose = pose_of(pose_message(1, "base_link", load("panda").fk(load("panda").home_rad)))
+    for scale in (1.0, 1e-3, 0.0) * 20:
+        asked = (scale * rng.uniform(-0.05, 0.05, 7)).astype(np.float32)
+        reached = pose_of(pose_message(1, "base_link", moved(pose, asked)))
+        back = action_between(PoseTarget(1, pose, 0.0), PoseTarget(2, reached, float(asked[6])))
+        assert as_asked(back).tolist() == asked.astype(np.float64).tolist()
+        pose = reached
+    shortened = np.full(7, 0.05 / np.sqrt(3))
+    assert as_asked(shortened).tolist() == shortened.tolist()

@@ -31,6 +31,7 @@ class ArmInputs:
         self, node: LifecycleNode, adapter: ArmAdapter, arm: Arm, reader: StateReader, states: DriverTopics,
         on_reading: Callable[[Reading], None],
     ):  # fmt: skip
+        """`on_reading` gets every reading of the joints, with the last known opening."""
         self._node, self._adapter, self._reader, self._on_reading = node, adapter, reader, on_reading
         self._pairs = CommandPairs(arm.joint_names)
         self._offered_ns = self._command_ns = 0
@@ -96,9 +97,8 @@ class ArmInputs:
         reading = self._reader.arm(message)
         if reading is None:
             return
-        if reading.opening is None:
-            reading = reading._replace(opening=self._opening)
-        self._on_reading(reading)
+        self._opening = self._opening if reading.opening is None else reading.opening
+        self._on_reading(reading._replace(opening=self._opening))
 
     def _on_gripper(self, message: Any) -> None:
         try:

@@ -1,7 +1,8 @@
 """ROS arguments on a command line: ``--ros-args ... --``, as rcl reads them.
 
 Facts: design.ros2.org/articles/ros_command_line_arguments.html; remaps apply once, the first rule that matches wins, a
-node's own arguments come before the process's; parameters apply in order, the last one wins.
+node's own arguments come before the process's. rcl keeps parameters by node key, `/**` for those of the command line, in the order in
+which each key first came (rcl_yaml_param_parser, find_node), and rclpy applies the keys that match in that order: the last one wins.
 """
 
 from __future__ import annotations
@@ -105,7 +106,16 @@ def parse(ros: Iterable[str]) -> Arguments:
             unknown.append(word)
     if unknown:
         raise UnknownROSArgsError(f"Found unknown ROS arguments: {unknown}")
+    arguments.parameters = _by_key(arguments.parameters)
     return arguments
+
+
+def _by_key(rules: Sequence[ParameterRule]) -> list[ParameterRule]:
+    """Rules of one node key together, where its first one stands."""
+    first: dict[str, int] = {}
+    for rule in rules:
+        first.setdefault(rule.node_pattern, len(first))
+    return sorted(rules, key=lambda rule: first[rule.node_pattern])
 
 
 def _option(arguments: Arguments, word: str, rest: Any) -> bool:

@@ -36,11 +36,19 @@ def read(path: str) -> list[tuple[str, str, Any]]:
     """(node pattern, parameter name, value) in the order of the file. Raises RCLInvalidROSArgsError."""
     try:
         with open(path, encoding="utf-8") as file:
-            root = yaml.compose(file, Loader=yaml.SafeLoader)
+            text = file.read()
+        aliases = [
+            t.start_mark.line + 1 for t in yaml.scan(text, Loader=yaml.SafeLoader) if isinstance(t, yaml.AliasToken)
+        ]
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise RCLInvalidROSArgsError(f"Couldn't open the parameter file {path!r}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RCLInvalidROSArgsError(f"Couldn't parse the parameter file {path!r}: {error}.") from error
+    if aliases:
+        raise RCLInvalidROSArgsError(
+            f"The parameter file {path!r} has an alias (*) in line {aliases[0]}, which rcl does not read."
+        )
     if not isinstance(root, yaml.MappingNode):
         raise RCLInvalidROSArgsError(f"The parameter file {path!r} holds no mapping of nodes to {_KEY}.")
     return list(_nodes(root, "", path))

@@ -1,0 +1,78 @@
+"""The supervisor in a process of its own: e-stops that it hears, wherever they are said, and one whose silence is an e-stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.ros import graph as graphs
+from tests.ros.node_process import NodeProcess, change_state
+
+pytest.importorskip("cyclonedds", reason="needs robot-pt[ros]")
+
+DOMAIN = 140
+CELL = "/cell/estop"
+
+
+class Cell:
+    """An arm at rest and an e-stop box, both in messages only; `beats` says whether the box lives."""
+
+    def __init__(self, watcher: graphs.Watcher):
+        from rclpy.clock import Clock, ClockType
+        from sensor_msgs.msg import JointState
+        from std_msgs.msg import Bool
+
+        from robot_pt_ros import topics
+
+        self.beats, self._bool, self._watcher = False, Bool, watcher
+        self._joints = watcher.node.create_publisher(JointState, topics.JOINT_STATES, topics.newest())
+        self._box = watcher.node.create_publisher(Bool, CELL, topics.latched())
+        watcher.node.create_timer(0.02, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _tick(self) -> None:
+        from robot_pt_ros.conversions import joint_state_message
+
+        arm, now_ns = self._watcher.arm, self._watcher.node.get_clock().now().nanoseconds
+        self._joints.publish(joint_state_message(now_ns, [*arm.joint_names, "gripper"], [*arm.home_rad, 1.0]))
+        if self.beats:
+            self._box.publish(self._bool(data=False))
+
+    def press(self) -> float:
+        self._box.publish(self._bool(data=True))
+        return time.monotonic()
+
+
+def test_an_estop_is_heard_on_either_topic_and_its_silence_is_one(tmp_path: Any) -> None:
+    watcher = graphs.Watcher(DOMAIN)
+    supervisor = NodeProcess(
+        "supervisor", DOMAIN, tmp_path, robot="panda", estop_topic=CELL, require_estop_heartbeat=True,
+    )  # fmt: skip
+    try:
+        cell = Cell(watcher)
+        assert change_state(watcher, watcher.node, "supervisor", 1, 3) == [True, True], supervisor.text
+        watcher.until_mode("disarmed")
+        time.sleep(0.3)
+        ok, said = watcher.pull("safety/arm")
+        assert not ok
+        assert "heartbeat is not heard" in said
+
+        def armed() -> None:
+            cell.beats = True
+            for name in ("safety/clear_estop", "safety/arm"):
+                watcher.until(lambda name=name: watcher.pull(name)[0], 15, f"no {name}")
+            assert watcher.until_mode("hold", since_s=time.monotonic() - 0.2)
+
+        armed()
+        cell.beats, silent = False, time.monotonic()
+        tripped = watcher.until_mode("estop", since_s=silent)
+        assert 0.4 < tripped.heard_s - silent < 3.0
+        assert "estop_silent" in tripped.counts
+        armed()
+        watcher.until_mode("estop", since_s=cell.press())
+        armed()
+        watcher.until_mode("estop", since_s=watcher.estop(True))
+    finally:
+        supervisor.close()
+        watcher.close()
