@@ -7,7 +7,7 @@ cannot give exactly that frame.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,6 +16,9 @@ from robot_pt.schema import Image
 from robot_pt_data.video.index import VideoIndex
 
 Backend = Literal["auto", "pyav", "torchcodec", "opencv"]
+
+Put = Callable[[int, Image], None]
+"""(number, (H, W, 3) uint8 RGB as coded, not yet upright), called while the frame is there."""
 
 PREFERRED = ("pyav", "torchcodec", "opencv")
 """What "auto" takes, the first that is installed: PyAV was the fastest (benchmarks/README.md, section Video)."""
@@ -26,8 +29,8 @@ _PACKAGES = {"pyav": "av", "torchcodec": "torchcodec", "opencv": "cv2"}
 class Decoder(Protocol):
     """One open file, for one thread at a time."""
 
-    def frames(self, numbers: Sequence[int]) -> Iterator[tuple[int, Image]]:
-        """(number, (H, W, 3) uint8 RGB as coded, not yet upright) of each of `numbers`, which ascend strictly.
+    def read(self, numbers: Sequence[int], put: Put) -> None:
+        """Call `put` once with each of `numbers`, which ascend strictly, and its frame, which is only lent.
 
         Raises DataError where a frame cannot be decoded; the decoder can be used again afterwards.
         """

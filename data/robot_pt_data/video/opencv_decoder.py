@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from robot_pt.errors import DataError
-from robot_pt.schema import Image
-from robot_pt_data.video.decoders import damaged
+from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import VideoIndex
 
 _BACK = (0, 4, 16, 64, 256)  # frames before a start to aim for, one after the other, until a landing is early enough
@@ -27,7 +26,7 @@ class OpenCvDecoder:
         self._capture: Any = None
         self._open()
 
-    def frames(self, numbers: Sequence[int]) -> Iterator[tuple[int, Image]]:
+    def read(self, numbers: Sequence[int], put: Put) -> None:
         for number in numbers:
             try:
                 self._go_to(number)
@@ -38,7 +37,7 @@ class OpenCvDecoder:
             if not done:
                 self._at = None
                 raise self._damaged(number, "OpenCV gives no picture")
-            yield number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            put(number, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
 
     def close(self) -> None:
         self._capture.release()

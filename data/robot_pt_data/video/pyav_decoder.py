@@ -14,7 +14,7 @@ from typing import Any
 from robot_pt.errors import DataError
 from robot_pt.schema import Image
 from robot_pt_data.video.container import failures, open_container, pyav, reason, video_stream
-from robot_pt_data.video.decoders import damaged
+from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import VideoIndex
 
 _ALL, _NEEDED = "DEFAULT", "NONREF"  # FFmpeg's names for what a decoder leaves out: nothing, frames nothing depends on
@@ -25,33 +25,34 @@ class PyAvDecoder:
     """See `decoders.Decoder`. Raises DataError where the file is no video any more."""
 
     def __init__(self, path: Path, index: VideoIndex, threads: int = 1):
-        self._path, self._index = path, index
+        self._path, self._index, self._threads = path, index, threads
         self._container = open_container(path)
         self._stream = video_stream(self._container, path, threads)
         self._reformatter = pyav().video.reformatter.VideoReformatter()
         self._packets: Iterator[Any] = iter(())
         self._rank: int | None = None  # of the last packet taken; None: seek first
         self._from_pts = 0  # of the start it came from: frames shown earlier cannot be decoded from there
+        self._wanted: dict[int, int] = {}  # PTS -> number of the frames that are still to be put
         self._until = 0  # PTS of the last frame wanted
+        self._put: Put = _nowhere
         self._inside: set[int] = set()  # PTS of frames that are still to come out without another packet
         self._out: deque[Any] = deque()  # frames that came out and were not looked at yet
         self._careful = False  # leave nothing out: this file marks frames as dispensable that are not
 
-    def frames(self, numbers: Sequence[int]) -> Iterator[tuple[int, Image]]:
-        wanted = {int(self._index.pts[n]): n for n in numbers}
-        self._until = max(wanted, default=0)
-        found: dict[int, Image] = {}
+    def read(self, numbers: Sequence[int], put: Put) -> None:
+        self._wanted = {int(self._index.pts[n]): n for n in numbers}
+        self._until, self._put = max(self._wanted, default=0), put
         for number in numbers:
-            if number not in found:
-                try:
-                    self._find(number, wanted, found)
-                except DataError:
-                    self._forget()
-                    raise
-                except failures() as error:
-                    self._forget()
-                    raise self._damaged(number, reason(error)) from None
-            yield number, found.pop(number)
+            if int(self._index.pts[number]) not in self._wanted:
+                continue  # came out on the way to another
+            try:
+                self._find(number)
+            except DataError:
+                self._forget()
+                raise
+            except failures() as error:
+                self._forget()
+                raise self._damaged(number, reason(error)) from None
 
     def close(self) -> None:
         """Release the file; the codec context goes with the last reference to its stream, which this drops."""
@@ -60,26 +61,25 @@ class PyAvDecoder:
         if container is not None:
             container.close()
 
-    def _find(self, number: int, wanted: dict[int, int], found: dict[int, Image]) -> None:
-        """Decode until `number` is in `found`, together with other wanted frames on the way."""
-        start = self._index.keyframe(number)
-        if not self._can_go_on(number, start):
-            self._seek(start)
-        if self._decode_to(number, wanted, found):
+    def _find(self, number: int) -> None:
+        """Decode until `number` came out, together with other wanted frames on the way."""
+        if int(self._index.pts[number]) not in self._inside:
+            start = self._index.keyframe(number)
+            if not self._can_go_on(number, start):
+                self._seek(start)
+        if self._decode_to(number):
             return
         self._careful = True
+        start = self._index.keyframe(number)
         for earlier in range(start, max(start - _EARLIER_STARTS, -1), -1):
             self._seek(earlier)
-            if self._decode_to(number, wanted, found):
+            if self._decode_to(number):
                 return
         raise self._damaged(number, "it does not come out of the decoder")
 
     def _can_go_on(self, number: int, start: int) -> bool:
         """Whether the frame is still to come and decoding on from here is the shortest way to it."""
-        pts = int(self._index.pts[number])
-        if pts in self._inside:
-            return True
-        if self._rank is None or pts < self._from_pts:
+        if self._rank is None or int(self._index.pts[number]) < self._from_pts:
             return False
         return int(self._index.rank[number]) > self._rank and int(self._index.key_rank[start]) <= self._rank + 1
 
@@ -104,7 +104,7 @@ class PyAvDecoder:
             f"{self._path} has no start any more where its index says; the file has changed: open it again."
         )
 
-    def _decode_to(self, number: int, wanted: dict[int, int], found: dict[int, Image]) -> bool:
+    def _decode_to(self, number: int) -> bool:
         """Decode until `number` came out (True) or cannot come any more (False)."""
         target = int(self._index.pts[number])
         while True:
@@ -113,17 +113,20 @@ class PyAvDecoder:
                 self._inside.discard(frame.pts)
                 if frame.is_corrupt:
                     raise self._damaged(number, "the file is damaged on the way to it")
-                if frame.pts in wanted:
-                    found[wanted[frame.pts]] = self._pixels(frame)
+                shown = self._wanted.pop(frame.pts, None)
+                if shown is not None:
+                    self._put(
+                        shown, self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray()
+                    )
                 if frame.pts == target:
                     return True
                 if frame.pts is not None and frame.pts > target:
                     return False
             if self._rank is None:
                 return False
-            self._next(wanted)
+            self._next()
 
-    def _next(self, wanted: dict[int, int]) -> None:
+    def _next(self) -> None:
         assert self._rank is not None
         packet = next(self._packets, None)
         if packet is None or not packet.size:  # the end: what is inside comes out
@@ -133,7 +136,7 @@ class PyAvDecoder:
             self._rank += 1  # hangs on frames before the start
         else:
             # what is shown after the last frame wanted is fed whole: the next call goes on there
-            passed = packet.pts is not None and packet.pts < self._until and packet.pts not in wanted
+            passed = packet.pts is not None and packet.pts < self._until and packet.pts not in self._wanted
             self._feed(packet, skip=passed and not self._careful)
 
     def _feed(self, packet: Any, skip: bool) -> None:
@@ -149,9 +152,9 @@ class PyAvDecoder:
         self._inside.clear()
         self._out.clear()
 
-    def _pixels(self, frame: Any) -> Image:
-        image: Image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return image
-
     def _damaged(self, number: int, why: str) -> DataError:
         return damaged(self._path, number, float(self._index.times_s[number]), why)
+
+
+def _nowhere(number: int, frame: Image) -> None:
+    """Where frames go that nobody reads."""

@@ -78,12 +78,17 @@ class VideoReader:
         asked = index.check(np.asarray(numbers, np.int64), path)
         target = size or index.size
         out = np.empty((len(asked), *target, 3), np.uint8)
-        unique, back = np.unique(asked, return_inverse=True)
-        order = np.argsort(back, kind="stable")
-        ends = np.cumsum(np.bincount(back, minlength=len(unique)))
+        unique, place = np.unique(asked, return_inverse=True)
+        rows = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place, minlength=1))[:-1])
+        rows_of = dict(zip(unique.tolist(), rows, strict=False))
+
+        def put(number: int, frame: Image) -> None:
+            mine = rows_of[number]
+            out[mine[0]] = picture(frame, index, target, fit)
+            out[mine[1:]] = out[mine[0]]
+
         with self._decoder(path, index) as decoder:
-            for row, (_, frame) in enumerate(decoder.frames(unique.tolist())):
-                out[order[ends[row - 1] if row else 0 : ends[row]]] = picture(frame, index, target, fit)
+            decoder.read(unique.tolist(), put)
         return Frames(out, index.times_s[asked], asked)
 
     def frames_at(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.schema import Image
-from robot_pt_data.video.decoders import damaged
+from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import HALF, VideoIndex
 
 
@@ -34,7 +34,7 @@ class TorchcodecDecoder:
                 f"torchcodec finds {len(self._decoder)} frames in {path} where there are {len(index)}; use the pyav backend."
             )
 
-    def frames(self, numbers: Sequence[int]) -> Iterator[tuple[int, Image]]:
+    def read(self, numbers: Sequence[int], put: Put) -> None:
         if not numbers:
             return
         try:
@@ -48,14 +48,14 @@ class TorchcodecDecoder:
                 numbers[int(np.argmax(off))], f"torchcodec gives the one at {shown_s[np.argmax(off)]:.3f} s"
             )
         for number, image in zip(numbers, batch.data.numpy(), strict=True):
-            yield number, self._as_coded(image)
+            put(number, self._as_coded(image))
 
     def close(self) -> None:
         self._decoder = None
 
     def _as_coded(self, image: Image) -> Image:
-        """Undo the turn that torchcodec has done itself (0.11 and later do), told by the sides; half turns are left as asked for."""
-        turned = self._index.rotation % 180 and image.shape[:2] == self._index.stored[::-1]
+        """Undo the turn that torchcodec does itself where its metadata tell of it (older releases do neither)."""
+        turned = getattr(self._decoder.metadata, "rotation", None)
         return np.rot90(image, -self._index.rotation // 90) if turned else image
 
     def _damaged(self, number: int, why: str) -> DataError:

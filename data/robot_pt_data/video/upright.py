@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -22,19 +23,18 @@ def picture(frame: Image, index: VideoIndex, size: tuple[int, int], fit: Fit = "
         frame = np.rot90(frame, index.rotation // 90)
         aspect = 1 / aspect if index.rotation % 180 else aspect
     if fit == "crop":
-        frame = _centre(frame, aspect, size)
+        rows, columns = _centre(frame.shape[0], frame.shape[1], aspect, size)
+        frame = frame[rows, columns]
     return resize(np.ascontiguousarray(frame), size)
 
 
-def _centre(frame: Image, aspect: Fraction, size: tuple[int, int]) -> Image:
-    """The largest centred part of `frame`, whose pixels are `aspect` times as wide as high, with the shape of `size`."""
-    height, width = frame.shape[:2]
+@lru_cache(maxsize=1024)
+def _centre(height: int, width: int, aspect: Fraction, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the largest centred part with the shape of `size`; pixels are `aspect` times as wide as high."""
     # cross-multiplied, so that equal shapes leave the frame whole whatever they round to
     shown, wanted = width * aspect * size[0], height * size[1]
     if shown > wanted:
         kept = max(1, round(wanted / (aspect * size[0])))
-        left = (width - kept) // 2
-        return frame[:, left : left + kept]
+        return slice(None), slice((width - kept) // 2, (width - kept) // 2 + kept)
     kept = max(1, round(shown / size[1]))
-    top = (height - kept) // 2
-    return frame[top : top + kept]
+    return slice((height - kept) // 2, (height - kept) // 2 + kept), slice(None)
