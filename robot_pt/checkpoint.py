@@ -1,7 +1,8 @@
 """Checkpoints of a run: whole or not there, on the disk before they are named, and free of pickles.
 
     run/checkpoints/step_00001000/weights.safetensors   the actor: all a robot needs, with
-                                  policy.json           what it was trained for (see robot_pt.policy_record)
+                                  policy.json           what it was trained for (see robot_pt.policy_record);
+                                                        of a representation run the encoder, with encoder.json (robot_pt.encoder_record)
                                   trainer.safetensors   agent and optimiser, random state: all that training needs to go on
                                   trainer.json          step, replay position, loop state
     run/latest   -> checkpoints/step_...                swapped atomically after the folder is complete
@@ -25,8 +26,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from robot_pt.errors import DataError, UserError
-from robot_pt.policy_record import PolicyRecord
+from robot_pt.encoder_record import ENCODER_FILE
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.policy_record import POLICY_FILE
 from robot_pt.safe_files import exchange, read_json, replace_json, sync_folder, write_json
 from robot_pt.safe_tensors import read_tensors, same_shapes, write_tensors
 
@@ -34,8 +36,16 @@ TRAINER_FORMAT = 1
 _STEP = re.compile(r"step_(\d{8,})")
 
 
-class Learner(Protocol):
-    """What is saved of an agent; `robot_pt.agents.Agent` is one."""
+class Trained(Protocol):
+    """What is saved of whatever learns: `robot_pt.agents.Agent` and `robot_pt.objectives.Objective` are two."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class Learner(Trained, Protocol):
+    """One that acts."""
 
     @property
     def actor(self) -> torch.nn.Module: ...
@@ -43,9 +53,22 @@ class Learner(Protocol):
     @property
     def acting(self) -> torch.nn.Module: ...
 
-    def state_dict(self) -> dict[str, Tensor]: ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+class Record(Protocol):
+    """What lies beside a checkpoint's weights: `PolicyRecord` beside those of a policy, `EncoderRecord` beside those of an encoder."""
+
+    @property
+    def file(self) -> str:
+        """Name of the document."""
+        ...
+
+    def weights_of(self, learner: Any) -> torch.nn.Module:
+        """The network that is saved."""
+        ...
+
+    def to_json(self, step: int, weights_sha256: str) -> dict[str, Any]:
+        """The document, its "version" among it."""
+        ...
 
 
 class Resumed(NamedTuple):
@@ -56,7 +79,7 @@ class Resumed(NamedTuple):
 
 
 def save(
-    run: Path, step: int, agent: Learner, record: PolicyRecord, state: Mapping[str, Any], *,
+    run: Path, step: int, agent: Trained, record: Record, state: Mapping[str, Any], *,
     keep: int = 3, keep_policies: int | None = None,
 ) -> Path:  # fmt: skip
     """Write checkpoint `step` (updates done) and point `latest` to it.
@@ -86,8 +109,8 @@ def save(
     return final
 
 
-def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: Mapping[str, Any]) -> None:
-    _write_policy(part, step, agent, record)
+def _write(part: Path, step: int, agent: Trained, record: Record, state: Mapping[str, Any]) -> None:
+    _write_weights(part, step, agent, record)
     tensors = {f"agent.{name}": value for name, value in agent.state_dict().items()} | _random_state()
     trainer_sha256 = write_tensors(part / "trainer.safetensors", tensors)
     position = {"step": step, "state": json.loads(json.dumps(dict(state), allow_nan=False))}  # as a reader gets it
@@ -96,14 +119,14 @@ def _write(part: Path, step: int, agent: Learner, record: PolicyRecord, state: M
     sync_folder(part)
 
 
-def _write_policy(part: Path, step: int, agent: Learner, record: PolicyRecord) -> str:
-    weights_sha256 = write_tensors(part / "weights.safetensors", agent.acting.state_dict())
+def _write_weights(part: Path, step: int, agent: Trained, record: Record) -> str:
+    weights_sha256 = write_tensors(part / "weights.safetensors", record.weights_of(agent).state_dict())
     document = record.to_json(step, weights_sha256)
-    write_json(part / "policy.json", document)
+    write_json(part / record.file, document)
     return str(document["version"])
 
 
-def save_policy(folder: Path, step: int, agent: Learner, record: PolicyRecord) -> str:
+def save_policy(folder: Path, step: int, agent: Learner, record: Record) -> str:
     """Write the policy alone into a new `folder`, whole or not at all; returns its version.
 
     Raises OSError as the disk gives it; nothing is left then.
@@ -112,7 +135,7 @@ def save_policy(folder: Path, step: int, agent: Learner, record: PolicyRecord) -
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
-        version = _write_policy(part, step, agent, record)
+        version = _write_weights(part, step, agent, record)
         sync_folder(part)
         part.rename(folder)
         sync_folder(folder.parent)
@@ -200,20 +223,31 @@ def _relink(run: Path, link: str, target: Path) -> None:
 
 
 def resolve(run: Path | str) -> Path:
-    """The checkpoint a RUN stands for: itself if it is one, else `selected`, else the newest complete one.
+    """The checkpoint of a policy that a RUN stands for: itself if it is one, else `selected`, else the newest complete one.
 
-    That is `latest`, except where a kill came between a checkpoint and its link. Raises DataError when there is none.
+    That is `latest`, except where a kill came between a checkpoint and its link. Raises DataError when there is none, MismatchError for
+    a run that made an encoder and no policy.
     """
+    folder = resolve_any(run)
+    if not (folder / POLICY_FILE).is_file():
+        raise MismatchError(
+            f"{run} holds an image encoder, which cannot act; train a policy from it with: robot-pt pretrain --algorithm ptr --encoder {run}."
+        )
+    return folder
+
+
+def resolve_any(run: Path | str) -> Path:
+    """The same for policies and encoders. Raises DataError when there is none."""
     run = Path(run)
     candidates = [run, run / "selected", *(folder_of(run, s) for s in reversed(steps(run))), run / "latest"]
     for folder in candidates:
-        if (folder / "policy.json").is_file():
+        if (folder / POLICY_FILE).is_file() or (folder / ENCODER_FILE).is_file():
             return folder.resolve()
     what = "has no checkpoint yet" if run.is_dir() else "is a file" if run.exists() else "does not exist"
     raise DataError(f"{run} {what}; give the folder of a run (pretrain --out) or one of its checkpoints.")
 
 
-def resume(run: Path, agent: Learner, *, relink: bool = True) -> Resumed:
+def resume(run: Path, agent: Trained, *, relink: bool = True) -> Resumed:
     """Load the latest checkpoint that still has its trainer files into `agent`, random state included.
 
     `relink` points `latest` to it, which is for one process of a run. Raises DataError when there is none, it is damaged or the
@@ -235,7 +269,7 @@ def start_of(run: Path) -> Path:
     return named if (named / "trainer.json").is_file() else _trainable(run)
 
 
-def load_agent(folder: Path, agent: Learner) -> int:
+def load_agent(folder: Path, agent: Trained) -> int:
     """Load the agent of a checkpoint that has its trainer files and return its updates; nothing is written. Raises as `resume`."""
     return _load_trainer(folder, agent)[0].step
 
@@ -250,7 +284,7 @@ def _trainable(run: Path) -> Path:
     return folder_of(run, newest[0])
 
 
-def _load_trainer(folder: Path, agent: Learner) -> tuple[Resumed, dict[str, Tensor]]:
+def _load_trainer(folder: Path, agent: Trained) -> tuple[Resumed, dict[str, Tensor]]:
     document = read_json(folder / "trainer.json")
     version, step, state = (document.get(n) for n in ("format_version", "step", "state"))
     if version != TRAINER_FORMAT:
@@ -276,7 +310,7 @@ def _load_trainer(folder: Path, agent: Learner) -> tuple[Resumed, dict[str, Tens
 
 def load_weights(checkpoint: Path, actor: torch.nn.Module) -> None:
     """Load a checkpoint's policy weights into `actor`. Raises DataError when damaged or of another network."""
-    record = read_json(checkpoint / "policy.json")
+    record = read_json(checkpoint / POLICY_FILE)
     tensors = read_tensors(checkpoint / "weights.safetensors", str(record.get("weights_sha256")))
     difference = same_shapes(actor, tensors)
     if difference:

@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from robot_pt.buffers import BufferPool
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.language import sentence_table
 from robot_pt.mixing import Mixer, Rounding, batch_rng, rank_slots
 from robot_pt.prefetch import Prefetch
-from robot_pt.rewards import RewardLabel, return_to_go
-from robot_pt.schema import Bool, Float, Image, Int
+from robot_pt.rewards import RewardLabel, return_to_go, sum_to_end
+from robot_pt.schema import Bool, Float, Int
 from robot_pt.sources import EpisodeSource
 from robot_pt.tasks import TaskTable
 from robot_pt.transitions import require_finite
@@ -29,7 +28,7 @@ from robot_pt.transitions import require_finite
 class ClipBatch(NamedTuple):
     """B clips of S frames, as arrays or tensors. Where `valid` is False the episode has no such step and its nearest stands there."""
 
-    images: Mapping[str, Any]  # camera -> (B, S, H, W, 3) uint8
+    images: Mapping[str, Any]  # camera -> (B, S, H, W, 3) uint8; where a plan names its pictures, as many as those
     valid: Any  # (B, S) bool
     proprio: Any  # (B, S, P)
     action: Any  # (B, S, A) taken at each frame
@@ -46,7 +45,10 @@ class ClipBatch(NamedTuple):
 
 
 class ClipPlan(Protocol):
-    """Which steps of an episode make a clip."""
+    """Which steps of an episode make a clip.
+
+    A plan may name in `pictures` which of its S frames are decoded, as places in a clip; without it all are.
+    """
 
     @property
     def frames(self) -> int:
@@ -98,6 +100,19 @@ class Later:
         return np.stack([anchor_B, anchor_B + rng.integers(low, high + 1)], axis=1)
 
 
+class Ends:
+    """A step and the `gap` after it, with the actions and rewards of all of them; only the first and the last are seen."""
+
+    def __init__(self, gap: int):
+        if gap < 1:
+            raise UserError(f"the two frames of a clip are {gap} steps apart; give at least 1.")
+        self.frames, self.pictures = gap + 1, (0, gap)
+
+    def steps(self, rng: np.random.Generator, anchor_B: Int, length_B: Int) -> Int:
+        out: Int = anchor_B[:, None] + np.arange(self.frames)
+        return out
+
+
 class Clips:
     """An endless iterator of `ClipBatch` (numpy), anchors uniform over the steps of each source. A context manager.
 
@@ -106,7 +121,7 @@ class Clips:
         cameras: roles to decode, each to image_size (H, W) pixels; a source that lacks one is refused.
         actions: whether the clips' actions and proprio are used; without them sources need not share their names, and these columns
             have width 0.
-        reward, gamma: labels and discount of `reward` and `return_to_go`.
+        reward, gamma: labels and discount of `reward` and `return_to_go`; gamma 1 sums what was recorded and supposes nothing beyond it.
         task_table: slots of `task`; None leaves them 0.
         language_dim: L, 0 for none.
         batch_size: of the *global* batch; with world_size processes each yields batch_size / world_size clips.
@@ -125,6 +140,7 @@ class Clips:
             raise UserError(f"{len(sources)} sources need as many mixing ratios; there are {len(ratios)}.")
         _require_usable(sources, cameras, actions)
         self._plan, self._cameras, self._size = plan, tuple(cameras), image_size
+        self._pictures = np.asarray(getattr(plan, "pictures", range(plan.frames)), np.int64)
         self._slots = rank_slots(batch_size, rank, world_size)
         self._mixer = Mixer(ratios, batch_size, rounding)
         self.batch_size, self.local_batch_size, self.seed = batch_size, len(self._slots), seed
@@ -161,16 +177,16 @@ class Clips:
         return which, episode, step
 
     def _gather(self, which: Int, episode: Int, wanted: Int, key: Int) -> ClipBatch:
-        count, frames = wanted.shape
-        images = {c: self._pool.take((count, frames, *self._size, 3)) for c in self._cameras}
+        count, seen = len(wanted), (len(self._pictures), *self._size, 3)
+        images = {c: self._pool.take((count, *seen)) for c in self._cameras}
         columns: dict[str, Any] = {}
         for s in np.unique(which):
             mine, part = np.flatnonzero(which == s), self._parts[s]
             length = part.length[episode[mine]]
             step = np.clip(wanted[mine], 0, length[:, None] - 1)
             for camera, out in images.items():
-                rows = part.start[episode[mine]][:, None] + step
-                out[mine] = part.source.images(rows.reshape(-1), camera, self._size).reshape(out[mine].shape)
+                rows = part.start[episode[mine]][:, None] + step[:, self._pictures]
+                out[mine] = part.source.images(rows.reshape(-1), camera, self._size).reshape(len(mine), *seen)
             found = part.columns(episode[mine], step)
             found |= {"valid": step == wanted[mine], "step": step, "length": length}
             found["episode"] = self._first_episode[s] + episode[mine]
@@ -231,13 +247,16 @@ class _Part:
         self._actions = actions
         unknown = sorted(set(table.task) - set(tasks.names)) if tasks is not None else []
         if unknown:
-            raise MismatchError(f"task {unknown[0]!r} of the {source.spec.embodiment} data has no slot in the task table.")
+            raise MismatchError(
+                f"task {unknown[0]!r} of the {source.spec.embodiment} data has no slot in the task table."
+            )
         self._task = np.zeros(len(table), np.int64) if tasks is None else tasks.lookup(table.task)
-        self._language = sentence_table(table.instruction, language_dim) if language_dim else np.zeros((len(table), 0), np.float32)
-        told = [_returns(source, e, label, gamma) for e in range(len(table)) if self.length[e]]
-        self._reward, self._terminal, self._return = (
-            tuple(np.concatenate(c) for c in zip(*told, strict=True)) if told else (np.zeros(0),) * 3
+        self._language = (
+            sentence_table(table.instruction, language_dim) if language_dim else np.zeros((len(table), 0), np.float32)
         )
+        told = [episode_returns(source, e, label, gamma) for e in range(len(table)) if self.length[e]]
+        columns: list[Any] = [np.concatenate(c) for c in zip(*told, strict=True)] if told else [np.zeros(0)] * 3
+        self._reward, self._terminal, self._return = columns
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Int, Int]:
         """(episode, step in it) of `count` steps drawn uniformly."""
@@ -257,10 +276,12 @@ class _Part:
         }  # fmt: skip
 
 
-def _returns(source: EpisodeSource, e: int, label: RewardLabel, gamma: float) -> tuple[Float, Bool, Float]:
-    """(reward, terminal, return-to-go) of one episode, each (T,)."""
+def episode_returns(source: EpisodeSource, e: int, label: RewardLabel, gamma: float) -> tuple[Float, Bool, Float]:
+    """(reward, terminal, return-to-go) of episode `e`, each (T,), as clips tell them."""
     span = slice(int(source.episodes.start[e]), int(source.episodes.start[e] + source.episodes.length[e]))
     told = label.label(source.rewards[span], source.terminated[span], int(source.episodes.success[e]))
+    if gamma == 1:
+        return told.reward, told.terminal, sum_to_end(told.reward, told.terminal)
     worst = label.worst_return(gamma, told.reward)
     return told.reward, told.terminal, return_to_go(told.reward, told.terminal, gamma, tail=told.tail, tail_value=worst)
 
@@ -280,12 +301,3 @@ def _require_usable(sources: Sequence[EpisodeSource], cameras: Sequence[str], ac
             )
         if actions:
             sources[0].spec.require_trainable_with(source.spec, "")
-
-
-def clips_to_device(batch: ClipBatch, device: torch.device | str) -> ClipBatch:
-    """The same clips as tensors. On the CPU they share memory with the arrays."""
-
-    def move(value: Any) -> Any:
-        return {n: move(v) for n, v in value.items()} if isinstance(value, Mapping) else torch.from_numpy(value).to(device)
-
-    return ClipBatch(*(move(value) for value in batch))

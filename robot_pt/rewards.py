@@ -124,6 +124,14 @@ def return_to_go(
     return out.astype(np.float32)
 
 
+def sum_to_end(reward_T: Float, terminal_T: Bool) -> Float:
+    """(T,) float32 undiscounted sum of rewards from each step on, up to and with the first terminal step or the last one recorded."""
+    out = np.asarray(reward_T, np.float64).copy()
+    for t in reversed(range(len(out) - 1)):
+        out[t] += 0.0 if terminal_T[t] else out[t + 1]
+    return out.astype(np.float32)
+
+
 def require_gamma(gamma: float) -> None:
     """Raise UserError unless 0 <= gamma < 1."""
     if not 0 <= gamma < 1:

@@ -6,11 +6,12 @@ The device is never waited for inside a step: metrics stay there and are read ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from robot_pt.clips import ClipBatch
 from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.gradients import watched_gradients
 from robot_pt.metric_window import MetricWindow, UpdateClock
@@ -34,12 +35,20 @@ Save = Callable[[int, dict[str, Any]], None]
 """(updates done, JSON state of the loop): write a checkpoint from which `train(start=..., state=...)` goes on exactly."""
 
 
-class Updating(Protocol):
-    """What the loop asks of an agent; `robot_pt.agents.Agent` is one."""
-
-    def update(self, batch: Batch, step: int) -> dict[str, Tensor]: ...
+class Saved(Protocol):
+    """What is looked at before a checkpoint is written."""
 
     def state_dict(self) -> dict[str, Tensor]: ...
+
+
+Batched = TypeVar("Batched", Batch, ClipBatch)
+Given = TypeVar("Given", contravariant=True)
+
+
+class Updating(Saved, Protocol[Given]):
+    """What the loop asks of what it trains: `robot_pt.agents.Agent` of a `Batch`, `robot_pt.objectives.Objective` of a `ClipBatch`."""
+
+    def update(self, batch: Given, step: int) -> dict[str, Tensor]: ...
 
 
 class Processes(Protocol):
@@ -70,8 +79,8 @@ class Alone(NamedTuple):
 
 
 def train(
-    agent: Updating,
-    batches: Iterator[Batch],
+    agent: Updating[Batched],
+    batches: Iterator[Batched],
     *,
     start: int = 0,
     steps: int,
@@ -138,7 +147,7 @@ def _require_counts(steps: int, log_every: int, checkpoint_every: int) -> None:
         )
 
 
-def _next(batches: Iterator[Batch], step: int, steps: int) -> Batch:
+def _next(batches: Iterator[Batched], step: int, steps: int) -> Batched:
     batch = next(batches, None)
     if batch is None:
         raise UserError(f"the batches ended after {step} of {steps} updates; give an endless iterator, as Replay is.")
@@ -155,7 +164,7 @@ def _stopped(step: int, steps: int, save: Save | None) -> str:
     return f"stopped on request after {step} of {steps} updates: {what}."
 
 
-def _save(agent: Updating, save: Save | None, step: int, window: MetricWindow, ranks: Processes) -> None:
+def _save(agent: Saved, save: Save | None, step: int, window: MetricWindow, ranks: Processes) -> None:
     if save is None:
         return
     state = window.state()  # raises where the metrics since the last log are not finite
@@ -164,7 +173,7 @@ def _save(agent: Updating, save: Save | None, step: int, window: MetricWindow, r
         save(step, state)
 
 
-def require_finite(agent: Updating, step: int) -> None:
+def require_finite(agent: Saved, step: int) -> None:
     """Raise DivergenceError naming the first tensor of the agent that holds NaN or Inf after update `step`."""
     for name, value in agent.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):

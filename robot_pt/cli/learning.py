@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from robot_pt.errors import UserError
 from robot_pt.recipes.algorithms import Algorithm
+from robot_pt.recipes.objectives import OBJECTIVES, Objective
 
 if TYPE_CHECKING:
     from robot_pt.recipes.datasets import Reading
@@ -35,16 +37,20 @@ class ReadingOptions:
 
 @dataclass(kw_only=True)
 class Pretrain:
-    """Pretrain a policy, a critic and an encoder offline on robot data (PTR's CQL, or BC)."""
+    """Pretrain a policy, a critic and an encoder offline on robot data (PTR's CQL, or BC), or an encoder alone by an --objective."""
 
     data: tuple[Path, ...]
-    """Data sets to train on: RLDS folders or DemoStores."""
+    """Data sets to train on: RLDS folders or DemoStores; with --objective also folders of video."""
     out: Path
     """RUN folder: checkpoints, config.json, metrics.jsonl, report.html."""
-    algorithm: Algorithm = "ptr"
-    """ptr: CQL with PTR's settings; bc: behaviour cloning on the same network; the others: their published settings."""
+    algorithm: Algorithm | None = None
+    """ptr (default): CQL with PTR's settings; bc: behaviour cloning on the same network; the others: their published settings."""
+    objective: Objective | None = None
+    """Train an image encoder instead, for a later --encoder RUN: from frames (curl, mae), their order (atc, siammae, r3m, vip, icvf),
+    actions (spr, sgi, idm) or rewards (decision_transformer, multi_task_dt, distributional_cql); the others mean --algorithm."""
     encoder: str = "auto"
-    """small | resnet18 | resnet34 | resnet50 | RUN | timm:NAME; auto: resnet34 with a GPU, small without."""
+    """small | resnet18 | resnet34 | resnet50 | vit_tiny | vit_small | vit_base | RUN of any kind | timm:NAME; auto: resnet34 with a
+    GPU, small without."""
     encoder_weights: Path | None = None
     """For timm:NAME: a .safetensors file of that model to start from; without it the encoder starts from random weights."""
     steps: int = 160_000
@@ -53,6 +59,8 @@ class Pretrain:
     """Transitions per update, over all processes."""
     image_size: int = 0
     """Training resolution in pixels; 0: 128, or the stored size where that is smaller."""
+    freeze_encoder: bool = False
+    """Leave the image encoder as it starts, with --encoder RUN or --encoder-weights: features of R3M, MAE and the like."""
     camera: str = "primary"
     """Camera role to train on; none: learn from the state alone."""
     language: bool = False
@@ -63,6 +71,12 @@ class Pretrain:
     """Updates in which the actor clones behaviour before it follows the critic."""
     assume_success: bool = False
     """Treat episodes without a success label as successful; without it they get no positive reward."""
+    target: Path | None = None
+    """Joint training: demonstrations of a further task, mixed in from the first update; those left over choose the checkpoint."""
+    demos: int = 10
+    """How many demonstrations of --target to train on."""
+    mixing_ratio: float = 0.9
+    """Share of --data in a batch beside --target; 0: learn from the target alone."""
     checkpoint_every: int = 0
     """Updates between checkpoints; 0: a twentieth of the steps, at most 20,000."""
     bf16: bool = False
@@ -76,12 +90,39 @@ class Pretrain:
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
+        if self.algorithm is not None and self.objective is not None:
+            raise UserError(
+                f"--algorithm {self.algorithm} trains a policy and --objective {self.objective} an encoder; give one of the two."
+            )
+        if self.objective in OBJECTIVES:
+            return self._represent()
         from robot_pt.recipes import pretrain
 
+        algorithm: Any = self.algorithm or self.objective or "ptr"
         return pretrain.pretrain(
-            self.data, self.out, algorithm=self.algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
+            self.data, self.out, algorithm=algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
-            route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success,
+            route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success, target=self.target, demos=self.demos,
+            mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
+            checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
+            reading=self.reading.to_reading(),
+        )  # fmt: skip
+
+    def _represent(self) -> dict[str, Any]:
+        from robot_pt.recipes import represent
+
+        for name, standard in (
+            ("language", False), ("route", "max_q"), ("bc_warm_start", 0), ("target", None), ("freeze_encoder", False)
+        ):  # fmt: skip
+            if getattr(self, name) != standard:
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(
+                    f"{option} shapes a policy and --objective {self.objective} trains none; leave {option} out."
+                )
+        objective: Any = self.objective
+        return represent.represent(
+            self.data, self.out, objective=objective, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
+            batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, assume_success=self.assume_success,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(),
         )  # fmt: skip
@@ -105,6 +146,10 @@ class Finetune:
     """Share of pretraining data in a batch (PTR: 0.9)."""
     steps: int = 20_000
     """Gradient updates after the switch."""
+    algorithm: Literal["awbc"] | None = None
+    """Default: that of --from. awbc: a fresh actor imitates, each action weighted by the critic of --from, which stays as it is."""
+    freeze_encoder: bool = False
+    """Leave the image encoders as they are."""
     checkpoint_every: int = 0
     """Updates between checkpoints; 0: a tenth of the steps, at most 5,000."""
     assume_success: bool = False
@@ -123,6 +168,7 @@ class Finetune:
         return finetune.finetune(
             self.from_, self.target, self.data, self.out, demos=self.demos, mixing_ratio=self.mixing_ratio,
             steps=self.steps, checkpoint_every=self.checkpoint_every, assume_success=self.assume_success,
+            algorithm=self.algorithm, freeze_encoder=self.freeze_encoder,
             seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(),
         )  # fmt: skip

@@ -39,7 +39,7 @@ class RewardTrain(_Frames):
     out: Path
     """RUN folder: the classifier, config.json, metrics.jsonl, report.html."""
     encoder: str = "auto"
-    """small | resnet18 | resnet34 | resnet50 | RUN (its policy's encoder); auto: resnet18 with a GPU, small without."""
+    """small | resnet18 | resnet34 | resnet50 | vit_tiny | vit_small | vit_base | RUN (its encoder); auto: resnet18 with a GPU, small without."""
     freeze: bool = False
     """Leave the encoder as it is and train the last layers alone; for --encoder RUN."""
     image_size: int = 0

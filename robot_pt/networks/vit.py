@@ -69,17 +69,18 @@ class VisionTransformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and a four times wider GELU layer: (B, N, width) -> the same."""
+    """Pre-norm self-attention and a four times wider GELU layer: (B, N, width) -> the same. causal: nothing looks at what comes later."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, *, causal: bool = False):
         super().__init__()
+        self.causal = causal
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.attention = Attention(width, heads)
         self.mlp = nn.Sequential(linear(width, 4 * width), nn.GELU(), linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm_1(x)
-        x = x + self.attention(normed, normed)
+        x = x + self.attention(normed, normed, causal=self.causal)
         out: Tensor = x + self.mlp(self.norm_2(x))
         return out
 

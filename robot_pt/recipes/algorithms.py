@@ -9,20 +9,27 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from robot_pt.errors import DataError, UserError
 
-Algorithm = Literal["ptr", "bc", "cql", "cal_ql", "iql", "awac", "td3_bc", "rebrac", "brac", "rlpd", "wsrl", "cog"]
+Algorithm = Literal[
+    "ptr", "bc", "autoregressive_bc", "bet", "cql", "cal_ql", "iql", "awac", "td3_bc", "rebrac", "brac", "rlpd", "wsrl", "cog",
+    "scaled_ql",
+]  # fmt: skip
 
 
 class Entry(NamedTuple):
-    """Where an algorithm lives, and how its policy explores: None draws from what it learned, a number adds that much noise."""
+    """Where an algorithm lives, how its policy explores (None draws from what it learned, a number adds that much noise), and whether it
+    only imitates: no rewards, no next states, no critic."""
 
     module: str
     agent: str
     exploration: float | None = None
+    imitates: bool = False
 
 
 ALGORITHMS: dict[str, Entry] = {
     "ptr": Entry("ptr", "PTR"),
-    "bc": Entry("bc", "BC", 0.1),  # its published head has a deviation of 1, which is no exploration
+    "bc": Entry("bc", "BC", 0.1, imitates=True),  # its published head has a deviation of 1, which is no exploration
+    "autoregressive_bc": Entry("autoregressive_bc", "AutoregressiveBC", imitates=True),
+    "bet": Entry("bet", "BeT", imitates=True),
     "cql": Entry("cql", "CQL"),
     "cal_ql": Entry("cal_ql", "CalQL"),
     "iql": Entry("iql", "IQL"),
@@ -33,6 +40,8 @@ ALGORITHMS: dict[str, Entry] = {
     "rlpd": Entry("rlpd", "RLPD"),
     "wsrl": Entry("wsrl", "WSRL"),
     "cog": Entry("cog", "COG"),
+    "awbc": Entry("awbc", "AWBC"),  # needs a trained critic, so `finetune` alone offers it
+    "scaled_ql": Entry("scaled_ql", "ScaledQL"),
 }
 
 
@@ -54,10 +63,11 @@ def config_from_json(name: str, values: Mapping[str, Any] | None) -> Any:
     standard = default_config(name)
     if values is None or standard is None:
         return standard
-    return _from_json(type(standard), values)
+    return from_json(type(standard), values)
 
 
-def _from_json(kind: Any, values: Mapping[str, Any]) -> Any:
+def from_json(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass `kind`, nested ones included, as `dataclasses.asdict` and JSON left it. Raises DataError on anything else."""
     known = {f.name for f in fields(kind)}
     if not isinstance(values, Mapping) or set(values) - known:
         raise DataError(f"{kind.__name__} has the fields {sorted(known)}; config.json gives {values}.")
@@ -71,5 +81,5 @@ def _from_json(kind: Any, values: Mapping[str, Any]) -> Any:
 def _value(hint: Any, value: Any) -> Any:
     if isinstance(value, Mapping):
         inner = next((t for t in (hint, *get_args(hint)) if is_dataclass(t)), None)
-        return value if inner is None else _from_json(inner, value)
+        return value if inner is None else from_json(inner, value)
     return tuple(value) if isinstance(value, list) else value

@@ -99,16 +99,20 @@ def cache(path: Path, out: Path, *, size: int, split: str, reading: Reading) -> 
 
 def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards."""
-    if not paths:
-        raise DataError(f"no {what} was given; name at least one data set folder.")
-    sources = []
-    for path in paths:
-        sources.append(open_one(path, reading))
+    sources = open_each(paths, reading=reading, what=what)
     source: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
-    if len(source.episodes) == 0:
-        raise DataError(f"{what} {', '.join(map(str, paths))} holds no episodes; record some or name another folder.")
     _say_success(source, assume_success, what)
     return source
+
+
+def open_each(paths: Sequence[Path], *, reading: Reading, what: str) -> list[EpisodeSource]:
+    """The training splits of `paths`, at least one of them with an episode."""
+    if not paths:
+        raise DataError(f"no {what} was given; name at least one data set folder.")
+    sources: list[EpisodeSource] = [open_one(path, reading) for path in paths]
+    if not any(len(source.episodes) for source in sources):
+        raise DataError(f"{what} {', '.join(map(str, paths))} holds no episodes; record some or name another folder.")
+    return sources
 
 
 def open_one(path: Path, reading: Reading, split: str = "train") -> EpisodeSource:

@@ -7,33 +7,30 @@ pretraining data and 0.1 target data. The checkpoint is chosen by `robot_pt.sele
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
+from torch import Tensor
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
-from robot_pt.distributed import Ranks, processes
-from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.agents.awbc import AWBC, AWBCConfig
+from robot_pt.distributed import processes
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, runs
-from robot_pt.recipes.datasets import Reading, open_all
+from robot_pt.recipes.algorithms import ALGORITHMS, default_config
+from robot_pt.recipes.datasets import Reading
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.pretrain import HELD_OUT, replay_of, warn_of_clipping
+from robot_pt.recipes.pretrain import replay_of, warn_of_clipping
 from robot_pt.recipes.progress import say, warn
-from robot_pt.replay import episode_batches
-from robot_pt.report import Selection
+from robot_pt.recipes.target import HELD_OUT, judge, named, open_target, outcome, require_ratio, selector_of
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
-from robot_pt.selection import Choice, Selector, held_out_demos
-from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes, split_episodes
+from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
-
-HELD_OUT_DEMOS = 10
-"""At most this many target demonstrations judge checkpoints."""
 
 
 class Origin(NamedTuple):
@@ -49,8 +46,8 @@ class Origin(NamedTuple):
 
 def finetune(
     start: Path, target: Path, data: Sequence[Path], out: Path, *, demos: int = 10, mixing_ratio: float = 0.9,
-    steps: int = 20_000, checkpoint_every: int = 0, assume_success: bool = False, seed: int = 0, resume: bool = False,
-    reading: Reading | None = None,
+    steps: int = 20_000, checkpoint_every: int = 0, assume_success: bool = False, algorithm: Literal["awbc"] | None = None,
+    freeze_encoder: bool = False, seed: int = 0, resume: bool = False, reading: Reading | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Finetune run `start` on `demos` demonstrations of `target`; the arguments are those of the command line.
 
@@ -58,35 +55,55 @@ def finetune(
     """
     runs.require_amounts(steps, seed)
     at_least(0, checkpoint_every=checkpoint_every)
-    runs.read_settings(start)
+    before, _ = runs.read_settings(start)
+    changes: dict[str, Any] = {"freeze_encoder": True} if freeze_encoder else {}
+    if algorithm is not None:
+        changes |= {"algorithm": algorithm, "options": weighted_by_critic_of(start, before)}
     reading = (reading or Reading()).of([target, *data])
-    wanted = target_source = open_all([target], assume_success=assume_success, reading=reading, what="target data")
-    target_part, judges = split_demos(wanted, demos, seed)
-    others = [path for path in data if path.resolve() != target.resolve()]
-    parts: list[EpisodeSource] = []
-    if others or not data:
-        parts.append(open_all(others, assume_success=assume_success, reading=reading, what="pretraining data"))
-    if len(others) < len(data):  # the target is among the data: what judges checkpoints must not be trained on
-        parts.append(_without(wanted, judges))
-    source = parts[0] if len(parts) == 1 else Concat(parts)
-    say(
-        f"target: {len(target_part.episodes)} demonstrations to train on, {len(judges.episodes)} held out to choose the checkpoint."
+    wanted, source = open_target(
+        target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading
     )
     return finetune_with(
-        start, target_part, judges, source, out, mixing_ratio=mixing_ratio, steps=steps,
+        start, wanted.train, wanted.judges, source, out, mixing_ratio=mixing_ratio, steps=steps,
         checkpoint_every=checkpoint_every or max(1, min(steps // 10, 5_000)), assume_success=assume_success, seed=seed,
         resume=resume, arguments={
             "from": start, "target": target, "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source,
             "demos": demos, "steps": steps,
         },
-        tasks_also=target_source.episodes.task,
+        tasks_also=wanted.tasks, changes=changes,
     )  # fmt: skip
 
 
-def _without(source: EpisodeSource, left_out: EpisodeSource) -> EpisodeView:
-    """The episodes of `source` that are not among those of its view `left_out`."""
-    starts = set(left_out.episodes.start.tolist())
-    return filter_episodes(source, lambda table, e: int(table.start[e]) not in starts)
+def weighted_by_critic_of(start: Path, before: runs.RunSettings) -> AWBCConfig:
+    """Settings of advantage-weighted imitation whose networks are those of run `start`. Raises UserError where that has no critic."""
+    if ALGORITHMS[before.algorithm].imitates:
+        raise UserError(
+            f"{start} was trained by {before.algorithm}, which has no critic to weigh demonstrations by; give a run of ptr or another "
+            "algorithm with one."
+        )
+    trained = before.ptr if before.algorithm == "ptr" else before.options or default_config(before.algorithm)
+    return AWBCConfig.like(trained, bf16=trained.bf16)
+
+
+class _JudgedBy(NamedTuple):
+    """Stands for an agent while the checkpoint is read that only gives it its critic."""
+
+    agent: AWBC
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.agent.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.agent.judge_by(state)
+
+
+def _begin(agent: Agent, folder: Path, *, same_algorithm: bool) -> None:
+    """Give a fresh agent the start: everything, or the critic alone where another algorithm imitates by it."""
+    if not same_algorithm:
+        assert isinstance(agent, AWBC), "nothing else starts from another algorithm"
+        checkpoint.load_agent(folder, _JudgedBy(agent))
+    else:
+        checkpoint.load_agent(folder, agent)
 
 
 def finetune_with(
@@ -97,10 +114,7 @@ def finetune_with(
 ) -> dict[str, Any]:  # fmt: skip
     """The same with sources already opened; `changes` replaces fields of the run's settings (what a recipe in Python calls)."""
     began = time.monotonic()
-    if not 0 <= mixing_ratio < 1:
-        raise UserError(
-            f"--mixing-ratio is {mixing_ratio}; give the share of pretraining data in a batch, 0 to below 1."
-        )
+    require_ratio(mixing_ratio)
     before, _ = runs.read_settings(start)
     encoder = replace(before.encoder, weights="")  # the start brings them; the file may be elsewhere by now
     settings = replace(
@@ -123,23 +137,23 @@ def finetune_with(
         )  # fmt: skip
         agent = settings.build(source.spec, ranks.device)
         if not (resume and checkpoint.steps(out)):
-            checkpoint.load_agent(origin.folder(start), agent)
+            _begin(agent, origin.folder(start), same_algorithm=settings.algorithm == before.algorithm)
         first = origin.step
-        data, trained_on = (
-            describe(source) + [{**row, "name": f"target: {row['name']}"} for row in describe(target)]
-            for describe in (loop.describe, loop.trained_on)
-        )
-        record = runs.record(agent, settings, target.spec, tasks, trained_on)  # the robot it will drive
-        selector = _selector(settings, judges, tasks, out, ranks, resume)
-        with replay_of(settings, [source, target], [mixing_ratio, 1 - mixing_ratio], tasks, ranks) as batches:
+        parts = [source, target]
+        record = runs.record(
+            agent, settings, target.spec, tasks, named(loop.trained_on, parts)
+        )  # the robot it will drive
+        selector = selector_of(settings, judges, tasks, out, ranks, resume)
+        with replay_of(settings, parts, [mixing_ratio, 1 - mixing_ratio], tasks, ranks) as batches:
             last = loop.run(
                 agent, batches, out, record, ranks, start=first, steps=first + steps, resume=resume, description="finetune",
-                checkpoint_every=checkpoint_every, after_save=_judge(selector, agent) if ranks.is_first else None,
+                metric=loop.metric_of(settings.algorithm),
+                checkpoint_every=checkpoint_every, after_save=judge(selector, agent) if ranks.is_first else None,
             )  # fmt: skip
-        selection, values = _outcome(selector)
+        selection, values = outcome(selector)
         if ranks.is_first:
             loop.report(
-                out, title=f"Finetuning: {settings.algorithm}", phase="finetune", settings=settings, data=data,
+                out, title=f"Finetuning: {settings.algorithm}", phase="finetune", settings=settings, data=named(loop.describe, parts),
                 selection=selection, values=values,
             )  # fmt: skip
     return {
@@ -148,26 +162,6 @@ def finetune_with(
         "target_tasks": sorted(set(target.episodes.task)), "metrics": last, "report": str(out / "report.html"),
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
-
-
-def split_demos(target: EpisodeSource, demos: int, seed: int) -> tuple[EpisodeView, EpisodeView]:
-    """(to train on, held out): `demos` episodes, and the others up to HELD_OUT_DEMOS; at least one, even of few.
-
-    Raises UserError when `demos` is below 1, DataError when there are not two episodes.
-    """
-    count = len(target.episodes)
-    if demos < 1:
-        raise UserError(f"--demos is {demos}; give at least 1.")
-    if count < 2:
-        raise DataError(
-            f"the target data holds {count} episode; give at least 2: one to learn from, one to choose the checkpoint on."
-        )
-    order = np.random.default_rng(seed).permutation(count)
-    train = min(demos, count - max(1, round(HELD_OUT * min(count, demos))))
-    rest = order[train : train + HELD_OUT_DEMOS]
-    return EpisodeView(target, target.episodes.select(np.sort(order[:train]))), EpisodeView(
-        target, target.episodes.select(np.sort(rest))
-    )
 
 
 def origin_of(start: Path, out: Path, resume: bool) -> Origin:
@@ -222,37 +216,3 @@ def tasks_with(trained: PolicyRecord, start: Path, wanted: Sequence[str], source
     for name in sorted(set(wanted)):
         tasks.fill(name)
     return tasks
-
-
-def _selector(
-    settings: runs.RunSettings, judges: EpisodeSource, tasks: TaskTable, out: Path, ranks: Ranks, resume: bool
-) -> Selector:
-    demos, successful = held_out_demos(judges, settings.reward)
-    batches = episode_batches(
-        demos, cameras=settings.cameras, image_size=settings.image_size, reward=settings.reward, gamma=settings.gamma,
-        task_table=tasks, language_dim=settings.language_size,
-    )  # fmt: skip
-    done = checkpoint.steps(out)
-    return Selector(
-        out, list(batches), successful=successful, device=ranks.device, start=done[-1] if resume and done else 0
-    )
-
-
-def _judge(selector: Selector, agent: Agent) -> Any:
-    def judge(step: int) -> Choice:
-        return selector.after(step, agent)
-
-    return judge
-
-
-def _outcome(selector: Selector) -> tuple[Selection | None, list[Any]]:
-    """What the report shows: the rule's table, and Q along the held-out demos at the chosen checkpoint."""
-    if not selector.scores:
-        return None, []
-    choice = selector.choice()
-    rows = [
-        {"step": s.step, "rank correlation": s.rise, "action error": s.action_error, "log likelihood": s.log_likelihood}
-        for s in selector.scores
-    ]
-    values = next(s.values for s in selector.scores if s.step == choice.step)
-    return Selection(rule=choice.reason, rows=rows, chosen=choice.step), [np.array(v, np.float32) for v in values]

@@ -3,35 +3,62 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from robot_pt import checkpoint
-from robot_pt.agents import Agent
+from robot_pt.agents import GradSync
+from robot_pt.checkpoint import Record, Trained
 from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError
 from robot_pt.observers import GradientAlarm, JsonLines, Observer, ProgressBar, TensorBoard, read_metrics
-from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import runs
-from robot_pt.replay import Replay
-from robot_pt.report import Report, Selection, write_report
+from robot_pt.report import Report, Seen, Selection, write_report
 from robot_pt.schema import ACTION_NAMES, SUCCESS, Float, Int
 from robot_pt.session import step_lengths
 from robot_pt.sources import EpisodeSource
-from robot_pt.train import train
+from robot_pt.train import Batched, train
+
+Drawn = TypeVar("Drawn", covariant=True)
+Given = TypeVar("Given", contravariant=True)
 
 MOST_LENGTHS = 1_000_000
 """Steps of one data set whose length is taken, evenly spread: enough for quantiles of 0.1 %, a fraction of a second."""
 
 
+class Trainee(Trained, Protocol[Given]):
+    """An agent of `robot_pt.agents`, or an objective of `robot_pt.objectives`."""
+
+    grad_sync: GradSync
+
+    def update(self, batch: Given, step: int) -> dict[str, Tensor]: ...
+
+
+class Batches(Protocol[Drawn]):
+    """Endless batches whose place can be read and set: `Replay`, `Clips`."""
+
+    def __iter__(self) -> Iterator[Drawn]: ...
+
+    def __next__(self) -> Drawn: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
 def run(
-    agent: Agent, batches: Replay, out: Path, record: PolicyRecord, ranks: Ranks, *, steps: int, checkpoint_every: int,
-    resume: bool, description: str, start: int = 0, log_every: int = 50, after_save: Callable[[int], object] | None = None,
+    agent: Trainee[Batched], batches: Batches[Batched], out: Path, record: Record, ranks: Ranks, *, steps: int,
+    checkpoint_every: int, resume: bool, description: str, metric: str, start: int = 0, log_every: int = 50,
+    after_save: Callable[[int], object] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Train to update `steps` (counted from `start` of a fresh run, or where a resumed one stopped); returns the last metrics."""
+    """Train to update `steps` (counted from `start` of a fresh run, or where a resumed one stopped); returns the last metrics.
+
+    metric: which one the progress bar shows.
+    """
     agent.grad_sync = ranks.mean_gradients
     loop_state: Mapping[str, Any] | None = None
     if resume and checkpoint.steps(out):
@@ -40,7 +67,6 @@ def run(
         batches.load_state(replay_state)
         if after_save is not None:
             after_save(start)  # a kill may have come between the checkpoint and this
-    metric = "critic/bellman" if record.agent == "ptr" else "actor/mse"
     observers: list[Observer] = [GradientAlarm()]
     if ranks.is_first:
         observers += [
@@ -49,10 +75,15 @@ def run(
             TensorBoard(out / "tensorboard"),
         ]
     return train(
-        agent, batches, start=start, steps=steps, observers=observers, checkpoint_every=checkpoint_every,
+        agent, iter(batches), start=start, steps=steps, observers=observers, checkpoint_every=checkpoint_every,
         save=_saver(agent, batches, out, record, after_save), device=ranks.device, log_every=log_every, state=loop_state,
         processes=ranks,
     )  # fmt: skip
+
+
+def metric_of(algorithm: str) -> str:
+    """What the progress bar shows of an agent."""
+    return "critic/bellman" if algorithm == "ptr" else "actor/mse"
 
 
 def position(state: Mapping[str, Any], name: str, step: int, out: Path) -> Mapping[str, Any]:
@@ -67,7 +98,7 @@ def position(state: Mapping[str, Any], name: str, step: int, out: Path) -> Mappi
 
 
 def _saver(
-    agent: Agent, batches: Replay, out: Path, record: PolicyRecord, after_save: Callable[[int], object] | None
+    agent: Trained, batches: Batches[Any], out: Path, record: Record, after_save: Callable[[int], object] | None
 ) -> Callable[[int, dict[str, Any]], None]:
     def save(step: int, loop_state: dict[str, Any]) -> None:
         checkpoint.save(out, step, agent, record, {"loop": loop_state, "replay": batches.state()})
@@ -119,14 +150,14 @@ def spread_rows(start: Int, length: Int, most: int) -> Int:
 
 
 def report(
-    out: Path, *, title: str, phase: str, settings: runs.RunSettings, data: Sequence[Mapping[str, Any]],
-    values: Sequence[Float] = (), selection: Selection | None = None, warnings: Sequence[str] = (),
+    out: Path, *, title: str, phase: str, settings: runs.Settings, data: Sequence[Mapping[str, Any]],
+    values: Sequence[Float] = (), selection: Selection | None = None, warnings: Sequence[str] = (), seen: Seen | None = None,
 ) -> Path:  # fmt: skip
     """Write out/report.html: curves, data, and what selection saw."""
     return write_report(
         out / "report.html",
         Report(
             title=title, command=runs.command_line(), curves={phase: read_metrics(out / "metrics.jsonl")}, data=data,
-            values=values, selection=selection, config=settings.to_json(), versions=runs.versions(), warnings=warnings,
+            values=values, selection=selection, seen=seen, config=settings.to_json(), versions=runs.versions(), warnings=warnings,
         ),
     )  # fmt: skip

@@ -9,33 +9,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BCConfig
+from robot_pt.agents.bet import BeT
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.distributed import Ranks, processes
-from robot_pt.errors import DataError, MismatchError, UserError
-from robot_pt.networks.encoders import EncoderConfig
-from robot_pt.networks.resnet import STAGES
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
-from robot_pt.policy_record import PolicyRecord
-from robot_pt.recipes import algorithms, loop, runs
+from robot_pt.recipes import algorithms, encoders, loop, runs
 from robot_pt.recipes.algorithms import Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
+from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.progress import say, warn
+from robot_pt.recipes.progress import warn
+from robot_pt.recipes.target import HELD_OUT as HELD_OUT
+from robot_pt.recipes.target import Target, judge, named, open_target, outcome, selector_of
 from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
-from robot_pt.safe_files import read_json
-from robot_pt.safe_tensors import read_tensors
 from robot_pt.schema import ACTION_NAMES, Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
 
-HELD_OUT = 0.1
-"""Share of each task's episodes that is not trained on (PTR: 90/10 per task folder)."""
+MOST_FITTED = 100_000
+"""Actions that bins are fitted to at most, evenly spread over the data."""
 IMAGE_SIZE = 128
 """PTR's training resolution [pixels]."""
 
@@ -44,7 +43,8 @@ def pretrain(
     data: Sequence[Path], out: Path, *, algorithm: Algorithm = "ptr", encoder: str = "auto", encoder_weights: Path | None = None, steps: int = 160_000,
     batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
-    bf16: bool = False, seed: int = 0, resume: bool = False, reading: Reading | None = None,
+    bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
+    resume: bool = False, reading: Reading | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -53,16 +53,28 @@ def pretrain(
     runs.require_amounts(steps, seed)
     at_least(1, batch_size=batch_size)
     at_least(0, checkpoint_every=checkpoint_every, bc_warm_start=bc_warm_start)
-    reading = (reading or Reading()).of(data)
-    source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
+    reading = (reading or Reading()).of([*data, *([target] if target else [])])
+    wanted: Target | None = None
+    if target is None:
+        source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
+    else:
+        wanted, source = open_target(
+            target,
+            data,
+            demos=demos,
+            mixing_ratio=mixing_ratio,
+            assume_success=assume_success,
+            seed=seed,
+            reading=reading,
+        )
     camera = "" if camera == "none" else camera
-    _require_camera(source.spec, camera)
-    encoder_config, start_from = _encoder(encoder, encoder_weights)
+    require_camera(source.spec, camera)
+    encoder_config, start_from = encoders.choose(encoder, encoder_weights)
     settings = runs.RunSettings(
         algorithm=algorithm,
         encoder=encoder_config,
         camera=camera,
-        image_size=_image_size(image_size, source.spec, camera),
+        image_size=image_size_for(image_size, source.spec, camera, start_from),
         task_slots=TaskTable.of(source.episodes.task).slots,
         batch_size=batch_size,
         language_size=runs.language_size(language),
@@ -72,50 +84,65 @@ def pretrain(
         ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16),
         bc=BCConfig(bf16=bf16),
         options=_options(algorithm, bf16),
+        freeze_encoder=freeze_encoder,
         seed=seed,
     )
     warn_of_clipping(source, settings.bounds, "pretraining data")
+    if wanted is not None:
+        warn_of_clipping(wanted.train, settings.bounds, "target data")
     return pretrain_with(
         settings, source, out, steps=steps, checkpoint_every=checkpoint_every or max(1, min(steps // 20, 20_000)),
-        resume=resume, start_from=start_from, arguments={
+        resume=resume, start_from=start_from, target=wanted, arguments={
             "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source, "encoder": encoder, "steps": steps,
+            "target": target, "demos": demos, "mixing_ratio": mixing_ratio,
         },
     )  # fmt: skip
 
 
 def pretrain_with(
     settings: runs.RunSettings, source: EpisodeSource, out: Path, *, steps: int, checkpoint_every: int,
-    resume: bool = False, start_from: Path | None = None, arguments: dict[str, Any] | None = None,
-    held_out: float = HELD_OUT,
+    resume: bool = False, start_from: Start | None = None, arguments: dict[str, Any] | None = None,
+    held_out: float = HELD_OUT, target: Target | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The same with settings already made: what a recipe in Python calls."""
+    """The same with settings already made: what a recipe in Python calls. `target`: to mix in from the first update, joint training."""
     began = time.monotonic()
     train_part, _ = split_episodes(source, held_out, seed=0)
-    tasks = TaskTable.of(source.episodes.task)
+    tasks = TaskTable.of([*source.episodes.task, *(target.tasks if target else ())])
+    parts, ratios = ([train_part], [1.0]) if target is None else target.beside(train_part)
     settings = replace(settings, task_slots=tasks.slots)
     with processes() as ranks:
-        runs.start_or_resume(out, "pretrain", settings, arguments or {}, resume=resume, write=ranks.is_first)
+        runs.start_or_resume(
+            out, "pretrain", settings, arguments or {}, resume=resume, write=ranks.is_first,
+            origin=start_from.to_json() if start_from else None,
+        )  # fmt: skip
         agent = settings.build(source.spec, ranks.device)
         if start_from is not None:
-            load_encoder(agent, start_from)
-        record = runs.record(agent, settings, source.spec, tasks, loop.trained_on(train_part))
-        with replay_of(settings, [train_part], [1.0], tasks, ranks) as batches:
+            encoders.load(agent, start_from)
+        if not (resume and checkpoint.steps(out)):
+            fit(agent, [part for part, ratio in zip(parts, ratios, strict=True) if ratio > 0])
+        record = runs.record(agent, settings, parts[-1].spec, tasks, named(loop.trained_on, parts))
+        selector = selector_of(settings, target.judges, tasks, out, ranks, resume) if target else None
+        with replay_of(settings, parts, ratios, tasks, ranks) as batches:
             last = loop.run(
                 agent, batches, out, record, ranks, steps=steps, checkpoint_every=checkpoint_every,
-                resume=resume, description="pretrain",
+                resume=resume, description="pretrain", metric=loop.metric_of(settings.algorithm),
+                after_save=judge(selector, agent) if selector and ranks.is_first else None,
             )  # fmt: skip
+        selection, values = outcome(selector)
         if ranks.is_first:
             loop.report(
                 out,
                 title=f"Pretraining: {settings.algorithm}",
                 phase="pretrain",
                 settings=settings,
-                data=loop.describe(train_part),
+                data=named(loop.describe, parts),
+                selection=selection,
+                values=values,
             )
     return {
         "run": str(out), "checkpoint": str(checkpoint.resolve(out)), "steps": steps, "tasks": len(tasks.names),
         "episodes": len(train_part.episodes), "device": str(ranks.device), "metrics": last, "report": str(out / "report.html"),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - began, 1), **({"selected": selection.chosen, "reason": selection.rule} if selection else {}),
     }  # fmt: skip
 
 
@@ -126,14 +153,22 @@ def replay_of(
     tasks: TaskTable,
     ranks: Ranks,
 ) -> Replay:
-    """Batches as `settings` want them; imitation decodes no next frames."""
-    imitation = settings.algorithm == "bc"
+    """Batches as `settings` want them."""
+    sampling = settings.sampling()
     return Replay(
         sources, ratios, cameras=settings.cameras, image_size=settings.image_size, batch_size=settings.batch_size,
         reward=settings.reward, gamma=settings.gamma, task_table=tasks, seed=settings.seed, rank=ranks.rank,
-        world_size=ranks.world_size, threads=max(1, min(8, (os.cpu_count() or 2) // 2)), next_frames=not imitation,
-        bootstrap=not imitation, language_dim=settings.language_size, pinned=ranks.device.type == "cuda",
+        world_size=ranks.world_size, threads=max(1, min(8, (os.cpu_count() or 2) // 2)), language_dim=settings.language_size,
+        pinned=ranks.device.type == "cuda", **sampling,
     )  # fmt: skip
+
+
+def fit(agent: Agent, sources: Sequence[EpisodeSource]) -> None:
+    """What an agent takes from the actions as a whole before its first update, such as bins; afterwards it has them with its weights."""
+    if isinstance(agent, BeT):
+        most = MOST_FITTED // len(sources)
+        rows = [loop.spread_rows(s.episodes.start, s.episodes.length, most) for s in sources]
+        agent.fit(np.concatenate([s.actions[r] for s, r in zip(sources, rows, strict=True)]))
 
 
 def bounds_for(source: EpisodeSource) -> Bounds:
@@ -153,48 +188,6 @@ def warn_of_clipping(source: EpisodeSource, bounds: Bounds, what: str) -> None:
         )
 
 
-def load_encoder(agent: Agent, run: Path) -> None:
-    """Copy the image encoder of a run's policy into the actor, and into the critic where there is one.
-
-    Raises MismatchError when its cameras, image size or layers differ.
-    """
-    folder = checkpoint.resolve(run)
-    document = read_json(folder / "policy.json")
-    tensors = read_tensors(folder / "weights.safetensors", str(document.get("weights_sha256")))
-    weights = {k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}
-    critics = [getattr(agent, name, None) for name in ("critic", "target")]  # imitation has none
-    encoders: list[Any] = [agent.actor.encoder, agent.acting.encoder, *(c.encoder for c in critics if c is not None)]
-    for encoder in encoders:
-        own = encoder.state_dict()
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
-            record = PolicyRecord.from_json(document)
-            raise MismatchError(
-                f"the encoder of {run} was trained for cameras {record.cameras} at {record.image_size}; "
-                "pretrain with the same --camera and --image-size to start from it."
-            )
-        encoder.load_state_dict(weights)
-
-
-def _encoder(name: str, weights: Path | None = None) -> tuple[EncoderConfig, Path | None]:
-    """(architecture, run to take its weights from)."""
-    if name == "auto":
-        name = "resnet34" if torch.cuda.is_available() else "small"
-        say(f"encoder: {name} ({'a GPU is' if name == 'resnet34' else 'no GPU is'} at hand; choose with --encoder).")
-    path = Path(name)
-    if name in ("small", *STAGES) or not path.is_dir():  # a folder that happens to be called "small" is not meant
-        if os.sep in name and not name.startswith("timm:"):
-            raise DataError(
-                f"--encoder {name} is no folder of a run; give small, resnet18, resnet34, resnet50, timm:NAME or a RUN."
-            )
-        return EncoderConfig(name=name, weights=str(weights.resolve()) if weights else ""), None
-    if weights is not None:
-        raise UserError(
-            f"--encoder {name} is a run and brings its own weights; leave --encoder-weights {weights} out, or choose timm:NAME."
-        )
-    network = read_json(checkpoint.resolve(path) / "policy.json").get("network", {})
-    return replace(EncoderConfig.from_json(network["encoder"]), weights=""), path
-
-
 def _options(algorithm: Algorithm, bf16: bool) -> Any:
     standard = algorithms.default_config(algorithm)
     return standard if standard is None else replace(standard, bf16=bf16)
@@ -208,16 +201,19 @@ def _proprio(source: EpisodeSource, camera: str) -> tuple[tuple[float, ...], tup
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _image_size(wanted: int, spec: Spec, camera: str) -> tuple[int, int]:
+def image_size_for(wanted: int, spec: Spec, camera: str, start: Start | None = None) -> tuple[int, int]:
+    """(H, W) to train at: as asked for, else as the encoder it starts from, else the stored size up to IMAGE_SIZE."""
     if wanted < 0:
         raise UserError(f"--image-size is {wanted}; give pixels above 0, or 0 to let it follow the data.")
     if not camera:
         return 0, 0
+    if not wanted and start is not None:
+        return start.image_size
     side = wanted or min(IMAGE_SIZE, *spec.cameras[camera])
     return side, side
 
 
-def _require_camera(spec: Spec, camera: str) -> None:
+def require_camera(spec: Spec, camera: str) -> None:
     if camera and camera not in spec.cameras:
         raise MismatchError(
             f"camera {camera!r} is not in the data, which has {sorted(spec.cameras)}; choose one with --camera."

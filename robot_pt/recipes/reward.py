@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from robot_pt import checkpoint
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig
-from robot_pt.policy_record import PolicyRecord
-from robot_pt.recipes import runs
+from robot_pt.recipes import encoders, runs
 from robot_pt.recipes.datasets import Reading, open_one
+from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import require_room
 from robot_pt.recipes.progress import bar, say
 from robot_pt.report import Report, read_metrics, write_report
-from robot_pt.safe_files import read_json, replace_json
-from robot_pt.safe_tensors import read_tensors
+from robot_pt.safe_files import replace_json
 from robot_pt.sources import EpisodeSource
 from robot_pt.success import frames as labelled
 from robot_pt.success import measures, training
@@ -89,11 +87,11 @@ def train(
         raise UserError(f"{out} holds a run already; choose another --out.")
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    architecture, start = _encoder(encoder, asked.camera, config.freeze)
-    size = _image_size(image_size, start, asked.camera)
+    architecture, start = _encoder(encoder, config.freeze)
+    size = _image_size(image_size, start)
     network = SuccessNetwork(architecture, size).to(device)
     if start is not None:
-        _load_encoder(network, start, asked.camera, size)
+        encoders.load(network, start, asked.camera)
     frames, _ = labelled_frames(asked)
     parts = training.split(frames, config.held_out, config.seed)
     _say_split(frames, parts)
@@ -197,44 +195,31 @@ def _fit(
         )
 
 
-def _encoder(name: str, camera: str, freeze: bool) -> tuple[EncoderConfig, Path | None]:
-    """(architecture, checkpoint of a policy to take its weights from)."""
+def _encoder(name: str, freeze: bool) -> tuple[EncoderConfig, Start | None]:
+    """(architecture, run to take its weights from)."""
     if name == "auto":
         name = "resnet18" if torch.cuda.is_available() else "small"
-    if not Path(name).is_dir() or name in ("small", "resnet18", "resnet34", "resnet50"):
-        if freeze:
-            raise UserError(
-                f"--freeze would leave the random weights of --encoder {name}; give a RUN, or leave it out."
-            )
-        return EncoderConfig(name=name), None
-    folder = checkpoint.resolve(name)
-    record = PolicyRecord.from_json(read_json(folder / "policy.json"))
-    if camera not in record.cameras:
-        raise MismatchError(f"the encoder of {name} sees {record.cameras}; choose one of them with --camera.")
-    return replace(EncoderConfig.from_json(record.network["encoder"]), weights=""), folder
+    architecture, start = encoders.choose(name)
+    if freeze and start is None:
+        raise UserError(f"--freeze would leave the random weights of --encoder {name}; give a RUN, or leave it out.")
+    if freeze and start is not None and start.trains == "backbone":
+        raise UserError(
+            f"--freeze would leave the random pooling of --encoder {name}, whose objective trained the backbone alone; leave it out."
+        )
+    return architecture, start
 
 
-def _image_size(wanted: int, start: Path | None, camera: str) -> tuple[int, int]:
+def _image_size(wanted: int, start: Start | None) -> tuple[int, int]:
     if wanted < 0:
         raise UserError(f"--image-size is {wanted}; give pixels above 0, or 0 to let it follow the RUN.")
     if start is None:
         return wanted or IMAGE_SIZE, wanted or IMAGE_SIZE
-    height, width = PolicyRecord.from_json(read_json(start / "policy.json")).image_size
+    height, width = start.image_size
     if wanted and (wanted, wanted) != (height, width):
-        raise MismatchError(f"the encoder of {start} is for {height}x{width} pixels; leave --image-size {wanted} out.")
-    return height, width
-
-
-def _load_encoder(network: SuccessNetwork, folder: Path, camera: str, size: tuple[int, int]) -> None:
-    document = read_json(folder / "policy.json")
-    prefix = f"encoder.encoders.{camera}."
-    tensors = read_tensors(folder / "weights.safetensors", str(document.get("weights_sha256")))
-    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in network.encoder.state_dict().items()}:
         raise MismatchError(
-            f"the encoder of {folder} has other layers than it says; train the classifier from another RUN."
+            f"the encoder of {start.run} is for {height}x{width} pixels; leave --image-size {wanted} out."
         )
-    network.encoder.load_state_dict(own)
+    return height, width
 
 
 def _report(out: Path, settings: dict[str, Any]) -> None:

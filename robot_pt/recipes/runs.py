@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, Self
 
 import torch
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BC, BCConfig
+from robot_pt.agents.freezing import freeze_encoders
 from robot_pt.agents.ptr import PTR, PTRConfig
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import DataError, MismatchError, UserError
@@ -34,13 +35,24 @@ from robot_pt.schema import Spec
 from robot_pt.tasks import TaskTable
 
 FORMAT = 1
+REPRESENTATION = "represent"
+"""Verb in config.json of a run that trains an encoder by an objective, and no policy."""
+
+
+class Settings(Protocol):
+    """What config.json holds of a run."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that decides the numbers of a run beside its data."""
 
-    algorithm: Algorithm
+    algorithm: Algorithm | Literal["awbc"]
     encoder: EncoderConfig
     camera: str
     """Camera role; empty to learn from the state alone."""
@@ -58,6 +70,8 @@ class RunSettings:
     """(mean, std) to standardise proprio with; None feeds it as it is, as PTR does."""
     ptr: PTRConfig = field(default_factory=PTRConfig)
     bc: BCConfig = field(default_factory=BCConfig)
+    freeze_encoder: bool = False
+    """The image encoders stay as they start: features of a run or of timm weights, as R3M's and MAE's are used."""
     options: Any = None
     """Config of any other algorithm; None for its defaults."""
     seed: int = 0
@@ -67,6 +81,12 @@ class RunSettings:
         """Camera roles the networks see."""
         return (self.camera,) if self.camera else ()
 
+    def sampling(self) -> dict[str, Any]:
+        """What the algorithm asks of `Replay` and `OnlineReplay`: imitation decodes no next frames, some of it looks at windows."""
+        imitates = algorithms.ALGORITHMS[self.algorithm].imitates
+        options = self.options or algorithms.default_config(self.algorithm)
+        return {"next_frames": not imitates, "bootstrap": not imitates, "window": getattr(options, "window", None)}
+
     def build(self, spec: Spec, device: torch.device | str) -> Agent:
         """A fresh agent for data of `spec`."""
         parts: dict[str, Any] = {
@@ -75,10 +95,13 @@ class RunSettings:
             "language_size": self.language_size, "device": device, "seed": self.seed,
         }  # fmt: skip
         if self.algorithm == "bc":
-            return BC.build(spec, config=self.bc, **parts)
-        if self.algorithm == "ptr":
-            return PTR.build(spec, config=self.ptr, **parts)
-        agent: Agent = algorithms.agent_class(self.algorithm).build(spec, config=self.options, **parts)
+            agent: Agent = BC.build(spec, config=self.bc, **parts)
+        elif self.algorithm == "ptr":
+            agent = PTR.build(spec, config=self.ptr, **parts)
+        else:
+            agent = algorithms.agent_class(self.algorithm).build(spec, config=self.options, **parts)
+        if self.freeze_encoder:
+            freeze_encoders(agent)
         return agent
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +150,17 @@ def language_size(wanted: bool) -> int:
 
 
 def read_settings(run: Path) -> tuple[RunSettings, dict[str, Any]]:
-    """The settings of `run` and its whole config.json. Raises DataError where `run` is no run."""
+    """The settings of `run` and its whole config.json. Raises DataError where `run` is no run, MismatchError where it has no policy."""
+    document = read_document(run)
+    if document.get("verb") == REPRESENTATION:
+        raise MismatchError(
+            f"{run} holds an image encoder and no policy; train one from it with: robot-pt pretrain --algorithm ptr --encoder {run}."
+        )
+    return RunSettings.from_json(document["settings"]), document
+
+
+def read_document(run: Path) -> dict[str, Any]:
+    """config.json of `run`, whatever it trains. Raises DataError where `run` is no run."""
     path = run / "config.json"
     if not path.is_file():
         raise DataError(
@@ -138,11 +171,11 @@ def read_settings(run: Path) -> tuple[RunSettings, dict[str, Any]]:
         raise DataError(
             f"{path} has format {document.get('format_version')!r}, this version reads {FORMAT}; use the version that wrote it."
         )
-    return RunSettings.from_json(document["settings"]), document
+    return document
 
 
 def start_or_resume(
-    out: Path, verb: str, settings: RunSettings, arguments: Mapping[str, Any], *, resume: bool, write: bool,
+    out: Path, verb: str, settings: Settings, arguments: Mapping[str, Any], *, resume: bool, write: bool,
     origin: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write config.json of a new run, or check that a resumed one asks for the same numbers and leave its own as it is.
@@ -157,11 +190,12 @@ def start_or_resume(
     if not started:
         require_room(out)
     else:
-        before, document = read_settings(out)
+        document = read_document(out)
         if document.get("verb") != verb:
             raise MismatchError(
                 f"{out} holds a run of {document.get('verb')}, which {verb} cannot resume; choose another --out."
             )
+        before = type(settings).from_json(document["settings"])
         then, now = _flat(before.to_json()), _flat(settings.to_json())
         name = next((k for k in now if then.get(k) != now[k]), None)
         if name is not None:

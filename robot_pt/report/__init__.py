@@ -6,9 +6,10 @@ Every part is optional: a pretraining run has curves and data, an evaluation has
 """
 
 from robot_pt.report.inputs import clips_of, from_run, read_metrics
-from robot_pt.report.model import Clip, Judged, Online, Picture, Report, Selection
+from robot_pt.report.model import Clip, Judged, Measured, Online, Picture, Point, Report, Seen, Selection
 from robot_pt.report.page import render, write_report
 
 __all__ = [
-    "Clip", "Judged", "Online", "Picture", "Report", "Selection", "clips_of", "from_run", "read_metrics", "render", "write_report",
+    "Clip", "Judged", "Measured", "Online", "Picture", "Point", "Report", "Seen", "Selection", "clips_of", "from_run", "read_metrics", "render",
+    "write_report",
 ]  # fmt: skip

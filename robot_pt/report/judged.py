@@ -27,13 +27,15 @@ def section(report: Report) -> Markup | None:
 
 
 def _pictures(title: str, pictures: Sequence[Picture]) -> Markup:
-    shown = [
-        tag(
-            "figure",
-            tag("img", src=f"data:image/jpeg;base64,{base64.b64encode(p.jpeg).decode()}", alt=p.caption, width="128"),
-            tag("figcaption", p.caption),
-        )
-        for p in pictures
-    ]
-    body = tag("div", *shown, class_="charts") if shown else tag("p", "none", class_="muted")
+    body = (
+        tag("div", *(figure(p, 128) for p in pictures), class_="charts")
+        if pictures
+        else tag("p", "none", class_="muted")
+    )
     return tag("h3", title) + body
+
+
+def figure(picture: Picture, width: int | None = None) -> Markup:
+    """A picture with what is written under it; its bytes are in the page."""
+    source = f"data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode()}"
+    return tag("figure", tag("img", src=source, alt=picture.caption, width=width), tag("figcaption", picture.caption))

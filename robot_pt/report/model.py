@@ -56,6 +56,16 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What an encoder makes of frames."""
+
+    summary: str
+    """One paragraph: what the columns are."""
+    rows: Sequence[Picture]
+    """One strip of frames each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What a success classifier gets right."""
 
@@ -71,6 +81,30 @@ class Judged:
     false_positives: Sequence[Picture] = ()
     """Called a success with most confidence that are none."""
     false_negatives: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One value with its interval; None was not measured."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One kind of number, of several things."""
+
+    title: str
+    points: Sequence[Point]
+    reference: float | None = None
+    """What chance or a control reaches: a dashed line."""
+    better: int = 0
+    """1: more is better, -1: less is, 0: neither."""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +131,8 @@ class Report:
     selection: Selection | None = None
     online: Online | None = None
     judged: Judged | None = None
+    measured: Sequence[Measured] = ()
+    seen: Seen | None = None
     curves: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     """Phase ("pretrain", "finetune") -> rows of its metrics.jsonl."""
     data: Sequence[Row] = ()

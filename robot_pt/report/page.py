@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from robot_pt.report import judged, learning, online, outcomes, plots
+from robot_pt.report import judged, learning, measured, online, outcomes, plots, seen
 from robot_pt.report.markup import Markup, join, tag
 from robot_pt.report.model import Report
 from robot_pt.report.tables import table
@@ -31,6 +31,8 @@ def render(report: Report) -> str:
     made = [
         ("rates", "Success rates", outcomes.rates(report)),
         ("rollouts", "Rollouts", outcomes.rollouts(report)),
+        ("seen", "What the encoder sees", seen.section(report)),
+        ("measured", "Measured", measured.section(report)),
         ("judged", "What the classifier gets right", judged.section(report)),
         ("online", "Learning on the job", online.section(report)),
         ("route", "How the policy was made", learning.route(report)),

@@ -13,7 +13,7 @@ from robot_pt import cli
 from robot_pt.errors import DataError, UserError
 from robot_pt.policy import Policy
 from robot_pt.recipes.datasets import Reading
-from robot_pt.recipes.pretrain import _encoder
+from robot_pt.recipes.encoders import choose
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
 
@@ -166,14 +166,14 @@ def test_encoder_weights_are_for_timm_only(places, tmp_path, capsys) -> None:
     assert "encoder small takes no weights file" in result["error"]
     assert run(*arguments, "--out", tmp_path / "p", capsys=capsys)[0] == 0
     with pytest.raises(UserError, match="is a run and brings its own weights; leave --encoder-weights"):
-        _encoder(str(tmp_path / "p"), Path("w.safetensors"))
+        choose(str(tmp_path / "p"), Path("w.safetensors"))
 
 
 def test_encoder_weights_reach_the_encoder_as_a_whole_path(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config, start = _encoder("timm:resnet18", Path("w.safetensors"))
+    config, start = choose("timm:resnet18", Path("w.safetensors"))
     assert (config.weights, start) == (str(tmp_path / "w.safetensors"), None)
-    assert _encoder("timm:resnet18")[0].weights == ""
+    assert choose("timm:resnet18")[0].weights == ""
 
 
 def test_timm_weights_are_in_the_policy_and_needed_only_once(places, tmp_path, capsys) -> None:
