@@ -1,11 +1,12 @@
 """Offline pretraining, then online finetuning in a maze: which algorithm dips, which one ends where. Resumable cell by cell.
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
-    python benchmarks/online.py --table               the table and online.svg from what is there
+    python benchmarks/online.py --table               the table, online.json and online.svg from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
-One cell, an algorithm from one seed, takes 1 to 5 minutes of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
-Success rates are those of the greedy policy over the same 50 starts, which nobody trains from.
+One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
+Several such commands may run at once with different --algorithms. Success rates are those of the policy as it acts online, its
+actions drawn, over the same 100 starts, which nobody trains from.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ from robot_pt.aggregate import bootstrap_interval, iqm
 from robot_pt.errors import UserError
 from robot_pt.safe_files import read_json, replace_json
 
-RESULTS = Path(__file__).parent / "results" / "online"
-MEASURES = ("before", "lowest", "after", "regret")
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "runs" / "online-benchmark"
+MEASURES = ("before", "lowest", "dip", "after", "regret")
 NAMES = {
-    "cal_ql": "Cal-QL", "cql": "CQL", "iql": "IQL", "awac": "AWAC", "rlpd": "RLPD", "wsrl": "WSRL after Cal-QL", "bc": "BC",
-    "d3rlpy_cal_ql": "d3rlpy Cal-QL", "d3rlpy_cql": "d3rlpy CQL", "d3rlpy_iql": "d3rlpy IQL", "d3rlpy_awac": "d3rlpy AWAC",
+    "cal_ql": "Cal-QL", "cql": "CQL", "iql": "IQL", "awac": "AWAC", "wsrl": "WSRL after Cal-QL", "rlpd": "RLPD",
+    "rlpd_bc": "RLPD from BC", "bc": "BC", "d3rlpy_cal_ql": "d3rlpy Cal-QL", "d3rlpy_cql": "d3rlpy CQL",
+    "d3rlpy_iql": "d3rlpy IQL", "d3rlpy_awac": "d3rlpy AWAC",
 }  # fmt: skip
+KEPT = ("seed", "before", "wobble", "lowest", "after", "regret", "offline_curve", "online_curve", "scale_offline", "scale_online",
+        "online_episodes", "online_successes", "cpu_s")  # fmt: skip
 
 
 def cell_file(out: Path, algorithm: str, seed: int) -> Path:
@@ -59,13 +64,13 @@ def run(algorithms: Sequence[str], seeds: int, problem: Problem, schedule: Sched
                 continue
             result = run_cell(algorithm, seed, problem, schedule)
             replace_json(path, result)
-            measures = ", ".join(f"{m} {result[m]:.2f}" for m in MEASURES)
+            measures = ", ".join(f"{m} {value:.2f}" for m, value in measures_of(result).items())
             print(f"{algorithm} seed {seed}: {measures}; {result['cpu_s']:.0f} s of a core", flush=True)
 
 
 def load(out: Path) -> dict[str, list[dict[str, Any]]]:
     """Algorithm -> its cells by seed, in the order of `NAMES`. Raises UserError when cells have different settings."""
-    cells = [read_json(path) for path in sorted(out.glob("*.json"))]
+    cells = [read_json(path) for path in sorted(out.glob("*-*.json"))]
     if len({json.dumps(cell["settings"], sort_keys=True) for cell in cells}) > 1:
         raise UserError(f"the cells in {out} were run with different settings; keep those of one run there.")
     found: dict[str, list[dict[str, Any]]] = {}
@@ -76,10 +81,16 @@ def load(out: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def measures_of(cell: dict[str, Any]) -> dict[str, float]:
+    """`MEASURES` of a cell; dip: how far the lowest point online lies below the lowest of the last offline evaluations."""
+    dip = max(0.0, cell["before"] - cell["wobble"] - cell["lowest"])
+    return {m: dip if m == "dip" else cell[m] for m in MEASURES}
+
+
 def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """IQM over seeds with its 95 % interval, for each of `MEASURES` and for the fall below `before`."""
-    rows = {measure: [[cell[measure] for cell in cells]] for measure in MEASURES}
-    rows["dip"] = [[max(0.0, cell["before"] - cell["lowest"]) for cell in cells]]
+    """IQM over seeds with its 95 % interval, for each of `MEASURES`."""
+    measured = [measures_of(cell) for cell in cells]
+    rows = {name: [[m[name] for m in measured]] for name in MEASURES}
     return {
         name: {"iqm": round(float(iqm(row)), 3), "interval": [round(v, 3) for v in bootstrap_interval(row)]}
         for name, row in rows.items()
@@ -87,15 +98,39 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    lines = ["| | seeds | before | lowest after the switch | fall | after | regret |", "|---|---|---|---|---|---|---|"]
+    """Percent. The last columns are of the last quarter of offline updates: Q of the data's actions, their true return, bounded samples."""
+    lines = [
+        "| | seeds | before | lowest after the switch | dip | after | regret | Q / return offline | bounded |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for name, cells in found.items():
         values = summarise(cells)
         shown = [
             f"{100 * values[m]['iqm']:.0f} ({100 * values[m]['interval'][0]:.0f} to {100 * values[m]['interval'][1]:.0f})"
-            for m in ("before", "lowest", "dip", "after", "regret")
+            for m in MEASURES
         ]
-        lines.append(f"| {NAMES[name]} | {len(cells)} | " + " | ".join(shown) + " |")
+        lines.append(f"| {NAMES[name]} | {len(cells)} | " + " | ".join([*shown, *_scale(cells)]) + " |")
     return "\n".join(lines)
+
+
+def _scale(cells: list[dict[str, Any]]) -> tuple[str, str]:
+    """(Q / return, share of bounded samples) offline, means over seeds; empty where an algorithm has none."""
+    rows = [cell.get("scale_offline", {}) for cell in cells]
+    mean = {
+        k: float(np.mean([r[k] for r in rows])) for k in ("q_data", "return", "bound_rate") if all(k in r for r in rows)
+    }
+    scale = f"{mean['q_data']:.0f} / {mean['return']:.0f}" if {"q_data", "return"} <= set(mean) else ""
+    return scale, f"{100 * mean['bound_rate']:.0f}" if "bound_rate" in mean else ""
+
+
+def digest(found: dict[str, list[dict[str, Any]]]) -> str:
+    """What the page keeps of the cells: one line of JSON per cell."""
+    first = next(iter(found.values()))[0]
+    head = {"benchmark": "online", "settings": first["settings"], "data": first["data"], "versions": first["versions"]}
+    rows = [
+        json.dumps({"algorithm": name, **{k: cell[k] for k in KEPT}}) for name, cells in found.items() for cell in cells
+    ]
+    return json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(rows) + "\n]}\n"
 
 
 def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -111,7 +146,7 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(3 * columns, 2.2 * rows), sharex=True, sharey=True, squeeze=False
     )
-    for panel, name in zip(axes.flat, found, strict=False):
+    for panel, name in zip(axes.flat, found, strict=False):  # more panels than algorithms in the last row
         curves = [_joined(cell) for cell in found[name]]
         grid = np.unique(np.concatenate([x for x, _ in curves]))
         seeds = np.stack([np.interp(grid, x, y, left=np.nan) for x, y in curves])
@@ -133,8 +168,8 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def _joined(cell: dict[str, Any]) -> tuple[Any, Any]:
     """(x, success): offline updates count up to 0, online steps on from there."""
     offline, online = np.array(cell["offline_curve"], float), np.array(cell["online_curve"], float)
-    x = np.concatenate([offline[:-1, 0] - offline[-1, 0], online[:, 0]])
-    return x, np.concatenate([offline[:-1, 1], online[:, 1]])
+    x = np.concatenate([offline[:, 0] - offline[-1, 0], online[:, 0]])
+    return x, np.concatenate([offline[:, 1], online[:, 1]])
 
 
 def main() -> None:
@@ -165,9 +200,11 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     if not found:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
+    page = HERE if options.table else out
     print(table(found))
+    (page / "online.json").write_text(digest(found))
     try:
-        plot(found, out / "online.svg")
+        plot(found, page / "online.svg")
     except ImportError:
         print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
     print(json.dumps({"benchmark": "online", "cells": {name: summarise(cells) for name, cells in found.items()}}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,17 +16,39 @@ from robot_pt.replay import to_device
 from robot_pt.schema import Batch, Float
 from robot_pt_sim.point_maze import maze_spec
 
-# Runs of a few thousand updates instead of a million: smaller networks, faster rates and targets than published, for all alike.
-HIDDEN = (128, 128)
-SHAPE: dict[str, Any] = {"critic_hidden": HIDDEN, "actor_hidden": HIDDEN, "tau": 0.02}
-TAU = SHAPE["tau"]
-ACTOR_RATE, CRITIC_RATE = 3e-4, 1e-3
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Runs of thousands of updates instead of a million: smaller networks, faster rates and targets than published, for all alike."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    tau: float = 0.05
+    actor_rate: float = 3e-4
+    critic_rate: float = 1e-3
+    conservative_weight: float = 10.0
+    actions: int = 4
+    """Sampled actions per kind in CQL's term, PTR's number: 12 instead of 30 per state."""
+    weighting_scale: float = 5.0
+    """Rewards here are five times AntMaze's -1 and 0, so advantages are divided by that much more before they weigh samples."""
+    ensemble_updates: int = 2
+    """Critic updates per step of RLPD and WSRL; RLPD's own number is 20."""
+    warm_up_steps: int = 200
+    """Of RLPD and WSRL."""
+    updates_per_step: float = 0.5
+    """Of all but RLPD and WSRL; AntMaze's runs take 1."""
+    logged_every: int = 250
+    """Updates."""
+
+
+RATES = Rates()
 BATCH = Problem.batch_size
-WEIGHT = 5.0
-"""Of the conservative term."""
-ACTIONS = 4
-"""Sampled actions per kind in CQL's term, PTR's number: 12 instead of 30 per state."""
-RLPD_UPDATES, WARM_UP_STEPS = 8, 400
+SHAPE: dict[str, Any] = {"critic_hidden": RATES.hidden, "actor_hidden": RATES.hidden, "tau": RATES.tau}
+PLAN = OnlinePlan(batch_size=BATCH, updates_per_step=RATES.updates_per_step)
+
+
+def settings() -> dict[str, Any]:
+    """JSON values."""
+    return {**asdict(RATES), "hidden": list(RATES.hidden)}
 
 
 class Learner(Protocol):
@@ -60,7 +83,9 @@ class Ours:
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
         metrics = self.agent.update(to_device(batch, "cpu"), step)
-        return {name: float(value) for name, value in metrics.items()} if step % 500 == 0 else {}
+        if step % RATES.logged_every:
+            return {}
+        return {name: float(value) for name, value in metrics.items()}
 
     def act(self, proprio_NP: Float) -> Float:
         return self.agent.acting.mode(*_seen(proprio_NP)).numpy()
@@ -89,50 +114,87 @@ def build(agent: Any, config: Any, proprio: tuple[Any, Any], seed: int) -> Any:
 
 
 def conservative(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
-    """Cal-QL and CQL: a fixed weight instead of the Lagrange multiplier, since play covers all actions and no gap is reached."""
+    """Cal-QL and CQL with one fixed weight, Adroit's and Kitchen's way."""
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.cql import CQL, CQLConfig
 
     shape = conservative_shape()
     if name == "cal_ql":
-        return Ours(build(CalQL, CalQLConfig(**shape), proprio, seed), OnlinePlan(), seed=seed)
-    return Ours(build(CQL, CQLConfig(**shape), proprio, seed), OnlinePlan(), seed=seed)
+        return Ours(build(CalQL, CalQLConfig(**shape), proprio, seed), PLAN, seed=seed)
+    return Ours(build(CQL, CQLConfig(**shape), proprio, seed), PLAN, seed=seed)
 
 
 def conservative_shape() -> dict[str, Any]:
     return {
-        **SHAPE, "weight": WEIGHT, "target_gap": None, "actions": ACTIONS, "actor_learning_rate": ACTOR_RATE,
-        "critic_learning_rate": CRITIC_RATE, "temperature_learning_rate": ACTOR_RATE,
+        **SHAPE, "weight": RATES.conservative_weight, "target_gap": None, "actions": RATES.actions,
+        "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate,
+        "temperature_learning_rate": RATES.actor_rate,
     }  # fmt: skip
 
 
 def weighted(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
-    """IQL with its AntMaze settings, AWAC with its defaults."""
+    """IQL with its AntMaze settings; AWAC with the softmax weights of its released code."""
     from robot_pt.agents.awac import AWAC, AWACConfig
     from robot_pt.agents.iql import IQL, IQLConfig
 
-    rates: dict[str, Any] = {**SHAPE, "actor_learning_rate": ACTOR_RATE, "critic_learning_rate": CRITIC_RATE}
+    rates: dict[str, Any] = {
+        **SHAPE, "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate
+    }  # fmt: skip
     if name == "iql":
-        config = IQLConfig.antmaze(online=True, value_learning_rate=CRITIC_RATE, **rates)
-        return Ours(build(IQL, config, proprio, seed), OnlinePlan(), seed=seed)
-    return Ours(build(AWAC, AWACConfig(**rates), proprio, seed), OnlinePlan(), seed=seed)
+        config = IQLConfig.antmaze(
+            online=True, value_learning_rate=RATES.critic_rate, inverse_temperature=inverse_temperature(), **rates
+        )
+        return Ours(build(IQL, config, proprio, seed), PLAN, seed=seed)
+    awac = AWACConfig(weights="softmax", temperature=RATES.weighting_scale, **rates)
+    return Ours(build(AWAC, awac, proprio, seed), PLAN, seed=seed)
+
+
+def inverse_temperature() -> float:
+    """AntMaze's 10 of IQL, at the scale of the rewards here."""
+    return 10.0 / RATES.weighting_scale
+
+
+def _cloned(proprio: tuple[Any, Any], seed: int) -> Any:
+    from robot_pt.agents.bc import BC, BCConfig
+
+    config = BCConfig(learning_rate=RATES.critic_rate, head="tanh_gaussian", std="state", augment=None)
+    return build(BC, config, proprio, seed)
 
 
 def cloning(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
     """Behaviour cloning: what the data shows by itself; it goes on cloning online."""
-    from robot_pt.agents.bc import BC, BCConfig
-
-    config = BCConfig(learning_rate=CRITIC_RATE, head="tanh_gaussian", std="state", augment=None)
-    return Ours(build(BC, config, proprio, seed), OnlinePlan(), seed=seed)
+    return Ours(_cloned(proprio, seed), PLAN, seed=seed)
 
 
 def rlpd(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
     """From nothing, half of each batch from the data; fewer updates per step than the paper's 20, for time."""
-    from robot_pt.agents.rlpd import RLPD, antmaze
+    from robot_pt.agents.rlpd import RLPD
 
-    config = antmaze(**{**SHAPE, "critic_updates": RLPD_UPDATES, "warm_up_steps": WARM_UP_STEPS, "batch_size": BATCH,
-                        "critic_learning_rate": CRITIC_RATE})  # fmt: skip
-    return Ours(build(RLPD, config, proprio, seed), config.plan(), pretrains=False, seed=seed)
+    agent = build(RLPD, _rlpd_config(**SHAPE), proprio, seed)
+    return Ours(agent, agent.plan, pretrains=False, seed=seed)
+
+
+def rlpd_from_bc(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+    """RLPD whose policy starts as a behaviour clone's; its critic starts fresh."""
+    from robot_pt.agents.rlpd import RLPD
+    from robot_pt.agents.taking_over import take_over
+
+    def online(pretrained: Any) -> Learner:
+        like_bc = {"actor_hidden": (256, 256, 256), "log_std_range": pretrained.config.log_std_range}
+        agent = build(RLPD, _rlpd_config(**{**SHAPE, **like_bc}), proprio, seed)
+        take_over(agent, pretrained.state_dict())
+        return Ours(agent, agent.plan, seed=seed)
+
+    return Ours(_cloned(proprio, seed), PLAN, seed=seed, online=online)
+
+
+def _rlpd_config(**changes: Any) -> Any:
+    from robot_pt.agents.rlpd import antmaze
+
+    return antmaze(
+        critic_updates=RATES.ensemble_updates, warm_up_steps=RATES.warm_up_steps, batch_size=BATCH,
+        critic_learning_rate=RATES.critic_rate, **changes,
+    )  # fmt: skip
 
 
 def wsrl(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
@@ -144,17 +206,20 @@ def wsrl(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
     config = CalQLConfig(**conservative_shape(), layer_norm=True)
 
     def online(pretrained: Any) -> Learner:
-        following = WSRLConfig.after(config, warm_up_steps=WARM_UP_STEPS, batch_size=BATCH)
+        following = WSRLConfig.after(
+            config, warm_up_steps=RATES.warm_up_steps, batch_size=BATCH, critic_updates=RATES.ensemble_updates
+        )
         agent = build(WSRL, following, proprio, seed)
         fresh = take_over(agent, pretrained.state_dict())
         assert not fresh, f"{fresh} start fresh"
         return Ours(agent, following.plan(), seed=seed)
 
-    return Ours(build(CalQL, config, proprio, seed), OnlinePlan(), seed=seed, online=online)
+    return Ours(build(CalQL, config, proprio, seed), PLAN, seed=seed, online=online)
 
 
 ALGORITHMS: dict[str, Callable[[str, tuple[Any, Any], int], Learner]] = {
-    "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "rlpd": rlpd, "wsrl": wsrl, "bc": cloning,
+    "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "wsrl": wsrl, "rlpd": rlpd,
+    "rlpd_bc": rlpd_from_bc, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
 

@@ -8,13 +8,11 @@ import d3rlpy
 import numpy as np
 import torch
 from d3rlpy.torch_utility import TorchMiniBatch
-from online_learners import ACTIONS, ACTOR_RATE, CRITIC_RATE, HIDDEN, TAU, WEIGHT
+from online_learners import BATCH, PLAN, RATES, inverse_temperature
 from online_task import BOUNDS, Problem
 
-from robot_pt.agents.plan import OnlinePlan
 from robot_pt.schema import Batch, Float
 
-BATCH, GAMMA = Problem.batch_size, Problem.gamma
 SCALE = BOUNDS.high[0]
 assert all(h == SCALE == -low for h, low in zip(BOUNDS.high, BOUNDS.low, strict=True))
 
@@ -23,7 +21,7 @@ class Peer:
     """Observations standardised and actions scaled to [-1, 1] here, as our networks do inside."""
 
     pretrains = True
-    plan = OnlinePlan()
+    plan = PLAN
 
     def __init__(self, name: str, proprio: tuple[Any, Any], seed: int):
         d3rlpy.seed(seed)
@@ -41,7 +39,7 @@ class Peer:
             terminals=column(batch.discount == 0), intervals=torch.ones(len(action), 1), device="cpu:0",
         )  # fmt: skip
         metrics = self._impl.update(ready, step)
-        return {name: float(value) for name, value in metrics.items()} if step % 500 == 0 else {}
+        return {name: float(value) for name, value in metrics.items()} if step % RATES.logged_every == 0 else {}
 
     @torch.no_grad()
     def act(self, proprio_NP: Float) -> Float:
@@ -60,18 +58,20 @@ class Peer:
 
 def config_of(name: str) -> Any:
     """The settings of online_learners where d3rlpy has them; an alpha rate of 0 leaves the weight fixed."""
-    encoder = d3rlpy.models.encoders.VectorEncoderFactory(list(HIDDEN))
+    encoder = d3rlpy.models.encoders.VectorEncoderFactory(list(RATES.hidden))
     shared: dict[str, Any] = {
-        "actor_encoder_factory": encoder, "critic_encoder_factory": encoder, "batch_size": BATCH, "gamma": GAMMA, "tau": TAU,
-        "actor_learning_rate": ACTOR_RATE, "critic_learning_rate": CRITIC_RATE,
+        "actor_encoder_factory": encoder, "critic_encoder_factory": encoder, "batch_size": BATCH, "gamma": Problem.gamma, "tau": RATES.tau,
+        "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate,
     }  # fmt: skip
     conservative = {
-        **shared, "temp_learning_rate": ACTOR_RATE, "alpha_learning_rate": 0.0, "initial_alpha": 1.0, "alpha_threshold": 0.0,
-        "conservative_weight": WEIGHT, "n_action_samples": ACTIONS, "max_q_backup": True,
+        **shared, "temp_learning_rate": RATES.actor_rate, "alpha_learning_rate": 0.0, "initial_alpha": 1.0, "alpha_threshold": 0.0,
+        "conservative_weight": RATES.conservative_weight, "n_action_samples": RATES.actions, "max_q_backup": True,
     }  # fmt: skip
     return {
         "cal_ql": lambda: d3rlpy.algos.CalQLConfig(**conservative),
         "cql": lambda: d3rlpy.algos.CQLConfig(**conservative),
-        "iql": lambda: d3rlpy.algos.IQLConfig(**shared, value_encoder_factory=encoder, expectile=0.9, weight_temp=10.0),
-        "awac": lambda: d3rlpy.algos.AWACConfig(**shared),
+        "iql": lambda: d3rlpy.algos.IQLConfig(
+            **shared, value_encoder_factory=encoder, expectile=0.9, weight_temp=inverse_temperature()
+        ),
+        "awac": lambda: d3rlpy.algos.AWACConfig(**shared, lam=RATES.weighting_scale),
     }[name]()

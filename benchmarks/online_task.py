@@ -1,4 +1,4 @@
-"""The task of benchmarks/online.py: a maze, its play data, transitions as they come, and judging a policy.
+"""The task of benchmarks/online.py: a maze, its data, transitions as they come, and judging a policy.
 
 Shapes: N points or samples, A = 2 action numbers, P = 4 proprio numbers.
 """
@@ -31,17 +31,21 @@ class Problem:
     """What every cell of one table has in common."""
 
     maze: str = "maze-medium"
-    episodes: int = 150
-    """Play walks in the data."""
-    style: str = "play"
+    episodes: int = 60
+    """Walks tried for the data."""
+    style: str = "detour"
     """Of the walks, see `robot_pt_sim.maze_play`."""
+    successes_only: bool = True
+    """Keep the walks that reached the goal, as Adroit's binary tasks do; where most fail, their return is the lowest there is and bounds nothing."""
+    anywhere: bool = True
+    """Online and evaluation start in any free cell; the data starts where the maze says."""
     data_seed: int = 0
     gamma: float = 0.97
     reward_scale: float = 10.0
     reward_shift: float = -5.0
     """AntMaze's: -5, and +5 at the goal, which ends the return; an episode that fails is worth -5 / (1 - gamma)."""
-    evaluation_episodes: int = 50
-    batch_size: int = 128
+    evaluation_episodes: int = 100
+    batch_size: int = 64
 
     @property
     def label(self) -> RewardLabel:
@@ -98,11 +102,16 @@ def batches(offline: Steps, online: Steps, share: float, size: int, seed: int) -
         number += 1
 
 
-def play_data(problem: Problem) -> Steps:
-    """Play walks that never join start and goal."""
+def offline_data(problem: Problem) -> Steps:
+    """The walks that are kept, in the order of their seeds."""
     steps = Steps(problem)
+
+    def keep(episode: Episode) -> None:
+        if episode.success or not problem.successes_only:
+            steps.append(episode)
+
     collect(
-        problem.maze, problem.episodes, steps.append, workers=1, noise=problem.style, camera=(),
+        problem.maze, problem.episodes, keep, workers=1, noise=problem.style, camera=(),
         seed=problem.data_seed * problem.episodes,
     )  # fmt: skip
     return steps
@@ -112,7 +121,7 @@ def success_rate(act: Act, problem: Problem) -> float:
     """Share of evaluation starts from which the goal is reached in time; the same starts whoever acts."""
     maze = find_maze(problem.maze)
     batch = MazeBatch(maze, problem.evaluation_episodes)
-    proprio = batch.reset(episode_seeds(0, problem.evaluation_episodes))
+    proprio = batch.reset(episode_seeds(0, problem.evaluation_episodes), anywhere=problem.anywhere)
     reached = np.zeros(problem.evaluation_episodes, bool)
     for _ in range(maze.horizon):
         proprio, _, success = batch.step(act(proprio))
@@ -120,9 +129,9 @@ def success_rate(act: Act, problem: Problem) -> float:
     return float(reached.mean())
 
 
-def play_episode(simulator: PointMaze, act: Act, seed: int) -> Episode:
+def play_episode(simulator: PointMaze, act: Act, seed: int, problem: Problem) -> Episode:
     """One online episode from a start that no evaluation uses."""
-    observation, recorder = simulator.reset(seed), recorder_of(simulator)
+    observation, recorder = simulator.reset(seed, anywhere=problem.anywhere), recorder_of(simulator)
     while True:
         action = act(observation.proprio[None])[0]
         result = simulator.step(action)

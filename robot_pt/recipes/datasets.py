@@ -84,15 +84,17 @@ def export(
     return {"out": str(written), "format": format, "episodes": len(source.episodes), "steps": source.episodes.steps}
 
 
-def cache(path: Path, out: Path, *, size: int, split: str, reading: Reading) -> dict[str, Any]:
-    """Decode every camera of one split at `size` x `size` into a memory-mapped cache."""
+def cache(
+    path: Path, out: Path, *, size: int, split: str, reading: Reading, encoding: Literal["raw", "jpeg"] = "raw"
+) -> dict[str, Any]:
+    """Decode every camera of one split at `size` x `size` into a cache: a memory map, or JPEGs."""
     import robot_pt_data
 
     if not 1 <= size <= LARGEST_CACHED:
         raise UserError(f"--size is {size}; give pixels from 1 to {LARGEST_CACHED}.")
     source = open_one(path, reading, split)
     with bar("cache", "frame") as advance:
-        robot_pt_data.cache(source, out, size=(size, size), progress=advance)
+        robot_pt_data.cache(source, out, size=(size, size), encoding=encoding, progress=advance)
     total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     return {"out": str(out), "cameras": sorted(source.spec.cameras), "frames": source.episodes.steps, "bytes": total}
 

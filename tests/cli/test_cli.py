@@ -18,7 +18,7 @@ FLAGS = {
     "data index": {"path", "mapping", "skip_corrupt"},
     "data inspect": {"path", "mapping", "skip_corrupt", "labels"},
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt"},
-    "data cache": {"path", "out", "size", "split", "mapping", "action_source", "skip_corrupt"},
+    "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt"},
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list"},
     "pretrain": {
         "data", "out", "algorithm", "encoder", "encoder_weights", "steps", "batch_size", "image_size", "camera", "language", "route",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,22 @@ from robot_pt.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import online
-from online_cell import Schedule, run_cell, settings_of, summary
+from online_cell import Schedule, run_cell, settings_of, summary, watched
 from online_learners import ALGORITHMS, make, standardising
-from online_task import BOUNDS, Problem, Steps, batches, play_data, success_rate
+from online_task import BOUNDS, Problem, Steps, batches, offline_data, success_rate
 
 sys.path.pop(0)
-PROBLEM = Problem(maze="maze-u", episodes=12, evaluation_episodes=8, batch_size=16)
+PROBLEM = Problem(maze="maze-u", style="play", successes_only=False, episodes=12, evaluation_episodes=8, batch_size=16)
 SHORT = Schedule(offline_updates=4, online_steps=50, evaluate_every=20)
 
 
 @pytest.fixture(scope="module")
 def data():
-    return play_data(PROBLEM)
+    return offline_data(PROBLEM)
 
 
 def test_the_data_is_the_same_again_and_its_returns_are_true(data):
-    again = play_data(PROBLEM).columns
+    again = offline_data(PROBLEM).columns
     assert data.episodes == 12
     for name, column in data.columns.items():
         np.testing.assert_array_equal(column, again[name])
@@ -70,9 +71,26 @@ def _episode(steps):
     )  # fmt: skip
 
 
+def test_only_successes_are_kept_where_that_is_asked(data):
+    kept = offline_data(replace(PROBLEM, successes_only=True))
+    assert kept.episodes == kept.successes == data.successes
+    assert kept.columns["return_to_go"].min() > -5 / (1 - PROBLEM.gamma)
+
+
 def test_measures_of_a_curve():
-    found = summary(0.6, [[0, 0.6], [500, 0.2], [1000, 0.8], [1500, 1.0], [2000, 0.9]])
-    assert found == {"before": 0.6, "lowest": 0.2, "after": pytest.approx(0.9), "regret": pytest.approx(0.3)}
+    offline = [[0, 0.0], *([n, 0.5] for n in range(1, 6)), [6, 0.3], [7, 0.5], [8, 0.7], [9, 0.6]]
+    found = summary(offline, [[500, 0.2], [1000, 0.8], [1500, 1.0], [2000, 0.9]])
+    expected = {"before": 0.6, "wobble": 0.3, "lowest": 0.2, "after": 0.9, "regret": 0.275}
+    assert found == pytest.approx(expected)
+    assert online.measures_of(found)["dip"] == pytest.approx(0.1)  # 0.3 was the lowest without any switch
+    assert online.measures_of({**found, "lowest": 0.35})["dip"] == 0
+    assert summary([[0, 0.25]], [[9, 1.0]])["wobble"] == 0
+
+
+def test_the_scale_of_q_is_that_of_the_last_quarter():
+    rows = [{"critic/q_data": float(n), "critic/bound_rate": 0.5, "actor/loss": 1.0} for n in range(8)]
+    assert watched(rows) == {"q_data": 6.5, "bound_rate": 0.5}
+    assert watched([]) == watched([{"actor/loss": 1.0}]) == {}
 
 
 def test_who_does_nothing_fails_and_who_knows_the_way_does_not():
@@ -95,6 +113,7 @@ def test_every_algorithm_goes_offline_and_online(name):
     result = run_cell(name, 0, PROBLEM, SHORT)
     assert json.loads(json.dumps(result)) == result
     assert result["offline_curve"][-1][0] == (0 if name == "rlpd" else 4)
+    assert result["online_curve"][0][0] > 0
     assert result["online_episodes"] >= 2
     assert result["settings"] == settings_of(PROBLEM, SHORT)
 
@@ -124,13 +143,14 @@ def test_cells_are_resumed_and_never_mixed(tmp_path, capsys):
 
 def test_the_table_says_what_the_cells_hold(tmp_path):
     for seed, before in enumerate([0.4, 0.5, 0.6]):
-        values = {"before": before, "lowest": 0.3, "after": 1.0, "regret": 0.1}
-        cell = {"algorithm": "cql", "seed": seed, "settings": {}, **values}
+        values = {"before": before, "wobble": 0.05, "lowest": 0.25, "after": 1.0, "regret": 0.1}
+        scale = {"q_data": -80.0 - seed, "return": -40.0, "bound_rate": 0.25}
+        cell = {"algorithm": "cql", "seed": seed, "settings": {}, "scale_offline": scale, **values}
         (tmp_path / f"cql-{seed}.json").write_text(json.dumps(cell))
     found = online.load(tmp_path)
     row = online.table(found).splitlines()[-1]
     assert row.startswith(
-        "| CQL | 3 | 50 (40 to 60) | 30 (30 to 30) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) |"
+        "| CQL | 3 | 50 (40 to 60) | 25 (25 to 25) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) | -81 / -40 | 25 |"
     )
     (tmp_path / "iql-0.json").write_text(json.dumps({**cell, "algorithm": "iql", "settings": {"maze": "other"}}))
     with pytest.raises(UserError, match="different settings"):
@@ -144,3 +164,14 @@ def test_the_curves_are_drawn(tmp_path):
     drawn = (tmp_path / "curves.svg").read_text()
     assert drawn.count("<path") > 10
     assert "RLPD" in drawn
+
+
+def test_the_page_keeps_one_line_per_cell(tmp_path):
+    online.run(["bc", "iql"], 2, PROBLEM, SHORT, tmp_path)
+    text = online.digest(online.load(tmp_path))
+    kept = json.loads(text)
+    assert [(row["algorithm"], row["seed"]) for row in kept["cells"]] == [("iql", 0), ("iql", 1), ("bc", 0), ("bc", 1)]
+    assert len(text.splitlines()) == 1 + 4 + 1
+    assert kept["settings"] == settings_of(PROBLEM, SHORT)
+    assert kept["cells"][0]["scale_offline"].keys() == {"q_data", "return"}
+    assert kept["data"]["episodes"] == 12
