@@ -35,6 +35,7 @@ from robot_pt.recipes.beside import beside, wait_for_updates
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.evaluate import clip_folder, play, policy_factory
 from robot_pt.recipes.progress import bar, say
+from robot_pt.recipes.target import split_demos
 from robot_pt.report import Report, Selection, clips_of, read_metrics, write_report
 from robot_pt.safe_files import read_json, replace_json
 from robot_pt.schema import SUCCESS
@@ -187,7 +188,7 @@ def _open(out: Path, seed: int, scale: Scale) -> tuple[EpisodeSource, EpisodeVie
         [out / "rlds" / TARGET_TASK.replace("-", "_")], assume_success=False, reading=Reading(), what="target data"
     )
     demos = filter_episodes(target, lambda table, e: table.success[e] == SUCCESS)
-    train, judges = finetune.split_demos(demos, scale.demos, seed)
+    train, judges = split_demos(demos, scale.demos, seed)
     return source, train, judges
 
 

@@ -125,13 +125,13 @@ SHAPES = (
 """Fields of configs that shape networks, and so decide whether weights fit."""
 
 
-def _fitting(name: Algorithm, before: runs.RunSettings) -> Any:
+def _fitting(name: str, before: runs.RunSettings) -> Any:
     """Algorithm `name`'s own config with the network shapes of the run before."""
     options = algorithms.default_config(name)
     if options is None:
         return None
     earlier = before.ptr if before.algorithm == "ptr" else before.bc if before.algorithm == "bc" else before.options
-    if hasattr(type(options), "after") and before.algorithm != "bc":
+    if hasattr(type(options), "after") and not ALGORITHMS[before.algorithm].imitates:
         return type(options).after(earlier)
     shapes = {k: getattr(earlier, k) for k in SHAPES if hasattr(earlier, k)}
     if before.algorithm in ("ptr", "bc"):  # their networks have one shape
@@ -198,11 +198,11 @@ def replay_of(
             f"the algorithm takes {plan.offline_share:g} of a batch from offline data, target demos and interventions were given "
             f"{wanted.target_share:g} and {wanted.intervention_share:g}; lower one, or give --offline-share."
         )
-    imitation = settings.algorithm == "bc"
+    sampling = settings.sampling()
     return OnlineReplay(
         fixed, online=max(online, 0.0), interventions=wanted.intervention_share, spec=spec, cameras=settings.cameras,
         image_size=settings.image_size, batch_size=plan.batch_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks,
-        seed=settings.seed, next_frames=not imitation, bootstrap=not imitation, language_dim=settings.language_size,
+        seed=settings.seed, language_dim=settings.language_size, **sampling,
         pinned=device.type == "cuda",
     )  # fmt: skip
 
