@@ -67,7 +67,7 @@ def export(
     them; one that only some have is left out with a warning.
 
     Raises:
-        DataError: `out` exists, there is nothing to write, a name cannot be used, or the disk refuses.
+        DataError: `out` exists, there is nothing to write or no action in it, a name cannot be used, or the disk refuses.
         MissingExtraError: without tensorflow-datasets (extra "rlds"), or pyarrow and PyAV (extra "lerobot").
     """
     target = Path(out)
@@ -77,6 +77,10 @@ def export(
     for what, text in (("name", name), ("split", split or "train")):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
             raise DataError(f"{text!r} cannot be a {what}; use letters, digits and '_', a letter first.")
+    if not source.spec.action_names:
+        raise DataError(
+            "these episodes have no actions (videos); an export holds robot data: keep frames with `robot-pt data cache`."
+        )
     if target.exists():
         raise DataError(f"{target} exists; give a folder that does not, nothing is written over.")
     if not len(source.episodes):

@@ -94,3 +94,13 @@ def video_stream(container: Any, path: Path, threads: int = 1) -> Any:
                 stream.thread_type = "AUTO"
             return stream
     raise DataError(f"{path} has no video stream (audio only); leave it out.")
+
+
+def packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream from here to the end, without the empty one that PyAV ends with."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except IndexError:  # PyAV at the end of a file in whose middle another stream began
+        return

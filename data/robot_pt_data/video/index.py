@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot_pt.errors import DataError
 from robot_pt.schema import Int
-from robot_pt_data.video.container import MAX_PIXELS, failures, opened, pyav, reason, video_stream
+from robot_pt_data.video.container import MAX_PIXELS, failures, opened, packets, pyav, reason, video_stream
 
 HALF = 0.5001
 """Half a frame: how far a frame may be shown from the time that was asked for. Times in files are rounded to a tick."""
@@ -114,15 +114,15 @@ def build(path: Path) -> VideoIndex:
     with opened(path) as container:
         stream = video_stream(container, path)
         try:
-            first, packets = _scan(container, stream)
-            lost = _lost(container, stream, packets, path)
+            first, found = _scan(container, stream)
+            lost = _lost(container, stream, found, path)
         except failures() as error:
             raise DataError(f"{path} cannot be read to its end ({reason(error)}); fetch it again.") from None
-        if first is None or not len(packets.pts):
+        if first is None or not len(found.pts):
             raise DataError(f"{path} holds no frame that can be decoded; it is damaged: fetch it again.")
         if lost:
             raise DataError(f"{path} is cut off: {lost}; fetch it again.")
-        return _index(container, stream, first, packets, path)
+        return _index(container, stream, first, found, path)
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,7 @@ def _scan(container: Any, stream: Any) -> tuple[Any, _Packets]:
     pts, dts, flags = [], [], []
     first, torn, timeless = None, False, 0
     hidden = _hidden_vp8 if stream.codec_context.name.startswith(("vp8", "libvpx")) else _never
-    for packet in container.demux(stream):
-        if not packet.size:
-            continue  # the empty one that ends the stream
+    for packet in packets(container, stream):
         if first is None:
             first = next(iter(_decoded(packet)), None)
         shown = packet.pts if packet.pts is not None else packet.dts
@@ -177,7 +175,7 @@ def _decoded(packet: Any, stream: Any = None) -> list[Any]:
         return []  # damaged; another packet may do
 
 
-def _lost(container: Any, stream: Any, packets: _Packets, path: Path) -> str:
+def _lost(container: Any, stream: Any, found: _Packets, path: Path) -> str:
     """What of a file that was cut off is missing; "" where nothing is."""
     if "mov" in container.format.name:
         entries = stream.index_entries
@@ -185,21 +183,21 @@ def _lost(container: Any, stream: Any, packets: _Packets, path: Path) -> str:
         promised, size = len(entries), path.stat().st_size
         if ends > size:
             return f"its table of frames needs {ends:,} bytes and it has {size:,}"
-        return f"{promised} frames are promised, {len(packets.pts)} found" if promised > len(packets.pts) else ""
-    if packets.torn:
+        return f"{promised} frames are promised, {len(found.pts)} found" if promised > len(found.pts) else ""
+    if found.torn:
         return "its last frame is incomplete"
-    if container.duration and not container.streams.audio and len(packets.pts):
+    if container.duration and not container.streams.audio and len(found.pts):
         promised_s = container.duration / 1e6
-        found_s = float((packets.pts.max() - packets.pts.min()) * stream.time_base)
+        found_s = float((found.pts.max() - found.pts.min()) * stream.time_base)
         if found_s < promised_s - max(_LOST_S, 0.05 * promised_s):
             return f"{promised_s:.1f} s are promised, {found_s:.1f} s found"
     return ""
 
 
-def _index(container: Any, stream: Any, first: Any, packets: _Packets, path: Path) -> VideoIndex:
-    if packets.timeless:
+def _index(container: Any, stream: Any, first: Any, found: _Packets, path: Path) -> VideoIndex:
+    if found.timeless:
         raise DataError(
-            f"{path} carries no presentation times for {packets.timeless} frames; give it some: ffmpeg -i IN -c:v libx264 OUT.mp4."
+            f"{path} carries no presentation times for {found.timeless} frames; give it some: ffmpeg -i IN -c:v libx264 OUT.mp4."
         )
     height, width = int(first.height), int(first.width)
     if not 0 < height * width <= MAX_PIXELS:
@@ -208,14 +206,14 @@ def _index(container: Any, stream: Any, first: Any, packets: _Packets, path: Pat
         raise DataError(
             f"{path} is to be turned by {first.rotation} degrees; only quarter turns are known: transcode it."
         )
-    starts = np.flatnonzero(packets.key)
+    starts = np.flatnonzero(found.key)
     if not len(starts):
         raise DataError(
             f"{path} has no key frame, so nothing can be decoded; transcode it: ffmpeg -i IN -c:v libx264 OUT.mp4."
         )
-    reachable = (np.arange(len(packets.pts)) >= starts[0]) & (packets.pts >= packets.pts[starts[0]])
-    rank = np.flatnonzero(packets.shown & reachable)
-    pts, place = np.unique(packets.pts[rank], return_index=True)
+    reachable = (np.arange(len(found.pts)) >= starts[0]) & (found.pts >= found.pts[starts[0]])
+    rank = np.flatnonzero(found.shown & reachable)
+    pts, place = np.unique(found.pts[rank], return_index=True)
     if not len(pts):
         raise DataError(f"{path} holds no frame that is shown; it is damaged: fetch it again.")
     aspect = stream.sample_aspect_ratio
@@ -224,8 +222,8 @@ def _index(container: Any, stream: Any, first: Any, packets: _Packets, path: Pat
     return VideoIndex(
         pts=pts,
         rank=rank[place],
-        key_pts=packets.pts[starts],
-        key_dts=packets.dts[starts],
+        key_pts=found.pts[starts],
+        key_dts=found.dts[starts],
         key_rank=starts,
         time_base=time_base,
         stored=(height, width),

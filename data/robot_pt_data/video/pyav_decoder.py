@@ -13,7 +13,7 @@ from typing import Any
 
 from robot_pt.errors import DataError
 from robot_pt.schema import Image
-from robot_pt_data.video.container import failures, open_container, pyav, reason, video_stream
+from robot_pt_data.video.container import failures, open_container, packets, pyav, reason, video_stream
 from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import VideoIndex
 
@@ -92,13 +92,13 @@ class PyAvDecoder:
         for target in (dts if by_decoding else pts, min(earlier, dts), min(first, int(index.pts[0]))):
             self._forget()
             self._container.seek(target, stream=stream, backward=True)
-            self._packets = iter(self._container.demux(stream))
+            self._packets = packets(self._container, stream)
             for packet in self._packets:
                 if packet.is_keyframe and (packet.pts if packet.pts is not None else packet.dts) == pts:
                     self._rank, self._from_pts = int(index.key_rank[start]) - 1, pts
                     self._feed(packet, skip=False)
                     return
-                if not packet.size or (packet.dts is not None and packet.dts > pts):
+                if packet.dts is not None and packet.dts > pts:
                     break  # landed behind it
         raise DataError(
             f"{self._path} has no start any more where its index says; the file has changed: open it again."
@@ -129,7 +129,7 @@ class PyAvDecoder:
     def _next(self) -> None:
         assert self._rank is not None
         packet = next(self._packets, None)
-        if packet is None or not packet.size:  # the end: what is inside comes out
+        if packet is None:  # the end: what is inside comes out
             self._rank = None
             self._out.extend(self._stream.decode(None))
         elif packet.pts is not None and packet.pts < self._from_pts:

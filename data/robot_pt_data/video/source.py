@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -192,26 +193,24 @@ class VideoSource:
             if not self.skip_damaged:
                 raise
             self._note(path, str(error))
-        found: dict[int, Image] = {}
-        for number in np.unique(numbers).tolist():
-            try:
-                found[number] = self._reader.frames(path, [number], size, self.reading.fit).images[0]
-            except DataError:
-                continue
+        found = self._one_by_one(path, np.unique(numbers), size)
         if not found:
-            for start in np.unique(
-                index.nearest(np.asarray(index.key_pts * float(index.time_base), np.float64))
-            ).tolist():
-                try:
-                    found[start] = self._reader.frames(path, [start], size, self.reading.fit).images[0]
-                    break
-                except DataError:
-                    continue
+            starts = index.nearest(np.asarray(index.key_pts * float(index.time_base), np.float64))
+            found = self._one_by_one(path, np.unique(starts), size, enough=1)
         if not found:
             raise DataError(f"no frame of {path} can be decoded; remove the file and index again.")
         good = np.array(sorted(found))
         nearest = good[np.abs(numbers[:, None] - good[None]).argmin(axis=1)]
         return np.stack([found[n] for n in nearest.tolist()])
+
+    def _one_by_one(self, path: Path, numbers: Int, size: tuple[int, int], enough: int = 1 << 30) -> dict[int, Image]:
+        """Those of the frames that can be decoded, until there are `enough`."""
+        found: dict[int, Image] = {}
+        for number in numbers.tolist():
+            if len(found) < enough:
+                with contextlib.suppress(DataError):
+                    found[number] = self._reader.frames(path, [number], size, self.reading.fit).images[0]
+        return found
 
     def _note(self, path: Path, why: str) -> None:
         with self._lock:
