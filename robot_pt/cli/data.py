@@ -65,6 +65,8 @@ class DataExport:
     """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
+    labels: str = "newest"
+    """Labels given later to a demo store (`robot-pt reward label`) that hold: newest, none, or the id of a pass."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
@@ -73,7 +75,7 @@ class DataExport:
 
         return datasets.export(
             self.path, self.out, format=self.format, name=self.name, split=self.split,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels),
         )  # fmt: skip
 
 
@@ -97,6 +99,8 @@ class DataCache:
     """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
+    labels: str = "newest"
+    """Labels given later to a demo store (`robot-pt reward label`) that hold: newest, none, or the id of a pass."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
@@ -105,7 +109,7 @@ class DataCache:
 
         return datasets.cache(
             self.path, self.out, size=self.size, split=self.split, encoding=self.encoding,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt),
+            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels),
         )  # fmt: skip
 
 

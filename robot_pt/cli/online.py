@@ -54,7 +54,14 @@ class Online:
     noise: float | None = None
     """Exploration noise around the policy's central action, in half ranges; 0: none; default: drawn from the policy."""
     bound_share: float = 1.0
-    """Refuse a policy with a larger share of its actions at their bounds, on stored observations."""
+    """Publish no policy with more than this share of its action numbers at their bounds (beyond 0.98 of the range) on stored
+    observations: 0.2 refuses one that is there in over a fifth of them, 1 refuses none."""
+    max_change: float | None = None
+    """Publish no policy whose actions on stored observations differ from those of the serving one by more than this (root mean
+    square, in half ranges of each action number, so 2 is the most there is); default: any."""
+    judge: Path | None = None
+    """RUN of `robot-pt reward train`: its classifier says which episodes succeeded, in simulation instead of the simulator, in stores
+    of --follow where nobody said so. With --resume its earlier answers hold."""
     updates: int | None = None
     """End after so many updates."""
     hours: float | None = None
@@ -95,9 +102,12 @@ class Online:
             return online.act(self.out, self.actor)
         if self.from_ is None:
             raise UserError("robot-pt online needs --from, the RUN to start from; make one with robot-pt pretrain.")
-        same = {name: getattr(self, name) for name in Wanted.__dataclass_fields__ if name not in ("data", "target")}
+        same = {
+            name: getattr(self, name) for name in Wanted.__dataclass_fields__ if name not in ("data", "target", "judge")
+        }
         wanted = Wanted(
             **same, data=tuple(map(str, self.data)), target=None if self.target is None else str(self.target),
+            judge=None if self.judge is None else str(self.judge),
         )  # fmt: skip
         return online.online(
             self.from_, self.out, wanted, resume=self.resume, reading=self.reading.to_reading(), ray=self.ray

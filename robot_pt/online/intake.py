@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from robot_pt.errors import DataError
+from robot_pt.errors import DataError, UserError
 from robot_pt.online.arrivals import Arrival, ArrivalLog
 from robot_pt.online.budget import Budget
 from robot_pt.online.follower import Found, StoreFollower, read_again
 from robot_pt.online.replay import OnlineReplay
+from robot_pt.schema import Episode
+
+Judge = Callable[[Path, Episode], bool | None]
+"""(store, episode) -> whether it succeeded, None where nobody knows. `robot_pt.online.verdicts.EpisodeJudge` is one."""
 
 
 class Intake:
-    """Takes in what `follower` finds, noting each in `log` before it is used.
+    """Takes in what `follower` finds, noting each in `log` before it is used. A `judge` is asked once per episode: its answer is noted too.
 
     Attributes:
         joined: arrivals in the replay, in order.
@@ -22,8 +27,8 @@ class Intake:
         steps: environment steps of those in the replay.
     """
 
-    def __init__(self, log: ArrivalLog, follower: StoreFollower, replay: OnlineReplay):
-        self._log, self._follower, self._replay = log, follower, replay
+    def __init__(self, log: ArrivalLog, follower: StoreFollower, replay: OnlineReplay, judge: Judge | None = None):
+        self._log, self._follower, self._replay, self._judge = log, follower, replay, judge
         self._again = deque(log.entries)
         self._unsettled: deque[tuple[str, int]] = deque()  # (store, steps of all arrivals up to it)
         self._settled: Counter[str] = Counter()
@@ -68,7 +73,7 @@ class Intake:
         """
         if not self._again:
             for found in self._follower.poll():
-                self._join(found, updates)
+                self._join(self._judged(found), updates)
 
     def settled(self, budget: Budget, updates: int) -> dict[str, int]:
         """Store uid -> episodes whose updates are all done; actors look at it before they go on."""
@@ -93,6 +98,17 @@ class Intake:
             raise
         self._settle(found, arrival, updates)
 
+    def _judged(self, found: Found) -> Found:
+        """With the judge's word; without an episode where it cannot be judged, or cannot be learned from then."""
+        if self._judge is None or found.episode is None:
+            return found
+        try:
+            episode = replace(found.episode, success=self._judge(found.store.path, found.episode))
+            self._replay.columns(episode)
+        except UserError as error:
+            return found._replace(episode=None, reason=str(error))
+        return found._replace(episode=episode)
+
     def _join_again(self, arrival: Arrival) -> None:
         if arrival.reason:
             self._set_aside(arrival, arrival.reason)
@@ -102,6 +118,10 @@ class Intake:
         except DataError as error:
             self._set_aside(arrival, f"it joined before and cannot be read any more: {error}")
             return
+        if (
+            self._judge is not None and found.episode is not None
+        ):  # what was said then holds, whatever the judge has learned since
+            found = found._replace(episode=replace(found.episode, success=arrival.success))
         self._settle(found, arrival, arrival.update)
 
     def _settle(self, found: Found, arrival: Arrival, updates: int) -> None:

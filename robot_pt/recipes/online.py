@@ -30,7 +30,8 @@ from robot_pt.online.learner import OnlineLearner, Pace
 from robot_pt.online.locks import held
 from robot_pt.online.mirror import Mirror, MirrorThread
 from robot_pt.online.pools import ActorPool, LocalStarter, RobotCrew, Starter, SupervisedPool, python
-from robot_pt.online.publishing import CheckLimits, Publisher
+from robot_pt.online.publishing import Publisher
+from robot_pt.online.verdicts import EpisodeJudge
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, online_report, runs
 from robot_pt.recipes import online_setup as setup
@@ -45,6 +46,7 @@ from robot_pt.schema import Episode, Spec
 from robot_pt.sources import EpisodeSource
 from robot_pt.stopping import asked_to_stop
 from robot_pt.store import DemoStore
+from robot_pt.success.classifier import SuccessClassifier
 from robot_pt.tasks import TaskTable
 
 
@@ -60,6 +62,7 @@ class Prepared(NamedTuple):
     agent: Agent
     origin: Origin
     device: torch.device
+    judge: EpisodeJudge | None
 
 
 def online(
@@ -123,7 +126,24 @@ def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Read
     agent = settings.build(spec, device)
     plan = setup.plan_of(agent, wanted, settings)
     settings = replace(settings, batch_size=plan.batch_size)
-    return Prepared(wanted, settings, plan, spec, sources, tasks, agent, origin, device)
+    return Prepared(
+        wanted, settings, plan, spec, sources, tasks, agent, origin, device, _judge(out, wanted, settings, spec)
+    )
+
+
+def _judge(out: Path, wanted: Wanted, settings: runs.RunSettings, spec: Spec) -> EpisodeJudge | None:
+    """The classifier that says which episodes succeeded.
+
+    Raises DataError for a folder that is none, MismatchError for another camera, UserError where success is no reward.
+    """
+    if wanted.judge is None:
+        return None
+    if settings.reward.source != "success":
+        raise UserError(
+            "--judge says which episodes succeeded, and the RUN learns from stored rewards; leave it out, or start from another RUN."
+        )
+    simulated = [store_of(out, i) for i in range(wanted.actors)]
+    return EpisodeJudge(SuccessClassifier.load(wanted.judge), spec, simulated=simulated)
 
 
 def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Event, resume: bool) -> dict[str, Any]:
@@ -142,10 +162,10 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
         [*_actor_stores(out, it), *_followed(it.wanted), *(m.folder for m in mirrors)], it.spec, cameras=it.settings.cameras,
         seen=[arrival.key for arrival in log.entries], usable=usable,
     )  # fmt: skip
-    publisher = Publisher(out, record, CheckLimits(bound_share=it.wanted.bound_share))
+    publisher = Publisher(out, record, it.wanted.limits())
     watch = Watch(out, it.settings, it.wanted, start_version=it.origin.version)
     learner = OnlineLearner(
-        it.agent, replay, Intake(log, follower, replay), it.plan.budget, publisher, heart, pool or RobotCrew(out), _saver(out, it.agent, record),
+        it.agent, replay, Intake(log, follower, replay, it.judge), it.plan.budget, publisher, heart, pool or RobotCrew(out), _saver(out, it.agent, record),
         it.origin.step, pace=Pace(checkpoint_every=it.wanted.checkpoint_every, publish_every=it.wanted.publish_every),
         device=it.device, observers=watch.observers, watchers=[watch],
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -56,6 +57,9 @@ class Wanted:
     batch_size: int | None = None
     noise: float | None = None
     bound_share: float = 1.0
+    max_change: float | None = None
+    judge: str | None = None
+    """Folder of the success classifier that says which episodes succeeded."""
     checkpoint_every: int = 2000
     publish_every: int = 500
     assume_success: bool = False
@@ -84,7 +88,7 @@ class Wanted:
             )
         if self.noise is not None and not 0 <= self.noise <= 1:
             raise UserError(f"--noise is {self.noise}; give 0 to 1, in half ranges of each action number.")
-        CheckLimits(bound_share=self.bound_share)
+        self.limits()
 
     @classmethod
     def of_run(cls, out: Path) -> Wanted:
@@ -99,6 +103,12 @@ class Wanted:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def limits(self) -> CheckLimits:
+        """What a policy may do on stored observations. Raises UserError for limits that are none."""
+        return CheckLimits(
+            bound_share=self.bound_share, change=math.inf if self.max_change is None else self.max_change
+        )
 
 
 class Plan(NamedTuple):

@@ -17,8 +17,8 @@ from robot_pt.recipes.progress import bar, warnings_as_lines
 FLAGS = {
     "data index": {"path", "mapping", "skip_corrupt"},
     "data inspect": {"path", "mapping", "skip_corrupt", "labels"},
-    "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt"},
-    "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt"},
+    "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt", "labels"},
+    "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list"},
     "pretrain": {
         "data", "out", "algorithm", "encoder", "encoder_weights", "steps", "batch_size", "image_size", "camera", "language", "route",
@@ -30,9 +30,9 @@ FLAGS = {
     },
     "online": {
         "from_", "task", "out", "data", "target", "follow", "algorithm", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
-        "offline_share", "target_share", "intervention_share", "batch_size", "noise", "bound_share", "updates", "hours", "publish_every",
-        "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping", "action_source",
-        "skip_corrupt", "labels",
+        "offline_share", "target_share", "intervention_share", "batch_size", "noise", "bound_share", "max_change", "judge", "updates",
+        "hours", "publish_every", "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping",
+        "action_source", "skip_corrupt", "labels",
     },
     "reward train": {
         "data", "camera", "final_steps", "early_share", "threshold", "precision", "out", "encoder", "freeze", "image_size", "steps",

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from robot_pt import checkpoint, cli
+from robot_pt.images import decode
+from robot_pt.online.actor import store_of
 from robot_pt.online.arrivals import read_arrivals
 from robot_pt.online.serving import read_serving
 from robot_pt.policy import Policy
+from robot_pt.store import DemoStore
+from robot_pt.success.classifier import SuccessClassifier
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,8 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--target-share", "0.2"], "give both, or neither"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--noise", "3"], "--noise is 3"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--bound-share", "2"], "bound_share 2"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--max-change", "0"], "change 0"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--judge", "DATA"], "is no classifier"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--hours", "0"], "give a time above 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--algorithm", "sarsa"], "sarsa"),
         (["--rollback", "START"], "published no policy"),
@@ -126,3 +132,43 @@ def test_mistakes_are_one_sentence(data, start, tmp_path, capsys, words: list[st
     assert "Traceback" not in error
     assert said in " ".join(error.split())
     assert not (tmp_path / "o" / "episodes").exists()
+
+
+@pytest.mark.timeout(280)
+def test_a_classifier_says_which_episodes_succeeded(tmp_path, capsys) -> None:
+    """Pictures of the maze; half of what the simulator would say is not asked: the judge's word is what is logged and counted."""
+    demos, judge, start, out = (tmp_path / name for name in ("demos", "judge", "p", "o"))
+    small = ("--image-size", 16)
+    for words in (
+        ("collect", "--task", "maze-u", "--episodes", 6, "--out", demos, "--workers", 1, "--image-size", 32),
+        ("reward", "train", "--data", demos, "--out", judge, *small, "--steps", 20, "--batch-size", 8),
+        ("pretrain", "--data", demos, "--out", start, "--algorithm", "bc", "--encoder", "small", *small, "--steps", 2, "--batch-size", 4),
+    ):  # fmt: skip
+        assert cli.main([*map(str, words)]) == 0
+    words = [
+        "--from",
+        start,
+        "--task",
+        "maze-u",
+        "--out",
+        out,
+        "--episodes",
+        2,
+        "--utd",
+        0.05,
+        "--batch-size",
+        4,
+        "--judge",
+        judge,
+    ]
+    code, result, _ = run(*words, capsys=capsys)
+    assert code == 0
+    classifier = SuccessClassifier.load(judge)
+    store = DemoStore(store_of(out, 0))
+    said = [
+        classifier.card.rule.at_end(classifier(decode(store.read(n).images["primary"], (16, 16))))
+        for n in ("000000", "000001")
+    ]
+    assert [a.success for a in read_arrivals(out / "arrivals.jsonl")] == said
+    assert result["successes"] == sum(said)
+    assert json.loads((out / "config.json").read_text())["arguments"]["judge"] == str(judge)

@@ -139,6 +139,19 @@ def test_a_store_is_labelled_read_back_and_unchanged(places, tmp_path, capsys) -
     assert {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in before} == before
 
 
+def test_export_and_cache_take_the_labels_asked_for(tmp_path, capsys) -> None:
+    store = record(tmp_path / "robot", 2, 5, told="nothing")
+    run(capsys, "reward", "label", store.path, "--success", "000000", "--failure", "000001")
+    for choice, expected in (("newest", [1, 0]), ("none", [-1, -1])):
+        out = tmp_path / f"cache-{choice}"
+        run(capsys, "data", "cache", store.path, "--out", out, "--size", SIDE, "--labels", choice)
+        assert robot_pt_data.open(out).episodes.success.tolist() == expected
+    for verb in ("cache", "export"):
+        words = ("data", verb, store.path, "--out", tmp_path / "refused", "--labels", "000009")
+        assert "000009" in run(capsys, *words, code=2)["error"]
+        assert not (tmp_path / "refused").exists()
+
+
 def test_a_table_labels(tmp_path, capsys) -> None:
     store = record(tmp_path / "robot", 3, 5, told="nothing")
     table = tmp_path / "said.csv"

@@ -140,3 +140,16 @@ def test_the_thread_keeps_on_and_says_what_is_wrong(tmp_path, pixels) -> None:
         assert thread.troubles == {}
     finally:
         thread.close()
+
+
+def test_a_url_that_does_not_answer_is_said_and_asked_again(tmp_path, pixels) -> None:
+    """A file stands where the folder should be, as a share that is not mounted may look; then it is there."""
+    there = tmp_path / "there"
+    pixels.append(make_episode(0, spec=PIXELS))
+    there.write_text("not a folder")
+    with pytest.raises(DataError, match=r"did not answer \(.*\); it is asked again"):
+        Uploader(pixels, f"file://{there}/store")
+    there.unlink()
+    uploader = Uploader(pixels, f"file://{there}/store")
+    assert uploader.upload() == ["000000"]
+    assert Mirror(f"file://{there}/store", tmp_path / "copy").sync() == ["000000"]

@@ -270,3 +270,21 @@ def test_the_pointer_module_needs_no_torch() -> None:
 
     code = f"import sys, {serving.__name__}, robot_pt.online.hearts, robot_pt.online.alarms; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_disk_that_refuses_a_rollback_leaves_what_serves(tmp_path, agent, record, observations, monkeypatch) -> None:
+    publisher = Publisher(tmp_path, record)
+    for step in (1, 2):
+        assert publisher.publish(step, agent, observations)
+
+    def full(path, content) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("robot_pt.zarr_files.replace_file", full)
+        with pytest.raises(
+            DataError, match="No space left on device; free disk space, what served before still serves"
+        ):
+            rollback(tmp_path)
+    assert (read_serving(tmp_path).number, read_serving(tmp_path).held) == (2, False)
+    assert rollback(tmp_path).number == 1

@@ -134,3 +134,17 @@ def make_learner(run: Path, shares: list[int], *, resume: bool = False, **more) 
     if resume and checkpoint.steps(run):
         learner.resume(checkpoint.resume(run, agent).state["online"])
     return learner
+
+
+def make_intake(run: Path, judge=None) -> tuple[Intake, OnlineReplay, DemoStore]:
+    """Of the store `run`/store, with the log of earlier calls; judged as `RewardLabel` of one final step."""
+    replay = OnlineReplay(
+        {}, online=1.0, spec=STATE, cameras=(), image_size=(0, 0), batch_size=64, reward=RewardLabel(final_steps=1), gamma=0.9,
+        task_table=TaskTable.of(["go"], spare=2), seed=0, next_frames=False,
+    )  # fmt: skip
+    store = DemoStore.create(run / "store", STATE, exist_ok=True)
+    log = ArrivalLog(run / "arrivals.jsonl")
+    follower = StoreFollower(
+        [store.path], STATE, seen=[a.key for a in log.entries], usable=lambda e: replay.columns(e) and None, grace_s=0.0
+    )
+    return Intake(log, follower, replay, judge), replay, store
