@@ -72,7 +72,9 @@ class PTR(OffPolicyAgent):
     def of(cls, inputs: Inputs, config: Any, device: torch.device, seed: int) -> Self:
         config = config or PTRConfig()
         actor = inputs.actor(log_std_range=config.log_std_range)
-        critic = inputs.ptr_critic(outputs=code_of(config.categories).outputs)
+        critic = inputs.ptr_critic(
+            outputs=code_of(config.categories).outputs, normalize_features=config.normalize_features
+        )
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     def phase(self, step: int) -> Phase:
@@ -216,6 +218,8 @@ class PTRConfig:
     published. Without it Q of policy samples sinks for ever unless the actor climbs Q, as max_q's does and imitation does not."""
     categories: CategoricalConfig | None = None
     """Learn Q as a distribution by cross-entropy; `CategoricalConfig.of_rewards(label, gamma)` is [-25, 10] for PTR's. None as published."""
+    normalize_features: bool = False
+    """Divide the last hidden layer of each head by its length (Scaled Q-learning); see `robot_pt.agents.scaled_ql`. Off as published."""
     actions: int = 4
     """K: actions sampled from the policy, and as many uniform ones; also for the backup."""
     actor_learning_rate: float = 1e-4

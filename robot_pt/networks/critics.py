@@ -21,13 +21,18 @@ from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 
 
 class QHeads(nn.Module):
-    """E heads of fully connected layers `hidden` + `outputs`. Columns of the shared weights: layer by layer, head by head."""
+    """E heads of fully connected layers `hidden` + `outputs`. Columns of the shared weights: layer by layer, head by head.
+
+    normalize: divide the last hidden layer by its length before the last layer reads it (Scaled Q-learning, arXiv 2211.15144): Q can then
+    not grow by growing features. Action and image features, which PTR feeds to every layer, are bounded already.
+    """
 
     def __init__(
-        self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int, outputs: int = 1
-    ):
+        self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int, outputs: int = 1, *,
+        normalize: bool = False,
+    ):  # fmt: skip
         super().__init__()
-        self.heads, self.widths = heads, (*hidden, outputs)
+        self.heads, self.widths, self._normalize = heads, (*hidden, outputs), normalize
         columns = heads * sum(self.widths)
         self.feature_weight = nn.Parameter(torch.empty(features, columns))
         self.action_weight = nn.Parameter(torch.empty(actions, columns))
@@ -79,6 +84,8 @@ class QHeads(nn.Module):
             hidden = fed if hidden is None else torch.baddbmm(fed, hidden, self.hidden_weight[layer - 1])
             if layer < len(self.widths) - 1:
                 hidden = F.relu(hidden)
+            if self._normalize and layer == len(self.widths) - 2:
+                hidden = F.normalize(hidden, dim=-1)
         assert hidden is not None
         return hidden.reshape(self.heads, batch, count, -1).float()
 
@@ -98,13 +105,16 @@ class CriticNetwork(nn.Module):
         hidden: tuple[int, ...] = (256, 256, 256),
         heads: int = 2,
         outputs: int = 1,
+        normalize_features: bool = False,
     ):
+        """normalize_features: see `QHeads`."""
         super().__init__()
         if not cameras:
             raise UserError("PTR's critic sees nothing but images and was given no camera; name at least one camera.")
         self.encoder = CameraEncoder(encoder, cameras, image_size)
         self.task_slots, self.language_size = task_slots, language_size
-        self.q = QHeads(self.encoder.width, task_slots + language_size, action_size, hidden, heads, outputs)
+        context = task_slots + language_size
+        self.q = QHeads(self.encoder.width, context, action_size, hidden, heads, outputs, normalize=normalize_features)
 
     def features(self, images: Mapping[str, Tensor]) -> Tensor:
         """uint8 (B, H, W, 3) per camera -> (B, F)."""
