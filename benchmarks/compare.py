@@ -17,14 +17,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from robot_pt.comparison import Protocol, read_protocol
 from robot_pt.comparison.scores import PERMUTED, RANDOM_FROZEN
-from robot_pt.errors import UserError
+from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.features import Kind
 from robot_pt.intervals import Interval
 from robot_pt.networks.encoders import EncoderConfig
@@ -32,7 +32,7 @@ from robot_pt.probes import MEASURES, Measure, probe_data
 from robot_pt.recipes import compare, compare_data
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.compare_cells import Bench
-from robot_pt.recipes.objectives import OBJECTIVES
+from robot_pt.recipes.objectives import Objective
 from robot_pt.recipes.origins import Origin
 from robot_pt.recipes.probe import Found, Probed, Probing, charts
 from robot_pt.report import Report, write_report
@@ -41,7 +41,7 @@ from robot_pt.sources import Concat, EpisodeSource
 from robot_pt.store import DemoStore, is_demo_store
 
 RESULTS = Path("runs/compare")
-METHODS = (*OBJECTIVES, "bc", "autoregressive_bc", "bet", "cql")
+METHODS: tuple[str, ...] = get_args(Objective)
 PROBE_SEED, PROBE_EPISODES = 200_000, 10
 """Starts of probing episodes, apart from all data that is trained on; how many of each task."""
 CAMERAS = ("primary", "secondary")
@@ -82,11 +82,16 @@ def run_probes(protocol: Protocol, out: Path, methods: Sequence[str], seeds: int
             began = time.process_time()
             try:
                 found.setdefault(method, []).append(probing(origin(protocol, out, method, seed, material)))
+            except TrainingInterrupted:
+                raise
             except UserError as error:
                 print(f"{method} seed {seed} is left out: {error}", flush=True)
                 continue
             best = found[method][-1]["map"].get("object R2")
-            print(f"{method} seed {seed}: object R2 {best.value if best else 0:.3f}; {time.process_time() - began:.0f} s of a core", flush=True)
+            print(
+                f"{method} seed {seed}: object R2 {best.value if best else 0:.3f}; {time.process_time() - began:.0f} s of a core",
+                flush=True,
+            )
     return {method: values for method, values in found.items() if values}
 
 
@@ -101,7 +106,9 @@ def over_seeds(name: str, measures: Sequence[Measure]) -> Measure:
         for row, where in zip(drawn, at, strict=True)
     ]
     low, high = np.quantile(values, [0.025, 0.975])
-    return Measure(name=name, value=float(np.mean([m.value for m in measures])), interval=Interval(float(low), float(high)))
+    return Measure(
+        name=name, value=float(np.mean([m.value for m in measures])), interval=Interval(float(low), float(high))
+    )
 
 
 def joined(found: dict[str, list[Found]]) -> list[Probed]:
@@ -109,7 +116,10 @@ def joined(found: dict[str, list[Found]]) -> list[Probed]:
     out = []
     for method, seeds in sorted(found.items(), key=lambda item: item[0] in (RANDOM_FROZEN, PERMUTED)):
         kinds: list[Kind] = [k for k in ("map", "encoder") if all(k in f for f in seeds)]  # type: ignore[misc]
-        measures = {k: {n: over_seeds(n, [f[k][n] for f in seeds]) for n in MEASURES if all(n in f[k] for f in seeds)} for k in kinds}
+        measures = {
+            k: {n: over_seeds(n, [f[k][n] for f in seeds]) for n in MEASURES if all(n in f[k] for f in seeds)}
+            for k in kinds
+        }
         out.append(Probed(name=method, control=method in (RANDOM_FROZEN, PERMUTED), found=measures))
     return out
 
@@ -145,7 +155,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--steps", type=int, default=0, help="updates of pretraining; default the protocol's")
     parser.add_argument("--cells", type=float, default=0.0, help="minutes for cells of the protocol")
-    parser.add_argument("--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     methods = options.methods.split(",") if options.methods else list(METHODS)
@@ -167,7 +179,9 @@ def main() -> None:
     print(table(probed, counts))
     print(table([p for p in probed if "encoder" in p.found], counts, "encoder"))
     write_report(out / "probes.html", Report(title="Probes of all objectives", measured=charts(probed)))
-    document = {p.name: {k: {n: [m.value, *m.interval] for n, m in ms.items()} for k, ms in p.found.items()} for p in probed}
+    document = {
+        p.name: {k: {n: [m.value, *m.interval] for n, m in ms.items()} for k, ms in p.found.items()} for p in probed
+    }
     replace_json(out / "probes.json", {"protocol": protocol.to_json(), "seeds": counts, "probes": document})
     print(json.dumps({"benchmark": "compare", "seeds": counts, "probes": document}))
 

@@ -90,7 +90,9 @@ class Extractor:
             whole = self._encoder.bottleneck(self._encoder.pool(map_BCHW)).float()
             out: Float = torch.cat([coarse, whole], dim=1).cpu().numpy()
         if not (np.abs(out) < 65504).all():  # the largest float16
-            raise DataError("the encoder's features are NaN, Inf or beyond float16; its weights are damaged: take an earlier checkpoint.")
+            raise DataError(
+                "the encoder's features are NaN, Inf or beyond float16; its weights are damaged: take an earlier checkpoint."
+            )
         return out
 
 
@@ -139,7 +141,9 @@ class FeatureTable:
             try:
                 _write(path, shape, source, steps, look, augmentation, progress)
             except OSError as error:
-                raise UserError(f"the features {path} cannot be written ({error.strerror}); free space, repeat.") from None
+                raise UserError(
+                    f"the features {path} cannot be written ({error.strerror}); free space, repeat."
+                ) from None
         row = np.full(len(source.actions), -1, np.int64)
         row[steps] = np.arange(len(steps))
         return cls(np.load(path, mmap_mode="r"), row, dict(look.widths))
@@ -180,7 +184,9 @@ def _write(
         if path.exists():
             return
         size, head = os.fstat(file.fileno()).st_size, header.getvalue()
-        done = max(0, size - len(head)) // (frame_bytes * _CHUNK) * _CHUNK  # whole chunks: the same batches, the same bits
+        done = (
+            max(0, size - len(head)) // (frame_bytes * _CHUNK) * _CHUNK
+        )  # whole chunks: the same batches, the same bits
         file.truncate(len(head) + done * frame_bytes if size >= len(head) else 0)
         if size < len(head):
             file.write(head)
@@ -264,4 +270,6 @@ class FeaturePolicy:
             raise UserError(f"the observation lacks camera {self._look.camera!r}; it has {sorted(history[-1].images)}.")
         feature = self._look(frame[None])[0, self._look.columns(self._kind)]
         rounded = feature.astype(np.float16).astype(np.float32)  # as it was trained
-        return history[-1]._replace(images={}, proprio=np.concatenate([history[-1].proprio, rounded]).astype(np.float32))
+        return history[-1]._replace(
+            images={}, proprio=np.concatenate([history[-1].proprio, rounded]).astype(np.float32)
+        )

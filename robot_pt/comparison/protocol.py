@@ -60,7 +60,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not self.pretraining or not self.distances or not self.demos or not all(d.tasks for d in self.distances):
-            raise UserError(f"protocol {self.name!r} needs pretraining data, distances with tasks, and numbers of demos; one is empty.")
+            raise UserError(
+                f"protocol {self.name!r} needs pretraining data, distances with tasks, and numbers of demos; one is empty."
+            )
         tasks = [t for d in self.distances for t in d.tasks]
         if len(set(tasks)) < len(tasks) or len({d.name for d in self.distances}) < len(self.distances):
             raise UserError(f"protocol {self.name!r} names a task or a distance twice: {tasks}; each stands once.")
@@ -69,7 +71,9 @@ class Protocol:
         )  # fmt: skip
         low = [n for n in counts if getattr(self, n) < 1] + ["demos"] * (min(self.demos) < 1)
         if low or self.online_episodes < 0 or min(m.episodes for m in self.pretraining) < 1:
-            raise UserError(f"protocol {self.name!r} has {low or 'a number of episodes'} below what can be done; give at least 1.")
+            raise UserError(
+                f"protocol {self.name!r} has {low or 'a number of episodes'} below what can be done; give at least 1."
+            )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -87,14 +91,18 @@ class Protocol:
         """Raises DataError, naming `where`, on anything `to_json` would not have written; UserError on what cannot be done."""
         plain = dict(values)
         if unknown := sorted(set(plain) - {f.name for f in fields(cls)}):
-            raise DataError(f"{where} has the fields {unknown}, which no protocol has; it has {sorted(f.name for f in fields(cls))}.")
+            raise DataError(
+                f"{where} has the fields {unknown}, which no protocol has; it has {sorted(f.name for f in fields(cls))}."
+            )
         try:
             plain["pretraining"] = tuple(Material(**m) for m in plain["pretraining"])
             plain["distances"] = tuple(Distance(**{**d, "tasks": tuple(d["tasks"])}) for d in plain["distances"])
             plain["demos"] = tuple(int(n) for n in plain.get("demos", (10, 50)))
             return cls(**plain)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where} is no protocol ({error!r}); compare with robot_pt/comparison/{STANDARD}.") from None
+            raise DataError(
+                f"{where} is no protocol ({error!r}); compare with robot_pt/comparison/{STANDARD}."
+            ) from None
 
     def quick(self) -> Protocol:
         """The same in a few minutes, for "does it run": a task per distance, a tenth of everything."""
@@ -150,5 +158,7 @@ class Outcome:
         except (KeyError, TypeError) as error:
             raise DataError(f"{where} is no cell of a comparison ({error!r}); delete it to run it again.") from None
         if not sound:
-            raise DataError(f"{where} says {found.successes} successes of {found.episodes} episodes; delete it to run it again.")
+            raise DataError(
+                f"{where} says {found.successes} successes of {found.episodes} episodes; delete it to run it again."
+            )
         return found

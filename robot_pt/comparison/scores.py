@@ -91,7 +91,12 @@ def bounds_of(protocol: Protocol, rates: Mapping[Key, Mapping[int, float]], task
 
 
 def _scores(
-    protocol: Protocol, rates: Mapping[Key, Mapping[int, float]], method: str, tasks: Sequence[str], demos: int, online: bool
+    protocol: Protocol,
+    rates: Mapping[Key, Mapping[int, float]],
+    method: str,
+    tasks: Sequence[str],
+    demos: int,
+    online: bool,
 ) -> tuple[Scores, Scores] | None:
     """((tasks, runs) rates, the same normalised) over the seeds that all tasks have; None for a gap."""
     of = [rates.get((method, task, demos, online), {}) for task in tasks]
@@ -127,7 +132,10 @@ def markdown(rows: Sequence[Row]) -> str:
     for distance in dict.fromkeys(r.distance for r in rows):
         mine = [r for r in rows if r.distance == distance]
         lines += [f"**{distance}** ({', '.join(mine[0].tasks)})", ""]
-        lines += ["| | demos | seeds | success | score (95 %) | mean | better than random-frozen (95 %) |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "| | demos | seeds | success | score (95 %) | mean | better than random-frozen (95 %) |",
+            "|---|---|---|---|---|---|---|",
+        ]
         lines += [_line(r) for r in mine] + [""]
     return "\n".join(lines).rstrip()
 
@@ -136,8 +144,13 @@ def _line(row: Row) -> str:
     who = f"| {row.method} | {row.demos}{', then RL' if row.online else ''} "
     if row.rate is None or row.interval is None:
         return who + "| – | not run | | | |"
-    better = "" if row.better is None or row.better_interval is None else f"{row.better:.2f} ({_span(row.better_interval)})"
-    return who + f"| {row.runs} | {100 * row.rate:.0f} % | {row.score:.2f} ({_span(row.interval)}) | {row.mean:.2f} | {better} |"
+    better = (
+        "" if row.better is None or row.better_interval is None else f"{row.better:.2f} ({_span(row.better_interval)})"
+    )
+    return (
+        who
+        + f"| {row.runs} | {100 * row.rate:.0f} % | {row.score:.2f} ({_span(row.interval)}) | {row.mean:.2f} | {better} |"
+    )
 
 
 def _span(interval: Interval) -> str:

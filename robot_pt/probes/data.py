@@ -74,7 +74,13 @@ def probe_data(source: EpisodeSource, *, most: int = MOST_STEPS, seed: int = 0) 
         notes.append("the data does not say where objects are: their positions are not probed")
     pairs, pair_episode = _pairs(table, chosen, np.random.default_rng(seed))
     return ProbeData(
-        rows=rows, episode=episode, task=task, targets=tuple(targets), pairs=pairs, pair_episode=pair_episode, notes=tuple(notes)
+        rows=rows,
+        episode=episode,
+        task=task,
+        targets=tuple(targets),
+        pairs=pairs,
+        pair_episode=pair_episode,
+        notes=tuple(notes),
     )
 
 

@@ -51,14 +51,22 @@ class Ridge:
         return self._basis @ (projected / (self._values + penalty * self._scale)[:, None]), offset
 
 
-def best_ridge(x_nD: Array, y_nK: Array, judge: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Weights and offset with the penalty whose error on the rows of `judge` is least, then fitted on all rows."""
-    part = Ridge(x_nD[~judge])
-    errors = []
-    for penalty in PENALTIES:
-        weights, offset = part.weights(y_nK[~judge], penalty)
-        errors.append(float(((x_nD[judge] @ weights + offset - y_nK[judge]) ** 2).sum()))
-    return Ridge(x_nD).weights(y_nK, PENALTIES[int(np.argmin(errors))])
+@final
+class RidgePath:
+    """Ridge regressions on the same features, each with the penalty that held-back rows choose; two decompositions for all of them."""
+
+    def __init__(self, x_nD: Array, judge: NDArray[np.bool_]):
+        self._x, self._judge = x_nD, judge
+        self._part, self._whole = Ridge(x_nD[~judge]), Ridge(x_nD)
+
+    def best(self, y_nK: Array) -> tuple[Array, Array]:
+        """Weights and offset with the penalty whose error on the rows of `judge` is least, fitted on all rows."""
+        x, y = self._x[self._judge], y_nK[self._judge]
+        errors = []
+        for penalty in PENALTIES:
+            weights, offset = self._part.weights(y_nK[~self._judge], penalty)
+            errors.append(float(((x @ weights + offset - y) ** 2).sum()))
+        return self._whole.weights(y_nK, PENALTIES[int(np.argmin(errors))])
 
 
 @final

@@ -32,7 +32,11 @@ class Measure:
     """(R,) the value on resampled episodes, for intervals over several runs."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "interval": list(self.interval), "resampled": [float(f"{v:.5g}") for v in self.resampled]}
+        return {
+            "value": self.value,
+            "interval": list(self.interval),
+            "resampled": [float(f"{v:.5g}") for v in self.resampled],
+        }
 
 
 def ratio(name: str, above_E: Array, below_E: Array, value: Callable[[Array], Array], seed: int = 0) -> Measure:

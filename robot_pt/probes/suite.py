@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_pt.probes.data import FOLDS, ProbeData, Target, folds_of, judges_of
-from robot_pt.probes.linear import Array, Scale, best_later, best_ridge
+from robot_pt.probes.data import FOLDS, ProbeData, folds_of, judges_of
+from robot_pt.probes.linear import Array, RidgePath, Scale, best_later
 from robot_pt.probes.measures import Measure, dormant, rank_me, ratio, recall_at_1, spectrum
-from robot_pt.schema import Float, Int
+from robot_pt.schema import Bool, Float, Int
 
 GALLERY = 64
 """Frames that the right one is found among: chance is 1 in so many."""
-SPECTRUM_ROWS = 2000
+SPECTRUM_ROWS = 800
 Features = Callable[[Int], Float]
 """Rows of the source's columns (n,) -> their features (n, D)."""
 
@@ -55,12 +56,15 @@ def run_probes(
     """
     x = features(data.rows)
     out: dict[str, Measure] = {}
+    shared = Folds(x, data.episode, data.task, seed)
     for target in data.targets:
-        out |= regression(target, x, data, seed)
+        known = target.known
+        folds = shared if known.all() else Folds(x[known], data.episode[known], data.task[known], seed)
+        out |= regression(target.name, target.values[known], folds, target.factor)
     if len(data.pairs):
         out["order"] = order(features(data.pairs[:, 1]) - features(data.pairs[:, 0]), data.pair_episode, seed)
     if other is not None:
-        found = retrieval(x, other(data.rows), data.episode, seed)
+        found = retrieval(other(data.rows), shared)
         out |= {} if found is None else {"retrieval": found}
     some = np.unique(np.linspace(0, len(x) - 1, min(len(x), SPECTRUM_ROWS)).astype(np.int64))
     rows, whose = x[some], data.episode[some]
@@ -69,36 +73,54 @@ def run_probes(
     return {name: out[name] for name in MEASURES if name in out}
 
 
-def regression(target: Target, x_nD: Float, data: ProbeData, seed: int = 0) -> dict[str, Measure]:
+class Fold(NamedTuple):
+    """One fold: weights are fitted on `train`, judged by episodes of it, and never see the rest."""
+
+    train: Bool  # (n,)
+    path: RidgePath
+    held: Array  # (n - train, D) features of the others, scaled alike
+
+
+class Folds:
+    """Features (n, D) as every regression on them sees them: deviations from their task's mean, scaled, fold by fold."""
+
+    def __init__(self, x_nD: Float, episode_n: Int, task_n: Int, seed: int = 0):
+        self.episode, self.task, self.seed = episode_n, task_n, seed
+        self._x, self._fold = x_nD, folds_of(episode_n, seed)
+        self._made: dict[int, Fold] = {}
+
+    def __iter__(self) -> Iterator[Fold]:
+        for k in range(FOLDS):
+            if k not in self._made:
+                train = self._fold != k
+                near, far = self.around(self._x, train)
+                scale = Scale.of(near)
+                judge = judges_of(self.episode[train], self.seed)
+                self._made[k] = Fold(train, RidgePath(scale(near), judge), scale(far))
+            yield self._made[k]
+
+    def around(self, values_nK: NDArray[np.floating], train: Bool) -> tuple[Array, Array]:
+        """(training rows, others) as deviations from the mean of their task's training rows."""
+        means = [_task_means(values_nK[train], self.task[train], self.task[part]) for part in (train, ~train)]
+        return values_nK[train] - means[0], values_nK[~train] - means[1]
+
+
+def regression(name: str, y_nK: Array, folds: Folds, factor: float = 1.0) -> dict[str, Measure]:
     """R² and mean error of a ridge regression, every episode predicted by weights that never saw it.
 
-    Positions and features enter as deviations from their task's mean, so R² is the share of the variance *within a task* that is
-    explained: telling tasks apart is worth nothing, and not needed.
+    Positions and features are deviations from their task's mean, so R² is the share of the variance *within a task* that is
+    explained: telling tasks apart is worth nothing, and not needed. The error is times `factor`.
     """
-    keep = target.known
-    x, y, episode, task = x_nD[keep], target.values[keep], data.episode[keep], data.task[keep]
-    centre, predicted, fold = np.zeros_like(y), np.zeros_like(y), folds_of(episode, seed)
-    for k in range(FOLDS):
-        train = fold != k
-        around, centre[~train] = (_task_means(y[train], task[train], task[part]) for part in (train, ~train))
-        near_x, far_x = (x[part] - _task_means(x[train], task[train], task[part]) for part in (train, ~train))
-        scale = Scale.of(near_x)
-        weights, offset = best_ridge(scale(near_x), y[train] - around, judges_of(episode[train], seed))
-        predicted[~train] = centre[~train] + scale(far_x) @ weights + offset
-    wrong, spread = ((y - predicted) ** 2).sum(1), ((y - centre) ** 2).sum(1)
-    distance = np.linalg.norm(y - predicted, axis=1) * target.factor
-    counts, name = _per(episode, np.ones(len(y))), target.name
-    out = {f"{name} error": ratio(f"{name} error", _per(episode, distance), counts, lambda share: share, seed)}
-    if spread.sum() > 1e-9 * len(y):  # what never moves has no variance to explain
-        out[f"{name} R2"] = ratio(f"{name} R2", _per(episode, wrong), _per(episode, spread), lambda share: 1 - share, seed)
-    return out
-
-
-def _task_means(y_nK: NDArray[np.floating], task_n: Int, wanted_m: Int) -> Array:
-    """(m, K) mean of `y` over its rows of each wanted task; over all rows for a task that has none."""
-    out = np.tile(y_nK.mean(0, dtype=np.float64), (len(wanted_m), 1))
-    for t in np.unique(task_n):
-        out[wanted_m == t] = y_nK[task_n == t].mean(0)
+    wrong, spread = np.zeros_like(y_nK), np.zeros_like(y_nK)
+    for fold in folds:
+        near, far = folds.around(y_nK, fold.train)
+        weights, offset = fold.path.best(near)
+        wrong[~fold.train], spread[~fold.train] = far - fold.held @ weights - offset, far
+    distance, counts = np.linalg.norm(wrong, axis=1) * factor, np.ones(len(y_nK))
+    out = {f"{name} error": _ratio(f"{name} error", distance, counts, lambda share: share, folds)}
+    if (spread**2).sum() > 1e-9 * len(y_nK):  # what never moves has no variance to explain
+        squares = ((wrong**2).sum(1), (spread**2).sum(1))
+        out[f"{name} R2"] = _ratio(f"{name} R2", *squares, lambda share: 1 - share, folds)
     return out
 
 
@@ -113,27 +135,40 @@ def order(difference_mD: Float, episode_m: Int, seed: int = 0) -> Measure:
     return ratio("order", _per(episode_m, right), _per(episode_m, np.ones(len(right))), lambda share: share, seed)
 
 
-def retrieval(x_nD: Float, other_nD: Float, episode_n: Int, seed: int = 0) -> Measure | None:
+def retrieval(other_nD: Float, folds: Folds) -> Measure | None:
     """Share of frames whose counterpart in the other camera is the nearest of `GALLERY` held-out ones; None for too few frames.
 
     A ridge regression from one camera's features to the other's, fitted on other episodes, lays the two side by side.
     """
-    rng, fold = np.random.default_rng(seed), folds_of(episode_n, seed)
-    hit, asked = np.zeros(len(episode_n)), np.zeros(len(episode_n))
-    for k in range(FOLDS):
-        train, held = fold != k, rng.permutation(np.flatnonzero(fold == k))
-        one, two = Scale.of(x_nD[train]), Scale.of(other_nD[train])
-        weights, offset = best_ridge(one(x_nD[train]), two(other_nD[train]), judges_of(episode_n[train], seed))
-        for i in range(0, len(held) - GALLERY + 1, GALLERY):
-            group = held[i : i + GALLERY]
-            hit[group] = recall_at_1(one(x_nD[group]) @ weights + offset, two(other_nD[group]))
-            asked[group] = 1
-    if not asked.any():
-        return None
-    return ratio("retrieval", _per(episode_n, hit), _per(episode_n, asked), lambda share: share, seed)
+    rng = np.random.default_rng(folds.seed)
+    hit, asked = np.zeros(len(other_nD)), np.zeros(len(other_nD))
+    for fold in folds:
+        near, far = folds.around(other_nD, fold.train)
+        scale = Scale.of(near)
+        weights, offset = fold.path.best(scale(near))
+        found, there, rows = fold.held @ weights + offset, scale(far), np.flatnonzero(~fold.train)
+        drawn = rng.permutation(len(rows))
+        for i in range(0, len(rows) - GALLERY + 1, GALLERY):
+            group = drawn[i : i + GALLERY]
+            hit[rows[group]] = recall_at_1(found[group], there[group])
+            asked[rows[group]] = 1
+    return _ratio("retrieval", hit, asked, lambda share: share, folds) if asked.any() else None
+
+
+def _task_means(y_nK: NDArray[np.floating], task_n: Int, wanted_m: Int) -> Array:
+    """(m, K) mean of `y` over its rows of each wanted task; over all rows for a task that has none."""
+    out = np.tile(y_nK.mean(0, dtype=np.float64), (len(wanted_m), 1))
+    for t in np.unique(task_n):
+        out[wanted_m == t] = y_nK[task_n == t].mean(0, dtype=np.float64)
+    return out
+
+
+def _ratio(name: str, above_n: Array, below_n: Array, value: Callable[[Array], Array], folds: Folds) -> Measure:
+    return ratio(name, _per(folds.episode, above_n), _per(folds.episode, below_n), value, folds.seed)
 
 
 def _per(episode_n: Int, values_n: Array) -> Array:
     """(E,) sums over the rows of each episode."""
     names, place = np.unique(episode_n, return_inverse=True)
-    return np.bincount(place, weights=values_n, minlength=len(names))
+    sums: Array = np.bincount(place, weights=values_n, minlength=len(names)).astype(np.float64)
+    return sums

@@ -1,11 +1,11 @@
 """`robot-pt compare`: the protocol of `robot_pt.comparison` in simulation, cell by cell; whatever is there is not run again.
 
-    out/protocol.json            what is compared; a comparison goes on only with the same
-    out/data/                    demonstrations, collected once
-    out/encoders/METHOD-SEED/    runs of pretraining, each resumed where it was cut
-    out/features/                what frozen encoders make of the demonstrations
-    out/cells/*.json             one number each, written when it is whole
-    out/report.html, table.md    what is known so far, gaps shown as gaps
+out/protocol.json            what is compared; a comparison goes on only with the same
+out/data/                    demonstrations, collected once
+out/encoders/METHOD-SEED/    runs of pretraining, each resumed where it was cut
+out/features/                what frozen encoders make of the demonstrations
+out/cells/*.json             one number each, written when it is whole
+out/report.html, table.md    what is known so far, gaps shown as gaps
 """
 
 from __future__ import annotations
@@ -15,17 +15,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from robot_pt.comparison import Protocol, Row, read_protocol, rows_of
 from robot_pt.comparison.protocol import Cell, Outcome
-from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN, bounds_of, markdown
+from robot_pt.comparison.scores import (
+    CONTROLS,
+    FROM_SCRATCH,
+    PERMUTED,
+    RANDOM_ACTIONS,
+    RANDOM_FROZEN,
+    bounds_of,
+    markdown,
+)
 from robot_pt.comparison.scores import rates_of as success_rates
-from robot_pt.errors import MismatchError, UserError
+from robot_pt.errors import MismatchError, TrainingInterrupted, UserError
 from robot_pt.machine import versions
 from robot_pt.recipes import compare_cells, compare_data
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.objectives import ACTING, OBJECTIVES
+from robot_pt.recipes.objectives import Objective
 from robot_pt.recipes.progress import say, warn
 from robot_pt.recipes.runs import command_line
 from robot_pt.report import Measured, Point, Report, write_report
@@ -45,7 +53,11 @@ def compare(
     at_least(0, workers=workers)
     if table and not (out / "protocol.json").is_file():
         raise UserError(f"{out} holds no comparison; run robot-pt compare without --table first.")
-    wanted = Protocol.from_json(read_json(out / "protocol.json"), str(out)) if table else _protocol(protocol, demos, online, quick)
+    wanted = (
+        Protocol.from_json(read_json(out / "protocol.json"), str(out))
+        if table
+        else _protocol(protocol, demos, online, quick)
+    )
     given = {compare_data.name_of(run): run for run in runs}
     names = _methods(methods, given)
     if not table:
@@ -65,13 +77,15 @@ def _protocol(path: Path | None, demos: Sequence[int], online: int | None, quick
 
 
 def _methods(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
-    known = [*OBJECTIVES, *ACTING]
+    known = list(get_args(Objective))
     unknown = [m for m in methods if m not in known]
     if unknown:
         raise UserError(f"there is no objective {unknown[0]!r}; choose from {', '.join(known)}.")
     taken = [name for name in given if name in known or name in CONTROLS]
     if taken:
-        raise UserError(f"the folder of run {given[taken[0]]} has the name of an objective; rename it, so that the table can tell them apart.")
+        raise UserError(
+            f"the folder of run {given[taken[0]]} has the name of an objective; rename it, so that the table can tell them apart."
+        )
     return [*(methods or ([] if given else known)), *given]
 
 
@@ -114,7 +128,9 @@ def _run(plan: Sequence[Cell], bench: compare_cells.Bench) -> None:
         try:
             outcome = bench(cell)
         except UserError as error:
-            if cell.method in CONTROLS:  # without them no number means anything
+            if cell.method in CONTROLS or isinstance(
+                error, TrainingInterrupted
+            ):  # without controls no number means anything
                 raise
             refused[cell.method] = str(error)
             warn(f"{cell.method} is left out: {error}")
@@ -138,10 +154,16 @@ def report(out: Path, protocol: Protocol, methods: Sequence[str]) -> dict[str, A
     """Write the table and its plots from what is there."""
     found = outcomes(out)
     there = {o.cell.method for o in found}
-    shown = [*(m for m in (FROM_SCRATCH, RANDOM_FROZEN, PERMUTED) if m in there), *dict.fromkeys([*methods, *sorted(there - set(CONTROLS))])]
+    shown = [
+        *(m for m in (FROM_SCRATCH, RANDOM_FROZEN, PERMUTED) if m in there),
+        *dict.fromkeys([*methods, *sorted(there - set(CONTROLS))]),
+    ]
     rows = rows_of(protocol, found, shown)
     weak = [t for t in protocol.tasks if bounds_of(protocol, success_rates(found), t) is None]
-    notes = [f"{t}: imitation from scratch does not beat random actions clearly, or has not run; plain rates count there" for t in weak]
+    notes = [
+        f"{t}: imitation from scratch does not beat random actions clearly, or has not run; plain rates count there"
+        for t in weak
+    ]
     words = "\n\n".join([markdown(rows), *(f"{note}." for note in notes)])
     (out / "table.md").write_text(words + "\n", encoding="utf-8")
     page = write_report(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -43,9 +44,11 @@ class Bench:
         return self.out / "cell-under-way"
 
     def __call__(self, cell: Cell) -> Outcome:
-        began, seconds = time.monotonic(), {}
+        shutil.rmtree(self.scratch, ignore_errors=True)  # of a cell that was cut
+        began = time.monotonic()
+        seconds: dict[str, float] = {}
         if cell.method == RANDOM_ACTIONS:
-            return Outcome(cell=cell, **self._rate(heads.RandomActions, cell, "random"))
+            return self._rate(heads.RandomActions, cell, "random")
         demos = compare_data.some_of(self._demonstrations(cell.task), cell.demos, cell.seed)
         folder, size = self.scratch / "policy", (self.protocol.image_size, self.protocol.image_size)
         if cell.method == FROM_SCRATCH:
@@ -54,7 +57,7 @@ class Bench:
                 encoder=self.protocol.encoder,
             )  # fmt: skip
             seconds["head"] = time.monotonic() - began
-            return Outcome(cell=cell, **self._rate(heads.acting(folder, None, KIND), cell, "scratch"), seconds=seconds)
+            return replace(self._rate(heads.acting(folder, None, KIND), cell, "scratch"), seconds=seconds)
         origin = self.origin(cell.method, cell.seed)
         seconds["encoder"] = time.monotonic() - began
         source = self._features(demos, origin)
@@ -67,9 +70,9 @@ class Bench:
             heads.improve(
                 cell.task, source, agent, origin, KIND, improved, episodes=self.protocol.online_episodes, seed=cell.seed
             )
-            after = self._rate(heads.acting(improved, origin, KIND), cell, "rl")["successes"]
+            after = self._rate(heads.acting(improved, origin, KIND), cell, "rl").successes
         seconds["all"] = time.monotonic() - began
-        return Outcome(cell=cell, **rate, online_successes=after, seconds={k: round(v, 1) for k, v in seconds.items()})
+        return replace(rate, online_successes=after, seconds={k: round(v, 1) for k, v in seconds.items()})
 
     def origin(self, method: str, seed: int) -> Origin:
         """The frozen encoder of a method; pretrains it where it is not there."""
@@ -95,7 +98,7 @@ class Bench:
         table = FeatureTable.of(whole, origin.extractor(), self.out / "features")
         return FeatureSource(demos, table, KIND)
 
-    def _rate(self, policy: PolicyFactory, cell: Cell, what: str) -> dict[str, int]:
+    def _rate(self, policy: PolicyFactory, cell: Cell, what: str) -> Outcome:
         """Successes of the same starts for all methods of a seed."""
         from robot_pt_sim.rollouts import rollouts
 
@@ -116,4 +119,4 @@ class Bench:
                 task=cell.task, episodes=episodes, seed=cell.seed, name=f"{cell.method} {what}", observe=step,
             )  # fmt: skip
         torch.set_num_threads(threads)
-        return {"successes": result.successes, "episodes": result.n}
+        return Outcome(cell=cell, successes=result.successes, episodes=result.n)

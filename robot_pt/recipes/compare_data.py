@@ -13,12 +13,11 @@ from robot_pt.comparison import Protocol
 from robot_pt.errors import DataError, UserError
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS
-from robot_pt.recipes import objectives, pretrain, represent, runs
+from robot_pt.recipes import objectives, pretrain, represent, runs, trajectories
 from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.heads import CROP
-from robot_pt.rewards import RewardLabel
 from robot_pt.schema import SUCCESS
 from robot_pt.sources import Concat, EpisodeSource, EpisodeView
 from robot_pt.store import DemoStore, is_demo_store
@@ -67,9 +66,16 @@ def demonstrations(protocol: Protocol, out: Path, task: str) -> EpisodeView:
         if source is not None and len(good) >= wanted:
             return EpisodeView(source, source.episodes.select(good[:wanted]))
         if have >= MOST_TRIES * wanted:
-            raise DataError(f"of {have} scripted episodes of {task} {len(good)} succeeded, {wanted} are needed; choose another task.")
+            raise DataError(
+                f"of {have} scripted episodes of {task} {len(good)} succeeded, {wanted} are needed; choose another task."
+            )
         collect(
-            task, wanted - len(good), store, image_size=protocol.image_size, seed=first + have, cameras=(protocol.camera,)
+            task,
+            wanted - len(good),
+            store,
+            image_size=protocol.image_size,
+            seed=first + have,
+            cameras=(protocol.camera,),
         )
 
 
@@ -88,10 +94,11 @@ def pretrained(protocol: Protocol, out: Path, method: str, seed: int, source: Ep
     size = (protocol.image_size, protocol.image_size)
     encoder, slots = EncoderConfig(name=protocol.encoder), TaskTable.of(source.episodes.task).slots
     if method in objectives.OBJECTIVES:
-        objectives.require_data(method, [source], RewardLabel())
+        objectives.require_data(method, [source], assume_success=False)
         needs = objectives.objective_class(method).needs
+        config = trajectories.fitted(objectives.config_for(method, steps=steps, bf16=False), [source], False)
         settings = represent.RepresentSettings(
-            objective=method, config=objectives.config_for(method, steps=steps, bf16=False), encoder=encoder, camera=protocol.camera,  # type: ignore[arg-type]
+            objective=method, config=config, encoder=encoder, camera=protocol.camera,  # type: ignore[arg-type]
             image_size=size, task_slots=slots if needs.actions else 1, batch_size=protocol.pretrain_batch, bounds=BRIDGE_BOUNDS, seed=seed,
         )  # fmt: skip
         represent.represent_with(settings, [source], run, steps=steps, checkpoint_every=every, resume=True)
@@ -117,4 +124,3 @@ def _finished(run: Path, steps: int) -> bool:
         return Start.of(run).step >= steps
     except UserError:  # no checkpoint yet
         return False
-

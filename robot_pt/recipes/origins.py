@@ -31,7 +31,12 @@ class Origin:
         """The encoder of a RUN or of one of its checkpoints. Raises DataError where there is none."""
         start = Start.of(run)
         return cls(
-            "run", start.config, camera or start.cameras[0], start.image_size, start.folder, trains_all=start.trains == "encoder"
+            "run",
+            start.config,
+            camera or start.cameras[0],
+            start.image_size,
+            start.folder,
+            trains_all=start.trains == "encoder",
         )
 
     def untrained(self, seed: int) -> Origin:

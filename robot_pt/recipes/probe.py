@@ -45,7 +45,9 @@ def probe(
     What was probed before is kept in `out` and not computed again.
     """
     if not runs:
-        raise UserError("robot-pt probe needs at least one RUN with an encoder; make one with robot-pt pretrain --objective.")
+        raise UserError(
+            "robot-pt probe needs at least one RUN with an encoder; make one with robot-pt pretrain --objective."
+        )
     at_least(0, seed=seed)
     at_least(1, controls=controls)
     source = open_all(data, assume_success=False, reading=(reading or Reading()).of(data), what="probing data")
@@ -121,7 +123,9 @@ class Probing:
         replace_json(path, {"format_version": FORMAT, "found": document})
         return found
 
-    def _probe(self, kind: Kind, look: Extractor, table: FeatureTable, other: FeatureTable | None) -> dict[str, Measure]:
+    def _probe(
+        self, kind: Kind, look: Extractor, table: FeatureTable, other: FeatureTable | None
+    ) -> dict[str, Measure]:
         def at(rows: Int) -> Any:
             return table(rows.reshape(-1), kind)
 

@@ -119,7 +119,9 @@ def test_the_whole_way_killed_in_the_middle_and_gone_on(tmp_path):
     os.kill(work.pid, signal.SIGKILL)
     work.wait()
     kept = {path.name: path.read_bytes() for path in cells.glob("*.json")}
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=280, check=True, text=True)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=280, check=True, text=True
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["cells"] == 3 + 4 * 3
     assert all((cells / name).read_bytes() == content for name, content in kept.items())

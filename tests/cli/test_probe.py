@@ -21,7 +21,7 @@ from robot_pt.recipes.origins import Origin
 from robot_pt.schema import OBJECT_POSITIONS, Episode, Spec
 from robot_pt.store import DemoStore
 
-SIZE, SIDE, STEPS, EPISODES = 32, 6, 12, 40
+SIZE, SIDE, STEPS, EPISODES = 16, 4, 12, 40
 CONFIG = EncoderConfig(name="small", latent=16)
 
 
@@ -75,7 +75,12 @@ class Knows:
 
 def save(folder: Path, encoder) -> Path:
     record = EncoderRecord(
-        objective="taught", encoder=CONFIG.to_json(), camera="primary", image_size=(SIZE, SIZE), trains="encoder", data=[]
+        objective="taught",
+        encoder=CONFIG.to_json(),
+        camera="primary",
+        image_size=(SIZE, SIZE),
+        trains="encoder",
+        data=[],
     )
     checkpoint.write_config(folder, {"format_version": 1})
     checkpoint.save(folder, 1, Knows(encoder), record, {})
@@ -113,13 +118,11 @@ def test_what_was_taught_is_seen_beyond_all_random_encoders(found):
 
 
 @pytest.mark.parametrize("kind", ["map", "encoder"])
-@pytest.mark.parametrize("measure", ["object R2", "tool R2", "order"])
-def test_the_spoilt_encoder_lands_among_the_random_ones(found, kind, measure):
+def test_the_spoilt_encoder_lands_among_the_random_ones(found, kind):
     """The benchmark's own test: shuffle the taught weights within each channel and nothing of what was taught may be left."""
-    random = [found["probes"][f"random {s}"][kind][measure] for s in range(3)]
-    spoilt = found["probes"]["permuted"][kind][measure]["value"]
-    low, high = min(r["interval"][0] for r in random), max(r["interval"][1] for r in random)
-    assert low <= spoilt <= high or (measure == "object R2" and spoilt < low)  # worse than random is as good a verdict
+    random = [found["probes"][f"random {s}"][kind]["object R2"]["interval"] for s in range(3)]
+    spoilt = found["probes"]["permuted"][kind]["object R2"]["value"]
+    assert min(low for low, _ in random) <= spoilt <= max(high for _, high in random)
 
 
 def test_what_pictures_do_not_show_no_encoder_has(found):
@@ -127,6 +130,7 @@ def test_what_pictures_do_not_show_no_encoder_has(found):
     for encoder in found["probes"].values():
         assert encoder["map"]["tool R2"]["value"] < 0.1
         assert encoder["map"]["order"]["value"] == pytest.approx(0.5, abs=0.12)
+        assert encoder["map"]["tool R2"]["interval"][0] < 0.0
 
 
 def test_the_page_and_the_table_name_everything(found):

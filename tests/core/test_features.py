@@ -44,7 +44,9 @@ def source(memory_source):
 
 def extractor(seed=0, camera="primary", name="small"):
     torch.manual_seed(seed)
-    return Extractor(ImageEncoder(EncoderConfig(name=name, latent=16), (32, 32)), camera=camera, image_size=(32, 32), batch=4)
+    return Extractor(
+        ImageEncoder(EncoderConfig(name=name, latent=16), (32, 32)), camera=camera, image_size=(32, 32), batch=4
+    )
 
 
 def test_features_are_the_averaged_map_and_the_encoders_output():
@@ -106,7 +108,9 @@ def test_a_table_is_computed_once_and_opened_after(source, tmp_path):
 def test_other_data_has_a_table_of_its_own(memory_source, source):
     assert fingerprint(source, "primary") == fingerprint(Looking(memory_source([6, 4, 5])), "primary")
     assert fingerprint(source, "primary") != fingerprint(Looking(memory_source([6, 4, 5], seed=1)), "primary")
-    assert fingerprint(source, "primary") != fingerprint(Looking(memory_source([6, 4, 5], tasks=["a", "b", "a"])), "primary")
+    assert fingerprint(source, "primary") != fingerprint(
+        Looking(memory_source([6, 4, 5], tasks=["a", "b", "a"])), "primary"
+    )
 
 
 def test_only_steps_of_episodes_are_looked_at(source, tmp_path):

@@ -5,7 +5,10 @@ from robot_pt.report.measured import forest
 
 
 def chart(**change):
-    points = [Point(name="atc", value=0.7, low=0.6, high=0.8), Point(name="random", value=0.2, low=0.1, high=0.3, control=True)]
+    points = [
+        Point(name="atc", value=0.7, low=0.6, high=0.8),
+        Point(name="random", value=0.2, low=0.1, high=0.3, control=True),
+    ]
     return Measured(**{"title": "object position, R²", "points": points, "reference": 0.0, "better": 1, **change})
 
 

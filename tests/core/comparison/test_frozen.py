@@ -22,14 +22,17 @@ def test_shuffled_channels_keep_their_weights_in_another_order(name):
     config = EncoderConfig(name=name, latent=16)
     whole, spoilt = random_encoder(config, (32, 32), 0), permuted(random_encoder(config, (32, 32), 0), seed=3)
     moved = 0
-    for (n, before), after in zip(whole.state_dict().items(), spoilt.state_dict().values(), strict=True):
+    for before, after in zip(whole.state_dict().values(), spoilt.state_dict().values(), strict=True):
         np.testing.assert_allclose(
             np.sort(before.flatten(1).numpy() if before.ndim > 1 else before.numpy()),
             np.sort(after.flatten(1).numpy() if after.ndim > 1 else after.numpy()),
         )
         moved += before.ndim > 1 and not torch.equal(before, after)
     assert moved > 4
-    assert all(torch.equal(a, b) for a, b in zip(permuted(random_encoder(config, (32, 32), 0), 3).parameters(), spoilt.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(permuted(random_encoder(config, (32, 32), 0), 3).parameters(), spoilt.parameters(), strict=True)
+    )
 
 
 def test_what_was_learned_is_gone():

@@ -32,7 +32,12 @@ def test_another_protocol_comes_from_a_file(tmp_path):
     }  # fmt: skip
     path.write_text(json.dumps(kitchen))
     found = read_protocol(path)
-    assert (found.tasks, found.demos, found.online_episodes, found.pretraining[0].quality) == (("b", "c"), (5,), 7, "clean")
+    assert (found.tasks, found.demos, found.online_episodes, found.pretraining[0].quality) == (
+        ("b", "c"),
+        (5,),
+        7,
+        "clean",
+    )
 
 
 def test_quick_is_smaller_in_everything_that_takes_time():
@@ -53,7 +58,10 @@ def test_quick_is_smaller_in_everything_that_takes_time():
         ({"head_updates": 0}, "head_updates"),
         ({"online_episodes": -1}, "below what can be done"),
         ({"pretraining": [{"task": "a", "episodes": 0}]}, "below what can be done"),
-        ({"distances": [{"name": "x", "rule": "", "tasks": ["a"]}, {"name": "y", "rule": "", "tasks": ["a"]}]}, "twice"),
+        (
+            {"distances": [{"name": "x", "rule": "", "tasks": ["a"]}, {"name": "y", "rule": "", "tasks": ["a"]}]},
+            "twice",
+        ),
         ({"distances": [{"name": "x", "rule": "", "tasks": []}]}, "one is empty"),
     ],
 )
@@ -62,7 +70,9 @@ def test_what_cannot_be_compared_is_said(change, words):
         Protocol.from_json({**read_protocol().to_json(), **change}, "x.json")
 
 
-@pytest.mark.parametrize("change", [{"weather": 1}, {"distances": [{"name": "x"}]}, {"demos": "many"}, {"pretraining": 3}])
+@pytest.mark.parametrize(
+    "change", [{"weather": 1}, {"distances": [{"name": "x"}]}, {"demos": "many"}, {"pretraining": 3}]
+)
 def test_a_file_that_is_no_protocol_is_named(change):
     with pytest.raises(DataError, match=r"x\.json"):
         Protocol.from_json({**read_protocol().to_json(), **change}, "x.json")
@@ -75,7 +85,9 @@ def test_a_cell_has_a_file_of_its_own_and_its_outcome_survives_json():
     assert Outcome.from_json(json.loads(json.dumps(outcome.to_json())), "x") == outcome
 
 
-@pytest.mark.parametrize("change", [{"successes": 21}, {"successes": -1}, {"cell": {"method": "a"}}, {"episodes": None}])
+@pytest.mark.parametrize(
+    "change", [{"successes": 21}, {"successes": -1}, {"cell": {"method": "a"}}, {"episodes": None}]
+)
 def test_a_damaged_cell_is_named(change):
     whole = Outcome(cell=Cell("atc", "lift", 10, 0), successes=3, episodes=20).to_json()
     with pytest.raises(DataError, match=r"cells/x\.json"):

@@ -5,10 +5,20 @@ import pytest
 from scipy.stats import trim_mean
 
 from robot_pt.comparison.protocol import Cell, Distance, Outcome, read_protocol
-from robot_pt.comparison.scores import FROM_SCRATCH, RANDOM_ACTIONS, RANDOM_FROZEN, bounds_of, markdown, rates_of, rows_of
+from robot_pt.comparison.scores import (
+    FROM_SCRATCH,
+    RANDOM_ACTIONS,
+    RANDOM_FROZEN,
+    bounds_of,
+    markdown,
+    rates_of,
+    rows_of,
+)
 
 PROTOCOL = replace(
-    read_protocol(), distances=(Distance(name="near", rule="", tasks=("a", "b")), Distance(name="far", rule="", tasks=("c",))), demos=(10, 50)
+    read_protocol(),
+    distances=(Distance(name="near", rule="", tasks=("a", "b")), Distance(name="far", rule="", tasks=("c",))),
+    demos=(10, 50),
 )
 
 
@@ -54,7 +64,11 @@ def test_a_task_that_separates_nobody_counts_by_its_plain_rates():
 def test_a_method_is_compared_with_random_features_of_the_same_tasks_and_demos():
     outcomes = [*reference()]
     for task in ("a", "b"):
-        outcomes += [*cells("atc", task, 10, [6, 7]), *cells(RANDOM_FROZEN, task, 10, [2, 3]), *cells(RANDOM_FROZEN, task, 50, [9, 9])]
+        outcomes += [
+            *cells("atc", task, 10, [6, 7]),
+            *cells(RANDOM_FROZEN, task, 10, [2, 3]),
+            *cells(RANDOM_FROZEN, task, 50, [9, 9]),
+        ]
     rows = rows_of(PROTOCOL, outcomes, [RANDOM_FROZEN, "atc"])
     assert row(rows, "atc").better == 1.0
     assert row(rows, "atc").better_interval == (1.0, 1.0)

@@ -32,7 +32,9 @@ def test_every_step_is_probed_with_its_own_truth(tmp_path):
     assert len(data.rows) == 96
     assert data.episodes == 8
     found = {t.name: t for t in data.targets}
-    np.testing.assert_array_equal(found["object"].values, np.stack([data.episode, data.rows % 12, 0 * data.rows], axis=1))
+    np.testing.assert_array_equal(
+        found["object"].values, np.stack([data.episode, data.rows % 12, 0 * data.rows], axis=1)
+    )
     np.testing.assert_array_equal(found["gripper"].values[:, 0], data.episode)
     assert found["tool"].values.shape == (96, 3)
     assert (found["object"].unit, found["object"].factor) == ("mm", 1000.0)
@@ -67,7 +69,9 @@ def test_pairs_stay_in_their_episode_and_in_order(tmp_path):
     assert 1 not in data.pair_episode  # three steps hold no such pair
     ends = np.cumsum([12, 3, 30, 12, 12, 12, 12, 12])
     assert (data.pairs[:, 1] < ends[data.pair_episode]).all()
-    assert (data.pairs[:, 0] >= ends[data.pair_episode] - np.array([12, 3, 30, 12, 12, 12, 12, 12])[data.pair_episode]).all()
+    assert (
+        data.pairs[:, 0] >= ends[data.pair_episode] - np.array([12, 3, 30, 12, 12, 12, 12, 12])[data.pair_episode]
+    ).all()
 
 
 def test_folds_and_judges_hold_out_whole_episodes():

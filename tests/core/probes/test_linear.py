@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from robot_pt.probes.linear import PENALTIES, Later, Ridge, Scale, best_later, best_ridge
+from robot_pt.probes.linear import PENALTIES, Later, Ridge, RidgePath, Scale, best_later
 
 
 def data(n=60, d=7, k=2, seed=0):
@@ -47,7 +47,7 @@ def test_the_penalty_is_chosen_on_the_judging_rows():
     x = rng.normal(size=(80, 60))
     y = x[:, :1] + 3 * rng.normal(size=(80, 1))
     judge = np.arange(80) % 2 == 0
-    chosen, _ = best_ridge(x, y, judge)
+    chosen, _ = RidgePath(x, judge).best(y)
     norms = [np.linalg.norm(Ridge(x).weights(y, p)[0]) for p in PENALTIES]
     assert np.linalg.norm(chosen) == pytest.approx(min(norms)) or np.linalg.norm(chosen) < 0.7 * max(norms)
 
@@ -64,7 +64,9 @@ def test_later_is_the_minimum_that_a_general_optimiser_finds(n, d, penalty):
         slope = -(x / (1 + np.exp(x @ w))[:, None]).mean(0) + penalty * scale * w
         return value, slope
 
-    expected = minimize(loss, np.zeros(d), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000})
+    expected = minimize(
+        loss, np.zeros(d), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000}
+    )
     np.testing.assert_allclose(Later(x).weights(penalty), expected.x, atol=2e-4)
 
 

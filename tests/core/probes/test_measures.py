@@ -27,7 +27,9 @@ def test_rank_me_is_that_of_numpys_singular_values_whatever_the_shape(n, d, seed
 
 def test_a_weight_is_a_row_that_often():
     x = np.random.default_rng(1).normal(size=(5, 3))
-    assert rank_me(x, np.array([2.0, 1, 0, 3, 1])) == pytest.approx(rank_me(np.repeat(x, [2, 1, 0, 3, 1], axis=0)), rel=1e-5)
+    assert rank_me(x, np.array([2.0, 1, 0, 3, 1])) == pytest.approx(
+        rank_me(np.repeat(x, [2, 1, 0, 3, 1], axis=0)), rel=1e-5
+    )
     assert dormant(x, 3, np.array([0.0, 0, 0, 0, 1])) == dormant(x[4:], 3)
 
 
@@ -44,7 +46,9 @@ def test_recall_counts_the_nearest_by_cosine_and_ties_as_lost():
     query = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     np.testing.assert_array_equal(recall_at_1(query, query * [[5.0], [0.1], [3.0]]), [True, True, True])
     np.testing.assert_array_equal(recall_at_1(query, query[[1, 0, 2]]), [False, False, True])
-    np.testing.assert_array_equal(recall_at_1(np.ones((4, 3)), np.ones((4, 3))), [False] * 4)  # collapsed features find nothing
+    np.testing.assert_array_equal(
+        recall_at_1(np.ones((4, 3)), np.ones((4, 3))), [False] * 4
+    )  # collapsed features find nothing
 
 
 def test_recall_of_unrelated_features_is_chance():
