@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from robot_pt.cli.comparing import Compare, Probe
 from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
 from robot_pt.cli.learning import Finetune, Pretrain
 from robot_pt.cli.online import Online
@@ -29,6 +30,8 @@ VERBS: dict[str, type | dict[str, type]] = {
     "finetune": Finetune,
     "online": Online,
     "reward": {"train": RewardTrain, "check": RewardCheck, "label": RewardLabel},
+    "probe": Probe,
+    "compare": Compare,
     "evaluate": Evaluate,
     "launch": Launch,
     "bench": Bench,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robot_pt.cli.verb import PathArguments
+from robot_pt.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -21,8 +22,8 @@ class Collect:
     """DemoStore folder; episodes are appended when it exists."""
     quality: Literal["clean", "mixed"] = "clean"
     """clean: the expert as it is; mixed: half noisy, hesitant or failing, as robots produce it."""
-    camera: Literal["primary", "none"] = "primary"
-    """none: record the state alone, with the positions of the scene's objects; nothing is rendered."""
+    camera: tuple[Literal["primary", "secondary", "wrist", "none"], ...] = ("primary",)
+    """Camera roles to record. none: the state alone, with the positions of the scene's objects; nothing is rendered."""
     image_size: int = 64
     """Height and width of the recorded frames, in pixels."""
     workers: int = 0
@@ -41,8 +42,14 @@ class Collect:
             return {"tasks": collect.tasks()}
         return collect.collect(
             self.task, self.episodes, self.out, quality=self.quality, image_size=self.image_size,
-            workers=self.workers, seed=self.seed, cameras=() if self.camera == "none" else (self.camera,),
+            workers=self.workers, seed=self.seed, cameras=_roles(self.camera),
         )  # fmt: skip
+
+
+def _roles(camera: tuple[str, ...]) -> tuple[str, ...]:
+    if "none" in camera and len(camera) > 1:
+        raise UserError(f"--camera none records no camera; given {' '.join(camera)}: leave none or the others out.")
+    return () if camera == ("none",) else camera
 
 
 @dataclass(kw_only=True)
