@@ -43,6 +43,12 @@ FLAGS = {
         "skip_corrupt", "labels",
     },
     "reward label": {"store", "by", "csv", "success", "failure", "threshold", "rewards", "base"},
+    "probe": {
+        "runs", "data", "out", "camera", "other_camera", "controls", "permuted", "seed", "mapping", "action_source", "skip_corrupt", "labels",
+    },
+    "compare": {
+        "objectives", "out", "runs", "protocol", "seeds", "demos", "online", "permuted", "workers", "quick", "table",
+    },
     "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
     "bench": {"what", "quick"},
@@ -82,7 +88,7 @@ def test_help_exits_with_0_and_names_the_flags(name: str, capsys: pytest.Capture
         cli.main([*name.split(), "--help"])
     assert done.value.code == 0
     shown = capsys.readouterr().out
-    for flag in FLAGS[name] - {"path", "runs", "run_", "store", "what", "file", "arguments"}:
+    for flag in FLAGS[name] - {"path", "runs", "run_", "store", "what", "file", "arguments", "objectives"}:
         assert "--" + flag.rstrip("_").replace("_", "-") in shown
 
 
