@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_pt.errors import DataError
+from robot_pt.safe_files import file_sha256
 from robot_pt.schema import Float
 
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, RuntimeError)
@@ -36,6 +37,8 @@ class CaptionTable:
     """L."""
     origin: str
     """Where it was read, for messages."""
+    version: str
+    """Hash of the file: a run that resumes with another one is refused."""
 
     @classmethod
     def read(cls, path: Path) -> CaptionTable:
@@ -59,7 +62,7 @@ class CaptionTable:
                 raise DataError(f"{path}: the feature of {caption!r} is not finite; encode it again.")
             if not np.array_equal(rows.setdefault(caption, feature), feature):
                 raise DataError(f"{path}: {caption!r} has two features that differ; keep one of them.")
-        return cls(rows, features.shape[1], str(path))
+        return cls(rows, features.shape[1], str(path), file_sha256(path)[:16])
 
     def features(self, sentences: Iterable[str]) -> Float:
         """(len, L) float32; a sentence without words has zeros. Raises DataError where a caption is not in the file."""

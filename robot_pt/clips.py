@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from robot_pt.buffers import BufferPool
+from robot_pt.captions import CaptionTable
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.language import sentence_table
 from robot_pt.mixing import Mixer, Rounding, batch_rng, rank_slots
@@ -124,17 +125,19 @@ class Clips:
         reward, gamma: labels and discount of `reward` and `return_to_go`; gamma 1 sums what was recorded and supposes nothing beyond it.
         task_table: slots of `task`; None leaves them 0.
         language_dim: L, 0 for none.
+        captions: features of the episodes' instructions, L wide; None hashes their words.
         batch_size: of the *global* batch; with world_size processes each yields batch_size / world_size clips.
     Raises:
         MismatchError: sources that cannot share a network, or a task that is missing in the table.
-        DataError: NaN in a source, a source with a ratio above 0 and no step, or `actions` where the data has none.
+        DataError: NaN in a source, a source with a ratio above 0 and no step, `actions` where the data has none, or an instruction
+            that is not in `captions`.
     """
 
     def __init__(
         self, sources: Sequence[EpisodeSource], ratios: Sequence[float], plan: ClipPlan, *, cameras: Sequence[str],
         image_size: tuple[int, int], batch_size: int, seed: int, actions: bool = False, reward: RewardLabel | None = None,
-        gamma: float = 0.96, task_table: TaskTable | None = None, language_dim: int = 0, rank: int = 0, world_size: int = 1,
-        threads: int = 2, prefetch: int = 4, rounding: Rounding = "floor", pinned: bool = False,
+        gamma: float = 0.96, task_table: TaskTable | None = None, language_dim: int = 0, captions: CaptionTable | None = None,
+        rank: int = 0, world_size: int = 1, threads: int = 2, prefetch: int = 4, rounding: Rounding = "floor", pinned: bool = False,
     ):  # fmt: skip
         if len(sources) != len(ratios):
             raise UserError(f"{len(sources)} sources need as many mixing ratios; there are {len(ratios)}.")
@@ -144,7 +147,9 @@ class Clips:
         self._slots = rank_slots(batch_size, rank, world_size)
         self._mixer = Mixer(ratios, batch_size, rounding)
         self.batch_size, self.local_batch_size, self.seed = batch_size, len(self._slots), seed
-        self._parts = [_Part(s, reward or RewardLabel(), gamma, actions, task_table, language_dim) for s in sources]
+        self._parts = [
+            _Part(s, reward or RewardLabel(), gamma, actions, task_table, language_dim, captions) for s in sources
+        ]
         self._first_episode = np.cumsum([0, *(len(s.episodes) for s in sources)])
         self._pool = BufferPool(pinned=pinned)
         for part, ratio in zip(self._parts, ratios, strict=True):
@@ -236,7 +241,7 @@ class _Part:
 
     def __init__(
         self, source: EpisodeSource, label: RewardLabel, gamma: float, actions: bool, tasks: TaskTable | None,
-        language_dim: int,
+        language_dim: int, captions: CaptionTable | None,
     ):  # fmt: skip
         require_finite(source)
         table = source.episodes
@@ -251,9 +256,7 @@ class _Part:
                 f"task {unknown[0]!r} of the {source.spec.embodiment} data has no slot in the task table."
             )
         self._task = np.zeros(len(table), np.int64) if tasks is None else tasks.lookup(table.task)
-        self._language = (
-            sentence_table(table.instruction, language_dim) if language_dim else np.zeros((len(table), 0), np.float32)
-        )
+        self._language = _sentences(table.instruction, language_dim, captions)
         told = [episode_returns(source, e, label, gamma) for e in range(len(table)) if self.length[e]]
         columns: list[Any] = [np.concatenate(c) for c in zip(*told, strict=True)] if told else [np.zeros(0)] * 3
         self._reward, self._terminal, self._return = columns
@@ -284,6 +287,14 @@ def episode_returns(source: EpisodeSource, e: int, label: RewardLabel, gamma: fl
         return told.reward, told.terminal, sum_to_end(told.reward, told.terminal)
     worst = label.worst_return(gamma, told.reward)
     return told.reward, told.terminal, return_to_go(told.reward, told.terminal, gamma, tail=told.tail, tail_value=worst)
+
+
+def _sentences(instructions: Sequence[str], dim: int, captions: CaptionTable | None) -> Float:
+    """(E, L) of one source's episodes."""
+    if not dim:
+        return np.zeros((len(instructions), 0), np.float32)
+    assert captions is None or captions.dim == dim, "the objective was built for another length of features"
+    return sentence_table(instructions, dim) if captions is None else captions.features(instructions)
 
 
 def _require_usable(sources: Sequence[EpisodeSource], cameras: Sequence[str], actions: bool) -> None:

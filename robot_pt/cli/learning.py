@@ -65,6 +65,8 @@ class Pretrain:
     """Camera role to train on; none: learn from the state alone."""
     language: bool = False
     """Condition on the instruction's words beside the task id."""
+    captions: Path | None = None
+    """For --objective r3m: an .npz of `captions` and `features`, as a text encoder of yours gave them; without it words are hashed."""
     route: Literal["max_q", "advantage_weighted"] = "max_q"
     """How the policy is taken from the critic: PTR's own, or advantage-weighted (faster on small budgets)."""
     bc_warm_start: int = 0
@@ -96,6 +98,10 @@ class Pretrain:
             )
         if self.objective in OBJECTIVES:
             return self._represent()
+        if self.captions is not None:
+            raise UserError(
+                "--captions gives features of sentences to --objective r3m; leave it out, or choose that objective."
+            )
         from robot_pt.recipes import pretrain
 
         algorithm: Any = self.algorithm or self.objective or "ptr"
@@ -123,7 +129,7 @@ class Pretrain:
         return represent.represent(
             self.data, self.out, objective=objective, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, assume_success=self.assume_success,
-            checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
+            captions=self.captions, checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(),
         )  # fmt: skip
 

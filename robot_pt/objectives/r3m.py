@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -59,6 +59,11 @@ class R3MConfig:
     """Other clips per loss."""
     hidden: int = 1024
     """Units of each hidden layer of G."""
+    language: int = LANGUAGE_DIM
+    """Length of a sentence's features: of `robot_pt.language`, or of the file."""
+    captions: str = ""
+    """File of sentence features (`robot_pt.captions`) instead of hashed words, and what it held; empty for none."""
+    captions_version: str = ""
     crop_scale: tuple[float, float] | None = (0.2, 1.0)
     """Share of the frame in the resized crop, one for all frames of a clip; None takes frames as they are."""
     optim: StepConfig = field(
@@ -76,9 +81,9 @@ class R3MConfig:
             raise UserError(
                 f"R3M's weights of time, language, L1 and L2 are {weights}; none below 0, time or language above it."
             )
-        if self.negatives < 1 or self.hidden < 1:
+        if min(self.negatives, self.hidden, self.language) < 1:
             raise UserError(
-                f"R3M needs at least 1 negative and 1 hidden unit; given {self.negatives} and {self.hidden}."
+                f"R3M needs at least 1 negative, hidden unit and language feature; given {self.negatives}, {self.hidden} and {self.language}."
             )
 
 
@@ -171,12 +176,13 @@ def language_contrast(
 class R3M:
     """Implements `robot_pt.objectives.Objective`. Codes are the encoder's own: there is no projector to throw away."""
 
-    needs: ClassVar[Needs] = Needs("video", language=LANGUAGE_DIM)
+    needs: Needs = Needs("video", language=LANGUAGE_DIM)
     trains: Literal["encoder"] = "encoder"
 
     def __init__(self, encoder: ImageEncoder, reward: LanguageReward, config: R3MConfig, *, seed: int = 0):
         self.encoder, self.reward, self.config, self.seed = encoder, reward, config, seed
         self.plan: ClipPlan = R3MFrames(config.alpha)
+        self.needs = Needs("video", language=config.language)
         self.grad_sync: GradSync = no_sync
         self.stepper = Stepper({"encoder": encoder, "reward": reward}, config.optim)
 
@@ -190,7 +196,7 @@ class R3M:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = ImageEncoder(encoder, image_size)
-            reward = LanguageReward(encoder.latent, cls.needs.language, config.hidden)
+            reward = LanguageReward(encoder.latent, config.language, config.hidden)
         return cls(network.to(device), reward.to(device), config, seed=seed)
 
     def update(self, batch: ClipBatch, step: int) -> dict[str, Tensor]:

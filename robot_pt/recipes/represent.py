@@ -6,17 +6,18 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from robot_pt import checkpoint
+from robot_pt.captions import CaptionTable
 from robot_pt.clips import Clips
 from robot_pt.distributed import Ranks, processes
 from robot_pt.encoder_record import EncoderRecord
-from robot_pt.errors import DataError
+from robot_pt.errors import DataError, UserError
 from robot_pt.features import fingerprint
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
@@ -79,7 +80,8 @@ class RepresentSettings:
 def represent(
     data: Sequence[Path], out: Path, *, objective: Representation, encoder: str = "auto", encoder_weights: Path | None = None,
     steps: int = 160_000, batch_size: int = 64, image_size: int = 0, camera: str = "primary", assume_success: bool = False,
-    checkpoint_every: int = 0, bf16: bool = False, seed: int = 0, resume: bool = False, reading: Reading | None = None,
+    captions: Path | None = None, checkpoint_every: int = 0, bf16: bool = False, seed: int = 0, resume: bool = False,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh encoder on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -99,6 +101,8 @@ def represent(
         warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
     config = trajectories.fitted(objectives.config_for(objective, steps=steps, bf16=bf16), sources, assume_success)
+    if captions is not None:
+        config = _captioned(config, objective, captions, sources)
     settings = RepresentSettings(
         objective=objective, config=config, encoder=encoder_config, camera=camera,
         image_size=image_size_for(image_size, sources[0].spec, camera, start_from), batch_size=batch_size,
@@ -160,13 +164,27 @@ def represent_with(
 def clips_of(settings: RepresentSettings, learner: Any, sources: Sequence[EpisodeSource], ranks: Ranks) -> Clips:
     """Clips as the objective wants them; each source's share is its share of the steps."""
     steps, needs, config = [source.episodes.steps for source in sources], learner.needs, settings.config
+    captions = getattr(config, "captions", "")
     return Clips(
         sources, [count / sum(steps) for count in steps], learner.plan, cameras=(settings.camera,), image_size=settings.image_size,
         batch_size=settings.batch_size, seed=settings.seed, actions=needs.actions, language_dim=needs.language,
+        captions=CaptionTable.read(Path(captions)) if captions else None,
         task_table=_tasks(sources) if needs.actions else None, reward=getattr(config, "reward", trajectories.STORED),
         gamma=getattr(config, "gamma", 0.96), rank=ranks.rank, world_size=ranks.world_size, threads=max(1, min(8, (os.cpu_count() or 2) // 2)), rounding="long_run",
         pinned=ranks.device.type == "cuda",
     )  # fmt: skip
+
+
+def _captioned(config: Any, objective: str, captions: Path, sources: Sequence[EpisodeSource]) -> Any:
+    """`config` with the sentence features of a file that has those of all the data."""
+    if not hasattr(config, "captions"):
+        raise UserError(
+            f"--captions gives features of sentences and {objective} reads none; leave it out, or choose --objective r3m."
+        )
+    table = CaptionTable.read(captions)
+    for source in sources:
+        table.features(source.episodes.instruction)
+    return replace(config, captions=str(captions.resolve()), captions_version=table.version, language=table.dim)
 
 
 def _tasks(sources: Sequence[EpisodeSource]) -> TaskTable:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_pt.captions import CaptionTable
+from robot_pt.clips import Around, Clips
 from robot_pt.errors import DataError
 
 
@@ -20,6 +21,8 @@ def test_each_caption_gets_its_row_and_no_words_get_zeros(tmp_path: Path) -> Non
     assert got.tolist() == [[3, 4], [0, 0], [1, 2], [0, 0], [3, 4]]
     assert (table.dim, got.dtype) == (2, np.float32)
     assert table.features([]).shape == (0, 2)
+    other = CaptionTable.read(write(tmp_path / "d.npz", features=((1.0, 2.0), (3.0, 5.0))))
+    assert table.version != other.version
 
 
 def test_a_caption_that_was_not_encoded_is_named(tmp_path: Path) -> None:
@@ -73,3 +76,16 @@ def test_damaged_files_end_in_a_declared_error_or_in_a_table(
     except DataError:
         return
     assert table.dim >= 1
+
+
+def test_clips_carry_the_features_of_their_captions(memory_source, tmp_path: Path) -> None:
+    source = memory_source([5, 6, 7])
+    said = sorted(set(source.episodes.instruction))
+    features = np.arange(2.0 * len(said)).reshape(-1, 2)
+    table = CaptionTable.read(write(tmp_path / "c.npz", said, features))
+    settings = {"cameras": ["primary"], "image_size": (4, 4), "batch_size": 8, "seed": 0, "language_dim": 2}
+    batch = Clips([source], [1.0], Around((0,)), captions=table, **settings).batch(0)
+    expected = [features[said.index(source.episodes.instruction[e])] for e in batch.episode]
+    np.testing.assert_array_equal(batch.language, expected)
+    with pytest.raises(DataError, match="has no feature of"):
+        Clips([source], [1.0], Around((0,)), captions=CaptionTable.read(write(tmp_path / "d.npz")), **settings)

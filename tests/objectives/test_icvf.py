@@ -227,7 +227,7 @@ def test_the_loss_is_that_of_its_frames_looked_at_one_by_one() -> None:
         a = (0 if rz else -1 + GAMMA * v(*kept, (b, 1), z, z).min()) - v(*kept, (b, 0), z, z).mean()
         total.append((0.9 if a >= 0 else 0.1) * ((q - v(*online, (b, 0), g, z)) ** 2).sum())
     assert 0 < len(total) < 24
-    assert float(loss) == pytest.approx(np.mean(total), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(np.mean(total), rel=1e-4)
 
 
 def test_values_rise_towards_the_goal_of_an_unseen_clip() -> None:

@@ -181,6 +181,13 @@ def test_clips_of_one_episode_or_one_sentence_are_no_negatives(monkeypatch: pyte
     assert torch.equal(seen["said"], sentence[seen["rows"]] != sentence)
 
 
+def test_features_of_another_length_are_read_where_the_config_says_so() -> None:
+    objective = build(language=7)
+    assert (objective.needs.language, R3M.needs.language) == (7, 256)
+    videos = Videos(crossing(4, seed=0).frames, np.eye(4, 7, dtype=np.float32))
+    assert float(objective.update(videos.clips(objective.plan, 0, 8), 0)["objective/language"]) > 0
+
+
 def test_sparsity_is_the_mean_norm_of_all_frames() -> None:
     batch = crossing(6, seed=0).clips(R3MFrames(0.2), 0, 6)
     code = torch.randn(6, 5, 32)
@@ -188,7 +195,7 @@ def test_sparsity_is_the_mean_norm_of_all_frames() -> None:
     free, metrics = build(l1_weight=0, l2_weight=0).loss(code, batch, 0)
     rows = code.numpy().reshape(30, 32)
     l1, l2 = np.abs(rows).sum(1).mean(), np.sqrt((rows**2).sum(1)).mean()
-    assert float(heavy - free) == pytest.approx(0.5 * l1 + 0.25 * l2, rel=1e-4)
+    assert float((heavy - free).detach()) == pytest.approx(0.5 * l1 + 0.25 * l2, rel=1e-4)
     assert float(metrics["objective/l1"]) == pytest.approx(l1, rel=1e-5)
 
 
@@ -289,7 +296,7 @@ def test_shuffled_sentences_teach_nothing() -> None:
     ("options", "message"),
     [
         ({"alpha": 0.6}, "alpha is 0.6"), ({"time_weight": -1}, "none below 0"), ({"time_weight": 0, "language_weight": 0}, "none below 0"),
-        ({"negatives": 0}, "at least 1 negative"), ({"hidden": 0}, "at least 1 negative"),
+        ({"negatives": 0}, "at least 1 negative"), ({"hidden": 0}, "at least 1 negative"), ({"language": 0}, "language feature"),
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused(options: dict[str, float], message: str) -> None:
