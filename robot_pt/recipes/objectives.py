@@ -87,9 +87,15 @@ def require_data(name: str, sources: Sequence[EpisodeSource], *, assume_success:
     if lack is None:
         return
     enough = [other for other in OBJECTIVES if lacks(objective_class(other).needs, sources, assume_success) is None]
+    remedies = (
+        ["pass --assume-success if its episodes all succeed"]
+        if lacks(objective_class(name).needs, sources, True) is None
+        else []
+    )
+    remedies += [f"choose one of {', '.join(enough)}"] if enough else []
     raise DataError(
         f"{name} learns from {lack}, which the {sources[0].spec.embodiment} data has none of; "
-        + (f"choose one of {', '.join(enough)}, or give other data." if enough else "give other data.")
+        + ", ".join([*remedies, "or give other data." if remedies else "give other data."])
     )
 
 
