@@ -80,14 +80,13 @@ def spans(root: Path, reading: VideoReading, captions: list[Path]) -> Spans:
     found = Spans(root, root.resolve().name, from_start=True, sources=[str(p.relative_to(root)) for p in captions])
     files = _Files(root)
     rows: dict[str, int] = {}
+    absent: dict[str, None] = {}  # sentences, each once
     for path in captions:
         split = _split(path.stem)
         for at, row in _rows(path, found):
             file = files.named(row.video)
             if isinstance(file, str):
-                if file not in found.notes:
-                    found.faults.append(file)
-                found.notes[file] += 1
+                absent[file] = None
                 continue
             place = str(file)
             if place not in rows:
@@ -97,8 +96,7 @@ def spans(root: Path, reading: VideoReading, captions: list[Path]) -> Spans:
                 found.faults.append(f"{path.name}, row {at}: {row.start!r} to {row.stop!r} are no times.")
                 continue
             found.spans.append(Span(rows[place], *times, row.caption, row.task, split))
-    for fault in [text for text in found.notes if text in set(found.faults)]:
-        del found.notes[fault]
+    found.faults += absent
     for path in files.all:
         if str(path) not in rows:
             found.faults.append(f"{path} has no caption in {', '.join(p.name for p in captions)}.")

@@ -33,8 +33,10 @@ class Part(NamedTuple):
 
 def is_ego4d(root: Path) -> bool:
     """Whether `root` is what the client wrote into, or one version folder of it."""
-    return any((folder / METADATA).is_file() for folder in (root, *_versions(root))) or any(
-        _videos_of(folder, "auto") for folder in (root, *_versions(root)) if (folder / ANNOTATIONS).is_dir()
+    folders = (root, *_versions(root))
+    names = [name for names in ego4d_annotations.FILES.values() for name in names]
+    return any((folder / METADATA).is_file() for folder in folders) or any(
+        (folder / ANNOTATIONS / name).is_file() and _videos_of(folder, "auto") for folder in folders for name in names
     )
 
 

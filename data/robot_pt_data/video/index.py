@@ -22,6 +22,9 @@ from robot_pt_data.video.container import MAX_PIXELS, failures, opened, packets,
 HALF = 0.5001
 """Half a frame: how far a frame may be shown from the time that was asked for. Times in files are rounded to a tick."""
 
+_CHECKED = (
+    64  # packets decoded where a container may have guessed its times, to see that frames come out in their order
+)
 _LOST_S = 1.0  # a container may promise so much more than its last frame without being called cut off
 
 
@@ -114,15 +117,15 @@ def build(path: Path) -> VideoIndex:
     with opened(path) as container:
         stream = video_stream(container, path)
         try:
-            first, found = _scan(container, stream)
+            found = _scan(container, stream)
             lost = _lost(container, stream, found, path)
         except failures() as error:
             raise DataError(f"{path} cannot be read to its end ({reason(error)}); fetch it again.") from None
-        if first is None or not len(found.pts):
+        if found.first is None or not len(found.pts):
             raise DataError(f"{path} holds no frame that can be decoded; it is damaged: fetch it again.")
         if lost:
             raise DataError(f"{path} is cut off: {lost}; fetch it again.")
-        return _index(container, stream, first, found, path)
+        return _index(container, stream, found, path)
 
 
 @dataclass(frozen=True)
@@ -134,22 +137,28 @@ class _Packets:
     key: NDArray[np.bool_]
     shown: NDArray[np.bool_]
     torn: bool  # the last one is short
-    timeless: int  # how many carry no presentation time
+    timed: bool  # every one carries a presentation time
+    first: Any  # frame, decoded; None where there is none
+    come_out: list[Any]  # PTS of the first frames as they come out of the decoder
 
 
-def _scan(container: Any, stream: Any) -> tuple[Any, _Packets]:
-    """The first frame, decoded, and the packets."""
-    pts, dts, flags = [], [], []
-    first, torn, timeless = None, False, 0
+def _scan(container: Any, stream: Any) -> _Packets:
+    pts: list[int] = []
+    dts, flags, come_out = [], [], []
+    first, torn, timed = None, False, True
+    trusted = any(
+        name in container.format.name for name in ("mov", "matroska")
+    )  # they store presentation times, others may guess
     hidden = _hidden_vp8 if stream.codec_context.name.startswith(("vp8", "libvpx")) else _never
     for packet in packets(container, stream):
-        if first is None:
-            first = next(iter(_decoded(packet)), None)
+        if first is None or (not trusted and len(pts) < _CHECKED):
+            for frame in _decoded(packet):
+                first = first or frame
+                come_out.append(frame.pts)
         shown = packet.pts if packet.pts is not None else packet.dts
+        timed = timed and packet.pts is not None
         if shown is None:
-            timeless += 1
             continue
-        timeless += packet.pts is None
         pts.append(shown)
         dts.append(packet.dts if packet.dts is not None else shown)
         flags.append((packet.is_keyframe, not (packet.is_discard or hidden(packet))))
@@ -157,7 +166,7 @@ def _scan(container: Any, stream: Any) -> tuple[Any, _Packets]:
     if first is None:
         first = next(iter(_decoded(None, stream)), None)
     key, shown = np.array(flags, bool).reshape(-1, 2).T
-    return first, _Packets(np.array(pts, np.int64), np.array(dts, np.int64), key, shown, torn, timeless)
+    return _Packets(np.array(pts, np.int64), np.array(dts, np.int64), key, shown, torn, timed, first, come_out)
 
 
 def _hidden_vp8(packet: Any) -> bool:
@@ -194,10 +203,11 @@ def _lost(container: Any, stream: Any, found: _Packets, path: Path) -> str:
     return ""
 
 
-def _index(container: Any, stream: Any, first: Any, found: _Packets, path: Path) -> VideoIndex:
-    if found.timeless:
+def _index(container: Any, stream: Any, found: _Packets, path: Path) -> VideoIndex:
+    first = found.first
+    if not found.timed or None in found.come_out or found.come_out != sorted(found.come_out):
         raise DataError(
-            f"{path} carries no presentation times for {found.timeless} frames; give it some: ffmpeg -i IN -c:v libx264 OUT.mp4."
+            f"{path} does not say when its frames are shown; give it presentation times: ffmpeg -i IN -c:v libx264 OUT.mp4."
         )
     height, width = int(first.height), int(first.width)
     if not 0 < height * width <= MAX_PIXELS:

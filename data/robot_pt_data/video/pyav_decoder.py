@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from robot_pt.errors import DataError
-from robot_pt.schema import Image
 from robot_pt_data.video.container import failures, open_container, packets, pyav, reason, video_stream
 from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import VideoIndex
@@ -34,19 +33,18 @@ class PyAvDecoder:
         self._from_pts = 0  # of the start it came from: frames shown earlier cannot be decoded from there
         self._wanted: dict[int, int] = {}  # PTS -> number of the frames that are still to be put
         self._until = 0  # PTS of the last frame wanted
-        self._put: Put = _nowhere
         self._inside: set[int] = set()  # PTS of frames that are still to come out without another packet
         self._out: deque[Any] = deque()  # frames that came out and were not looked at yet
         self._careful = False  # leave nothing out: this file marks frames as dispensable that are not
 
     def read(self, numbers: Sequence[int], put: Put) -> None:
         self._wanted = {int(self._index.pts[n]): n for n in numbers}
-        self._until, self._put = max(self._wanted, default=0), put
+        self._until = max(self._wanted, default=0)
         for number in numbers:
             if int(self._index.pts[number]) not in self._wanted:
                 continue  # came out on the way to another
             try:
-                self._find(number)
+                self._find(number, put)
             except DataError:
                 self._forget()
                 raise
@@ -61,19 +59,19 @@ class PyAvDecoder:
         if container is not None:
             container.close()
 
-    def _find(self, number: int) -> None:
+    def _find(self, number: int, put: Put) -> None:
         """Decode until `number` came out, together with other wanted frames on the way."""
         if int(self._index.pts[number]) not in self._inside:
             start = self._index.keyframe(number)
             if not self._can_go_on(number, start):
                 self._seek(start)
-        if self._decode_to(number):
+        if self._decode_to(number, put):
             return
         self._careful = True
         start = self._index.keyframe(number)
         for earlier in range(start, max(start - _EARLIER_STARTS, -1), -1):
             self._seek(earlier)
-            if self._decode_to(number):
+            if self._decode_to(number, put):
                 return
         raise self._damaged(number, "it does not come out of the decoder")
 
@@ -104,7 +102,7 @@ class PyAvDecoder:
             f"{self._path} has no start any more where its index says; the file has changed: open it again."
         )
 
-    def _decode_to(self, number: int) -> bool:
+    def _decode_to(self, number: int, put: Put) -> bool:
         """Decode until `number` came out (True) or cannot come any more (False)."""
         target = int(self._index.pts[number])
         while True:
@@ -115,9 +113,7 @@ class PyAvDecoder:
                     raise self._damaged(number, "the file is damaged on the way to it")
                 shown = self._wanted.pop(frame.pts, None)
                 if shown is not None:
-                    self._put(
-                        shown, self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray()
-                    )
+                    put(shown, self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray())
                 if frame.pts == target:
                     return True
                 if frame.pts is not None and frame.pts > target:
@@ -154,7 +150,3 @@ class PyAvDecoder:
 
     def _damaged(self, number: int, why: str) -> DataError:
         return damaged(self._path, number, float(self._index.times_s[number]), why)
-
-
-def _nowhere(number: int, frame: Image) -> None:
-    """Where frames go that nobody reads."""

@@ -12,6 +12,7 @@ import pytest
 
 from robot_pt.errors import DataError, UserError
 from robot_pt_data.index_files import BESIDE
+from robot_pt_data.video import index as index_module
 from robot_pt_data.video import index_cache
 from robot_pt_data.video.index import build
 from robot_pt_data.video.index_cache import IndexCache, places, stamp
@@ -141,6 +142,27 @@ def test_what_is_no_sound_video(tmp_path: Path) -> None:
         clip = Clip(frames=300, gop=30, crf=1, codec="libx264" if name.endswith("mkv") else "libvpx-vp9")
         with pytest.raises(DataError, match=r"is cut off|to its end"):
             build(cut_off(write_video(tmp_path / name, clip), 0.5))
+
+
+def test_pictures_that_cannot_be_told_when_or_how_to_show(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"to be turned by -?45 degrees; only quarter turns"):
+        build(write_video(tmp_path / "askew.mp4", Clip(frames=3, rotation=45)))
+    with pytest.raises(DataError, match="does not say when its frames are shown"):
+        build(write_video(tmp_path / "old.avi", Clip(frames=30)))
+    path = write_video(tmp_path / "grey.mp4", Clip(frames=30, gop=30))
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") + 4
+    end = content.index(b"moov") - 4
+    content[begin:end] = bytes(end - begin)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"no frame that can be decoded|is damaged|no readable"):
+        build(path)
+
+
+def test_frames_of_impossible_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "MAX_PIXELS", 1000)
+    with pytest.raises(DataError, match="claims 48x96 pixels; at most 1000"):
+        build(write_video(tmp_path / "a.mp4", Clip(frames=3)))
 
 
 def test_a_video_under_another_video_name_is_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from robot_pt.errors import DataError, MissingExtraError
 from robot_pt_data.video import decoders
 from robot_pt_data.video.reader import VideoReader
-from tests.data.video.video_files import Clip, number_of, numbers_of, picture, write_video
+from tests.data.video.video_files import Clip, begun_later, number_of, numbers_of, picture, write_video
 
 HAS_TORCHCODEC = decoders.importlib.util.find_spec("torchcodec") is not None
 BACKENDS = ["pyav", "opencv", *(["torchcodec"] if HAS_TORCHCODEC else [])]
@@ -146,6 +146,7 @@ def test_square_pixels_odd_sizes_and_deep_colours(tmp_path: Path, backend: Any) 
         ("film.webm", Clip(frames=60, gop=20, codec="libvpx-vp9")),
         ("alt.webm", Clip(frames=60, gop=30, codec="libvpx")),
         ("film.avi", Clip(frames=60, gop=20, codec="mjpeg", pixels="yuvj420p")),
+        ("divx.avi", Clip(frames=60, gop=20, codec="mpeg4", b_frames=2)),
         ("sound.mp4", Clip(frames=120, gop=30, audio=True)),
     ],
 )
@@ -159,6 +160,23 @@ def test_containers_and_codecs(tmp_path: Path, name: str, clip: Clip) -> None:
         assert numbers_of(reader.frames(path, asked).images) == asked.tolist()
     everything = list(range(clip.frames))
     assert numbers_of(VideoReader(tmp_path).frames(path, everything).images) == everything
+
+
+def test_what_a_list_of_edits_hides_is_no_frame(tmp_path: Path, backend: Any) -> None:
+    path = begun_later(write_video(tmp_path / "cut.mp4", Clip(frames=120, gop=50)), 20 * 512)
+    reader = VideoReader(tmp_path, backend)
+    assert len(reader.index(path)) == 100
+    for asked in ([0, 5, 99], [29, 30, 31], [80, 3]):
+        assert numbers_of(reader.frames(path, asked).images) == [n + 20 for n in asked]
+
+
+def test_decoding_threads_change_nothing(long_gop: Path) -> None:
+    reader = VideoReader(long_gop.parent, threads=3)
+    rng = np.random.default_rng(5)
+    for _ in range(15):
+        asked = rng.integers(0, 900, 5)
+        assert numbers_of(reader.frames(long_gop, asked).images) == asked.tolist()
+    assert numbers_of(reader.frames(long_gop, range(880, 900)).images) == list(range(880, 900))
 
 
 def test_backends_give_the_same_pictures(long_gop: Path, tmp_path: Path) -> None:

@@ -132,7 +132,25 @@ def with_table_first(path: Path) -> Path:
     return moved.replace(path)
 
 
+def begun_later(path: Path, ticks: int) -> Path:
+    """Write an MP4 again as an editor cuts it without encoding: its list of edits hides what is shown in the first `ticks`."""
+    import av
+
+    moved = path.with_name(f"later-{path.name}")
+    with av.open(str(path)) as source, av.open(str(moved), "w", options={"avoid_negative_ts": "disabled"}) as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
+                packet.stream = out
+                target.mux(packet)
+    return moved.replace(path)
+
+
 def _options(clip: Clip) -> dict[str, str]:
+    if clip.codec == "mpeg4":
+        return {"g": str(clip.gop), "bf": str(clip.b_frames)}
     if clip.codec != "libx264":
         return {"g": str(clip.gop), "b": "2000000", "deadline": "realtime", "cpu-used": "8"}
     parameters = f"scenecut=0:open-gop={int(clip.open_gop)}:threads=1"
