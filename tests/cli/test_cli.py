@@ -21,12 +21,13 @@ FLAGS = {
     "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list"},
     "pretrain": {
-        "data", "out", "algorithm", "encoder", "encoder_weights", "steps", "batch_size", "image_size", "camera", "language", "route",
-        "bc_warm_start", "assume_success", "checkpoint_every", "bf16", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
+        "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
+        "language", "captions", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
+        "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "finetune": {
-        "from_", "target", "data", "out", "demos", "mixing_ratio", "steps", "checkpoint_every", "assume_success",
-        "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
+        "from_", "target", "data", "out", "algorithm", "freeze_encoder", "demos", "mixing_ratio", "steps", "checkpoint_every",
+        "assume_success", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "online": {
         "from_", "task", "out", "data", "target", "follow", "algorithm", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",

@@ -87,7 +87,7 @@ def test_the_last_frames_of_an_episode_are_not_trained_on() -> None:
     assert not torch.equal(loss, pretended)
 
 
-def only_the_anchor_is_predicted_from(objective: ATC, monkeypatch: pytest.MonkeyPatch) -> None:
+def assert_only_the_anchor_is_predicted_from(objective: ATC, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are the averaged encoder's codes, queries W (c + MLP(c))."""
     seen: dict[str, torch.Tensor] = {}
 
@@ -108,7 +108,7 @@ def only_the_anchor_is_predicted_from(objective: ATC, monkeypatch: pytest.Monkey
 
 
 def test_the_residual_is_on_the_anchors_side_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    only_the_anchor_is_predicted_from(build(), monkeypatch)
+    assert_only_the_anchor_is_predicted_from(build(), monkeypatch)
 
 
 def test_a_residual_on_both_sides_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_residual_on_both_sides_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
     objective = build()
     objective.target = Both(objective)
     with pytest.raises(AssertionError):
-        only_the_anchor_is_predicted_from(objective, monkeypatch)
+        assert_only_the_anchor_is_predicted_from(objective, monkeypatch)
 
 
 def test_the_average_follows_by_one_percent() -> None:
