@@ -23,9 +23,11 @@ class Rates:
 
     hidden: tuple[int, ...] = (64, 64)
     tau: float = 0.05
+    input_scale: float = 4.0
+    """The state is standardised to this deviation: with 1 a network of two coordinates carries what it learns in one corridor into all."""
     actor_rate: float = 3e-4
     critic_rate: float = 1e-3
-    conservative_weight: float = 10.0
+    conservative_weight: float = 20.0
     actions: int = 4
     """Sampled actions per kind in CQL's term, PTR's number: 12 instead of 30 per state."""
     weighting_scale: float = 5.0
@@ -233,4 +235,5 @@ def make(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
 
 
 def standardising(proprio: Float) -> tuple[Any, Any]:
-    return proprio.mean(0), np.maximum(proprio.std(0), 1e-3)
+    """(mean, deviation) that networks see the state by."""
+    return proprio.mean(0), np.maximum(proprio.std(0), 1e-3) / RATES.input_scale
