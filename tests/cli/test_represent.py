@@ -242,11 +242,56 @@ def test_data_without_what_is_needed_is_refused_with_what_it_is_enough_for(unlab
         assert not (tmp_path / "x").exists()
         return str(result["error"])
 
-    if objective_class("decision_transformer").needs.returns:
-        told = refused(unlabelled, "decision_transformer")
-        assert "decision_transformer learns from rewards or success labels that tell episodes apart" in told
-        assert "choose one of curl, mae, " in told
-        assert "multi_task_dt" not in told.partition("choose")[2]
+    told = refused(unlabelled, "decision_transformer")
+    assert "decision_transformer learns from rewards or success labels that tell episodes apart" in told
+    assert "choose one of curl, mae, " in told
+    assert "multi_task_dt" not in told.partition("choose")[2]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("av", reason="writing videos takes PyAV: the extra [video]")
+    from tests.data.video.video_files import Clip, write_video
+
+    folder = tmp_path_factory.mktemp("films")
+    for i in range(3):
+        write_video(folder / f"{i}.mp4", Clip(frames=40), first=100 * i)
+    return folder
+
+
+def test_video_makes_an_encoder_that_goes_on_learning_on_robot_data(films, robot, tmp_path, capsys) -> None:
+    """Frames of videos, without actions, alone and beside demonstrations; then a policy of the robot."""
+    learn = ["pretrain", *SHORT, "--image-size", 32, "--objective"]
+    code, result, said = run(*learn, "r3m", "--data", films, "--out", tmp_path / "v", capsys=capsys)
+    assert code == 0, result
+    assert "captions and the data has NONE" in said
+    code, result, _ = run(*learn, "mae", "--data", films, robot, "--out", tmp_path / "both", capsys=capsys)
+    assert code == 0, result
+    assert len(read_json(tmp_path / "both" / "latest" / "encoder.json")["data"]) == 2
+    for begin in ("v", "both"):
+        code, told, _ = starts(tmp_path / begin, robot, tmp_path / f"ptr-{begin}", capsys=capsys)
+        assert code == 0, told
+        assert Policy.load(tmp_path / f"ptr-{begin}").record.image_size == (32, 32)
+
+
+@pytest.mark.parametrize("name", [n for n in OBJECTIVES if objective_class(n).needs.actions])
+def test_objectives_of_actions_refuse_video_and_name_those_it_is_enough_for(name, films, tmp_path, capsys) -> None:
+    code, result, _ = run(
+        "pretrain",
+        "--objective",
+        name,
+        "--data",
+        films,
+        "--out",
+        tmp_path / "x",
+        *SHORT,
+        "--image-size",
+        32,
+        capsys=capsys,
+    )
+    assert code == 2
+    assert f"{name} learns from actions, which the" in result["error"]
+    assert "choose one of curl, mae, atc, siammae, r3m, vip, icvf, or give other data" in result["error"]
 
 
 def test_a_policy_cannot_be_loaded_or_finetuned_from_an_encoder(curl, robot, tmp_path, capsys) -> None:

@@ -129,7 +129,6 @@ def check_positions(mae):
     """All patches alike: only positions tell which were kept, and the encoder must know."""
     frames = torch.full((1, 32, 32, 3), 90, dtype=torch.uint8)
     seen = []
-    mae.encoder.backbone.register_forward_pre_hook(lambda *_: None)
     real = mae.encoder.backbone.encode
     mae.encoder.backbone.encode = lambda tokens: seen.append(tokens) or real(tokens)
     for key in (1, 2):
@@ -193,9 +192,9 @@ def test_eight_images_are_learned_by_heart():
     coarse = torch.randint(0, 256, (8, 3, 4, 4)).float()
     frames = torch.nn.functional.interpolate(coarse, (16, 16), mode="bicubic").clamp(0, 255).to(torch.uint8)
     batch = clips(frames.permute(0, 2, 3, 1)[:, None].contiguous())
-    optim = StepConfig(learning_rate=1e-3, betas=(0.9, 0.95), clip_norm=1, total_steps=300)
-    mae = build(side=16, crop_scale=None, optim=optim)
-    last = [mae.update(batch, step)["objective/loss"].item() for step in range(300)][-20:]
+    optim = StepConfig(learning_rate=1e-3, betas=(0.9, 0.95), clip_norm=1, total_steps=220)
+    mae = build(side=16, crop_scale=None, decoder_blocks=1, optim=optim)
+    last = [mae.update(batch, step)["objective/loss"].item() for step in range(220)][-20:]
     assert sum(last) / 20 < 0.3
 
 
