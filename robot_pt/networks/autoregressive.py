@@ -53,9 +53,9 @@ class AutoregressiveConfig(PolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for name, least in (("bins", 2), ("beam", 1), ("candidates", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"the policy's {name} is {getattr(self, name)}; give at least {least}.")
+        for name, least, most in (("bins", 2, 65_536), ("beam", 1, 1024), ("candidates", 1, 1024)):
+            if not least <= getattr(self, name) <= most:
+                raise UserError(f"the policy's {name} is {getattr(self, name)}; give {least} to {most}.")
         if self.acts not in ("mode", "sample"):
             raise UserError(f"the policy acts by {self.acts!r}; choose mode or sample.")
 

@@ -44,9 +44,9 @@ class BehaviorTransformerConfig(PolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("window", "bins", "layers", "heads", "width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"the transformer's {name} is {getattr(self, name)}; give at least 1.")
+        for name, most in (("window", 1024), ("bins", 65_536), ("layers", 128), ("heads", 128), ("width", 16_384)):
+            if not 1 <= getattr(self, name) <= most:  # a description may not ask for more than anybody means
+                raise UserError(f"the transformer's {name} is {getattr(self, name)}; give 1 to {most}.")
         if self.width % self.heads:
             raise UserError(f"the transformer's width {self.width} is no multiple of its {self.heads} heads; give one.")
         if not 0 < self.deviation < math.inf:

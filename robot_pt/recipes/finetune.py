@@ -56,7 +56,7 @@ def finetune(
     runs.require_amounts(steps, seed)
     at_least(0, checkpoint_every=checkpoint_every)
     before, _ = runs.read_settings(start)
-    changes: dict[str, Any] = {"freeze_encoder": True} if freeze_encoder else {}
+    changes: dict[str, Any] = {"frozen": "encoder"} if freeze_encoder else {}
     if algorithm is not None:
         changes |= {"algorithm": algorithm, "options": weighted_by_critic_of(start, before)}
     reading = (reading or Reading()).of([target, *data])

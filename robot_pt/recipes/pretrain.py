@@ -15,9 +15,11 @@ from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BCConfig
 from robot_pt.agents.bet import BeT
+from robot_pt.agents.freezing import Frozen
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import MismatchError, UserError
+from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
 from robot_pt.recipes import algorithms, encoders, loop, runs
 from robot_pt.recipes.algorithms import Algorithm
@@ -84,7 +86,7 @@ def pretrain(
         ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16),
         bc=BCConfig(bf16=bf16),
         options=_options(algorithm, bf16),
-        freeze_encoder=freeze_encoder,
+        frozen=_frozen(freeze_encoder, encoder_config, start_from),
         seed=seed,
     )
     warn_of_clipping(source, settings.bounds, "pretraining data")
@@ -186,6 +188,17 @@ def warn_of_clipping(source: EpisodeSource, bounds: Bounds, what: str) -> None:
             f"{share_A[worst]:.0%} of the {what}'s {source.spec.action_names[worst]} lie outside the action bounds "
             f"[{bounds.low[worst]:g}, {bounds.high[worst]:g}] ({bounds.origin}) and are CLIPPED; the policy cannot move faster than that."
         )
+
+
+def _frozen(wanted: bool, encoder: EncoderConfig, start: Start | None) -> Frozen:
+    """The part that was trained; of random or timm weights the backbone."""
+    if not wanted:
+        return "nothing"
+    if start is None and not encoder.weights:
+        warn(
+            f"--freeze-encoder keeps the random weights that {encoder.name} starts with; give --encoder RUN unless that is the control."
+        )
+    return "backbone" if start is None else start.trains
 
 
 def _options(algorithm: Algorithm, bf16: bool) -> Any:

@@ -17,7 +17,7 @@ import torch
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BC, BCConfig
-from robot_pt.agents.freezing import freeze_encoders
+from robot_pt.agents.freezing import Frozen, freeze_encoders
 from robot_pt.agents.ptr import PTR, PTRConfig
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import DataError, MismatchError, UserError
@@ -70,8 +70,8 @@ class RunSettings:
     """(mean, std) to standardise proprio with; None feeds it as it is, as PTR does."""
     ptr: PTRConfig = field(default_factory=PTRConfig)
     bc: BCConfig = field(default_factory=BCConfig)
-    freeze_encoder: bool = False
-    """The image encoders stay as they start: features of a run or of timm weights, as R3M's and MAE's are used."""
+    frozen: Frozen = "nothing"
+    """What of the image encoders stays as it starts: features of a run or of timm weights, as R3M's and MAE's are used."""
     options: Any = None
     """Config of any other algorithm; None for its defaults."""
     seed: int = 0
@@ -100,8 +100,7 @@ class RunSettings:
             agent = PTR.build(spec, config=self.ptr, **parts)
         else:
             agent = algorithms.agent_class(self.algorithm).build(spec, config=self.options, **parts)
-        if self.freeze_encoder:
-            freeze_encoders(agent)
+        freeze_encoders(agent, self.frozen)
         return agent
 
     def to_json(self) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_frozen_features_stay_those_of_the_run_they_come_from(ptr, data, tmp_pat
     after = weights(finetuned, "actor")
     assert all(torch.equal(v, after[n]) for n, v in start.items())
     assert any(not torch.equal(v, weights(free, "actor")[n]) for n, v in after.items())
-    assert read_settings(finetuned)[0].freeze_encoder
+    assert read_settings(finetuned)[0].frozen == "encoder"
 
 
 def test_a_fresh_actor_imitates_by_the_critic_of_a_run(ptr, data, tmp_path, capsys) -> None:
@@ -214,3 +214,53 @@ def test_imitation_has_no_critic_to_weigh_by(data, tmp_path, capsys) -> None:
     code, result, _ = run(*words, "--algorithm", "awbc", capsys=capsys)
     assert code == 2
     assert "has no critic to weigh" in result["error"]
+
+
+def test_of_an_objective_that_trained_the_backbone_the_rest_is_learned(data, tmp_path, capsys) -> None:
+    words = [
+        "--objective",
+        "mae",
+        "--data",
+        data["source"],
+        "--encoder",
+        "vit_tiny",
+        "--steps",
+        2,
+        "--batch-size",
+        4,
+        "--image-size",
+        32,
+    ]
+    code, _, said = run("pretrain", *words, "--out", tmp_path / "mae", capsys=capsys)
+    assert code == 0, said
+    words = [
+        "--data",
+        data["source"],
+        "--algorithm",
+        "bc",
+        "--steps",
+        2,
+        "--batch-size",
+        8,
+        "--encoder",
+        tmp_path / "mae",
+    ]
+    code, _, said = run(
+        "pretrain", *words, "--freeze-encoder", "--out", tmp_path / "bc", "--checkpoint-every", 1, capsys=capsys
+    )
+    assert code == 0, said
+    assert read_settings(tmp_path / "bc")[0].frozen == "backbone"
+    first, last = (
+        read_tensors(f / "weights.safetensors", json.loads((f / "policy.json").read_text())["weights_sha256"])
+        for f in (checkpoint.folder_of(tmp_path / "bc", step) for step in (1, 2))
+    )
+    encoder = [n for n in first if n.startswith("encoder.")]
+    assert {torch.equal(first[n], last[n]) for n in encoder if ".backbone." in n} == {True}
+    assert not all(torch.equal(first[n], last[n]) for n in encoder if ".bottleneck." in n)
+
+
+def test_freezing_random_weights_is_said_aloud(data, tmp_path, capsys) -> None:
+    words = ["--data", data["source"], "--algorithm", "bc", "--freeze-encoder", *SMALL, "--out", tmp_path / "x"]
+    code, _, said = run("pretrain", *words, capsys=capsys)
+    assert code == 0, said
+    assert "keeps the random weights that small starts with" in said

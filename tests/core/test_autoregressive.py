@@ -185,7 +185,7 @@ def test_the_recorded_search_is_the_search() -> None:
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
-    ({"bins": 1}, "bins is 1; give at least 2"), ({"beam": 0}, "beam is 0"), ({"candidates": 0}, "candidates is 0"),
+    ({"bins": 1}, "bins is 1; give 2 to 65536"), ({"beam": 0}, "beam is 0"), ({"beam": 100_000}, "give 1 to 1024"), ({"candidates": 0}, "candidates is 0"),
     ({"acts": "guess"}, "acts by 'guess'"), ({"action_clip": 1.5}, "action_clip is 1.5"), ({"task_slots": 0}, "task slot"),
 ])  # fmt: skip
 def test_a_senseless_head_is_refused(changes: dict[str, object], sentence: str) -> None:

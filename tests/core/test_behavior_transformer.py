@@ -167,7 +167,7 @@ def test_the_recorded_encoder_is_the_encoder() -> None:
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
-    ({"window": 0}, "window is 0"), ({"bins": 0}, "bins is 0"), ({"width": 15}, "width 15 is no multiple of its 2 heads"),
+    ({"window": 0}, "window is 0"), ({"bins": 0}, "bins is 0"), ({"layers": 60_000}, "give 1 to 128"), ({"width": 15}, "width 15 is no multiple of its 2 heads"),
     ({"deviation": 0.0}, "deviation is 0.0"), ({"acts": "guess"}, "acts by 'guess'"),
 ])  # fmt: skip
 def test_senseless_sizes_are_refused(changes: dict[str, object], sentence: str) -> None:

@@ -22,16 +22,19 @@ def build(kind, norm="group"):
 
 @pytest.mark.parametrize("kind", [PTR, CQL, BC])
 @pytest.mark.parametrize("norm", ["group", "batch"])
-def test_encoders_stay_and_everything_else_learns(kind, norm) -> None:
+@pytest.mark.parametrize("part", ["encoder", "backbone"])
+def test_encoders_stay_and_everything_else_learns(kind, norm, part) -> None:
     agent = build(kind, norm)
-    freeze_encoders(agent)
+    freeze_encoders(agent, part)
     before = agent.state_dict()
     for step in range(2):
         agent.update(state_batch(seed=step, cameras=("primary",)), step)
     after = {n: v for n, v in agent.state_dict().items() if not n.startswith("optimizer.")}
-    encoders = [n for n in after if ".encoder." in n]
+    encoders = [n for n in after if ".encoder." in n and (part == "encoder" or ".backbone." in n)]
     assert encoders
     assert all(torch.equal(before[n], after[n]) for n in encoders)
+    bottleneck = [n for n in after if n.startswith("actor.encoder.") and n.endswith("bottleneck.0.weight")]
+    assert all(torch.equal(before[n], after[n]) == (part == "encoder") for n in bottleneck)
     assert not torch.equal(before["actor.body.0.weight"], after["actor.body.0.weight"])
     if kind is not BC:
         assert any(not torch.equal(before[n], after[n]) for n in after if n.startswith("critic.") and n not in encoders)
@@ -40,7 +43,7 @@ def test_encoders_stay_and_everything_else_learns(kind, norm) -> None:
 def test_a_frozen_agent_goes_on_from_its_state_bit_for_bit() -> None:
     agent, other = build(PTR), build(PTR)
     for one in (agent, other):
-        freeze_encoders(one)
+        freeze_encoders(one, "encoder")
     agent.update(state_batch(cameras=("primary",)), 0)
     other.load_state_dict(agent.state_dict())
     batch = state_batch(seed=1, cameras=("primary",))
@@ -48,10 +51,16 @@ def test_a_frozen_agent_goes_on_from_its_state_bit_for_bit() -> None:
     assert all(torch.equal(v, other.state_dict()[n]) for n, v in agent.state_dict().items())
 
 
+def test_nothing_frozen_is_an_agent_as_it_was() -> None:
+    agent = build(BC)
+    freeze_encoders(agent, "nothing")
+    assert all(p.requires_grad for p in agent.actor.parameters())
+
+
 def test_weight_decay_leaves_a_frozen_encoder_alone() -> None:
     agent = build(BeT)
     agent.fit(state_batch(64).action.numpy())
-    freeze_encoders(agent)
+    freeze_encoders(agent, "encoder")
     before = {n: v.clone() for n, v in agent.actor.encoder.state_dict().items()}
     batch = state_batch(4, cameras=("primary",))
     images = {"primary": batch.images["primary"][:, None]}
