@@ -148,6 +148,28 @@ def test_both_frames_have_crops_of_their_own() -> None:
     assert torch.equal(anchor, positive)
 
 
+def test_half_a_batch_each_with_the_keys_of_both_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, videos = build(), circling(4, seed=0)
+    rng = np.random.default_rng(0)
+    batch = videos.at(objective.plan, rng, rng.integers(0, 4, 8), rng.integers(0, 12, 8))
+    anchor, positive = objective.views(batch, 0)
+    whole = objective.loss(anchor, positive, batch)[0]
+    gradient = torch.autograd.grad(whole, list(objective.encoder.parameters()))
+    everything = {"key": objective.target(positive).detach(), "episode": batch.episode, "step": batch.step[:, 1]}
+    halves = []
+    for first in (0, 4):
+        order = iter(everything.values())
+        monkeypatch.setattr(
+            "robot_pt.objectives.atc.gathered", lambda _, order=order, first=first: (next(order), first)
+        )
+        part = slice(first, first + 4)
+        mine = batch._replace(**{n: getattr(batch, n)[part] for n in ("episode", "step", "valid", "sample_key")})
+        loss = objective.loss(anchor[part], positive[part], mine)[0]
+        halves.append(torch.autograd.grad(loss, list(objective.encoder.parameters())))
+    for one, other, both in zip(*halves, gradient, strict=True):
+        torch.testing.assert_close((one + other) / 2, both, rtol=1e-3, atol=1e-6)
+
+
 def found_in_one_episode(objective: ATC, videos: Videos) -> float:
     """Share of frames that find the frame 3 steps on, among those of the same episode; the mean over held-out episodes."""
     shares = []

@@ -120,3 +120,18 @@ def test_two_cameras_are_refused(name: str) -> None:
     two = batch._replace(images={"primary": batch.images["primary"], "wrist": batch.images["primary"]})
     with pytest.raises(UserError, match="looks at one camera"):
         objective.update(two, 0)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_update_waits_for_no_value_and_mixes_no_devices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device without values: reading one, or a tensor that was left on the CPU, raises."""
+    objective = build(name)
+    batch = videos().clips(objective.plan, 0, 8)
+    for network in vars(objective).values():
+        if isinstance(network, torch.nn.Module):
+            network.to("meta")
+    columns = {k: v.to("meta") for k, v in batch._asdict().items() if k != "images"}
+    images = {camera: frames.to("meta") for camera, frames in batch.images.items()}
+    monkeypatch.setattr(objective.stepper, "step", lambda loss, step, sync: loss.backward())
+    metrics = objective.update(type(batch)(images=images, **columns), 0)
+    assert {v.device.type for v in metrics.values()} == {"meta"}
