@@ -1,9 +1,11 @@
 """launch/*.launch.yaml: every one is read, starts what it should, and says what it takes."""
 
 import ast
+import inspect
 import itertools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from robot_pt import cli
+from robot_pt.cli.robot import Launch
 from robot_pt.errors import UserError
 from robot_pt.gate.limits import GateLimits
 from robot_pt.robots import load
@@ -72,6 +75,15 @@ def names(processes):
 
 def test_these_are_the_files():
     assert {path.name.removesuffix(".launch.yaml") for path in FILES} == set(COMMANDS)
+
+
+def test_every_file_is_named_where_users_look():
+    """By the verb's help, and in the table of what each does; in the wheel they are found by these names."""
+    shown = inspect.getsource(Launch)
+    table = (ROOT / "ros_nodes" / "README.md").read_text()
+    for name in COMMANDS:
+        assert re.search(rf"robot-pt brings: .*\b{name}\b", shown), name
+        assert f"\n| `{name}` |" in table, name
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
