@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.errors import DataError, MissingExtraError, UserError
 from robot_pt.schema import Image
 from robot_pt_data.video.index import VideoIndex
 
@@ -40,13 +40,15 @@ class Decoder(Protocol):
 
 
 def backend(wanted: Backend) -> str:
-    """The name of the backend to use. Raises DataError on an unknown one, MissingExtraError on one not installed."""
+    """The name of the backend to use. Raises DataError on an unknown one, UserError on one that is not installed."""
     if wanted != "auto" and wanted not in PREFERRED:
         raise DataError(f"the video backend is {wanted!r}; choose auto, pyav, torchcodec or opencv.")
     for name in PREFERRED if wanted == "auto" else (wanted,):
         if importlib.util.find_spec(_PACKAGES[name]) is not None:
             return name
-    raise MissingExtraError("PyAV" if wanted != "torchcodec" else "torchcodec", "video", "Decoding videos")
+    if wanted == "torchcodec":
+        raise no_torchcodec()
+    raise MissingExtraError("PyAV", "video", "Decoding videos")
 
 
 def opener(name: str) -> Callable[[Path, VideoIndex, int], Decoder]:
@@ -62,6 +64,13 @@ def opener(name: str) -> Callable[[Path, VideoIndex, int], Decoder]:
     from robot_pt_data.video.opencv_decoder import OpenCvDecoder
 
     return OpenCvDecoder
+
+
+def no_torchcodec() -> UserError:
+    """The sentence about torchcodec where it cannot be used; no extra brings it, since it must fit torch and FFmpeg."""
+    return UserError(
+        "the video backend torchcodec is not installed or finds no FFmpeg; install the torchcodec that fits your torch, and FFmpeg, or use pyav."
+    )
 
 
 def damaged(path: Path, number: int, time_s: float, why: str) -> DataError:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.errors import DataError
 from robot_pt.schema import Image
-from robot_pt_data.video.decoders import Put, damaged
+from robot_pt_data.video.decoders import Put, damaged, no_torchcodec
 from robot_pt_data.video.index import HALF, VideoIndex
 
 
@@ -22,7 +22,7 @@ class TorchcodecDecoder:
         try:
             from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
         except (ImportError, RuntimeError, OSError):  # it loads FFmpeg's libraries when imported
-            raise MissingExtraError("torchcodec with its FFmpeg", "video", "The torchcodec backend") from None
+            raise no_torchcodec() from None
         try:
             self._decoder: Any = VideoDecoder(
                 str(path), dimension_order="NHWC", num_ffmpeg_threads=threads, seek_mode="exact"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.errors import DataError, MissingExtraError, UserError
 from robot_pt_data.video import decoders
 from robot_pt_data.video.reader import VideoReader
 from tests.data.video.video_files import Clip, begun_later, number_of, numbers_of, picture, write_video
@@ -166,6 +166,10 @@ def test_what_a_list_of_edits_hides_is_no_frame(tmp_path: Path, backend: Any) ->
     path = begun_later(write_video(tmp_path / "cut.mp4", Clip(frames=120, gop=50)), 20 * 512)
     reader = VideoReader(tmp_path, backend)
     assert len(reader.index(path)) == 100
+    if backend == "torchcodec":  # 0.12 loses the frames before the first start that is shown: refused, not mistaken
+        with pytest.raises(DataError, match="torchcodec gives the one at"):
+            reader.frames(path, [0, 5])
+        return
     for asked in ([0, 5, 99], [29, 30, 31], [80, 3]):
         assert numbers_of(reader.frames(path, asked).images) == [n + 20 for n in asked]
 
@@ -217,7 +221,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DataError, match="choose auto, pyav, torchcodec or opencv"):
         VideoReader(tmp_path, "decord")  # type: ignore[arg-type]
     if not HAS_TORCHCODEC:
-        with pytest.raises(MissingExtraError, match="torchcodec"):
+        with pytest.raises(UserError, match="torchcodec is not installed or finds no FFmpeg"):
             VideoReader(tmp_path, "torchcodec")
     path = write_video(tmp_path / "a.mp4", Clip(frames=5))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
