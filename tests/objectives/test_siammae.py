@@ -16,27 +16,27 @@ from robot_pt.objectives.views import frames_of
 from tests.core.objectives.clip_batch import clips, noise_frames
 from tests.objectives.toy_moves import SPEC
 
-SIDE = 32
+SIDE, FEW = 32, 24
 SMALL, VIT = EncoderConfig(name="small"), EncoderConfig(name="vit_tiny")
 FAST = StepConfig(learning_rate=1e-3, weight_decay=0.0, clip_norm=0.0)
 
 
-def build(encoder: EncoderConfig = SMALL, **options: Any) -> SiamMAE:
+def build(encoder: EncoderConfig = SMALL, side: int = SIDE, **options: Any) -> SiamMAE:
     config = SiamMAEConfig(
         **({"crop_scale": None, "optim": FAST, "decoder_width": 96, "decoder_blocks": 1, "decoder_heads": 4} | options)
     )
-    return SiamMAE.build(SPEC, image_size=(SIDE, SIDE), task_slots=1, encoder=encoder, config=config)
+    return SiamMAE.build(SPEC, image_size=(side, side), task_slots=1, encoder=encoder, config=config)
 
 
-def moving(count: int, seed: int) -> Tensor:
-    """uint8 (B, 2, 32, 32, 3): a square that moved over a background of random tiles, each clip its own; nothing repeats."""
+def moving(count: int, seed: int, side: int = SIDE) -> Tensor:
+    """uint8 (B, 2, side, side, 3): a square that moved over a background of random tiles, each clip its own; nothing repeats."""
     generator = torch.Generator().manual_seed(seed)
-    tiles = torch.randint(0, 200, (count, 1, 4, 4, 3), generator=generator, dtype=torch.uint8)
+    tiles = torch.randint(0, 200, (count, 1, side // 8, side // 8, 3), generator=generator, dtype=torch.uint8)
     frames = tiles.repeat_interleave(8, 2).repeat_interleave(8, 3).repeat(1, 2, 1, 1, 1)
-    place = torch.randint(0, SIDE - 8, (count, 2), generator=generator)
+    place = torch.randint(0, side - 8, (count, 2), generator=generator)
     move = torch.randint(-6, 7, (count, 2), generator=generator)
     for b in range(count):
-        for i, (x, y) in enumerate((place[b], (place[b] + move[b]).clamp(0, SIDE - 8))):
+        for i, (x, y) in enumerate((place[b], (place[b] + move[b]).clamp(0, side - 8))):
             frames[b, i, y : y + 8, x : x + 8] = 255
     return frames
 
@@ -51,9 +51,9 @@ def error(objective: SiamMAE, past: Tensor, future: Tensor) -> float:
 @cache
 def trained(kind: str, blind: bool = False) -> SiamMAE:
     """blind: of a past frame from another clip, so that nothing is to be learned from it."""
-    objective = build(SMALL if kind == "conv" else VIT)
-    for step in range(250 if kind == "conv" else 600):
-        frames = moving(24, seed=step)
+    objective = build(SMALL if kind == "conv" else VIT, side=FEW)
+    for step in range(240 if kind == "conv" else 600):
+        frames = moving(24, seed=step, side=FEW)
         if blind:
             frames[:, 0] = frames[:, 0].roll(1, 0)
         objective.update(clips(frames, key=100 * step), step)
@@ -62,7 +62,7 @@ def trained(kind: str, blind: bool = False) -> SiamMAE:
 
 def of_the_past(objective: SiamMAE) -> tuple[float, float]:
     """Errors with the true past, and with that of another clip."""
-    frames = moving(60, seed=10**6)
+    frames = moving(60, seed=10**6, side=FEW)
     return error(objective, frames[:, 0], frames[:, 1]), error(objective, frames[:, 0].roll(1, 0), frames[:, 1])
 
 
