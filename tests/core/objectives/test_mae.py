@@ -186,6 +186,7 @@ def test_the_same_batch_and_step_give_the_same_update_and_a_loaded_state_continu
         build(CNN if encoder is VIT else VIT).load_state_dict(first.state_dict())
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart():
     """Predicting the mean of each patch has an error of 1."""
     torch.manual_seed(0)
