@@ -127,7 +127,7 @@ def test_bfloat16_is_near_float32(name: str) -> None:
 @pytest.mark.parametrize("encoder", ["vit_tiny", next(iter(STAGES))])
 def test_any_backbone(name: str, encoder: str) -> None:
     objective = build(name, encoder=EncoderConfig(name=encoder, latent=32))
-    objective.update(batch_of(objective, size=2), 0)
+    assert objective.update(batch_of(objective, size=2), 0)["objective/loss"].isfinite()
 
 
 @pytest.mark.parametrize("name", NAMES)
