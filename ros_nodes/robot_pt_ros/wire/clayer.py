@@ -52,6 +52,14 @@ def assert_liveliness(writer: Entity) -> None:
         raise DDSException(done, f"while asserting the liveliness of {writer!r}")
 
 
+def acknowledged(writer: Any, timeout_ns: int) -> bool:
+    """Whether every reliable reader has what was written, within that time. Its own `wait_for_acks` breaks where it is not."""
+    done = writer._wait_for_acks(writer._ref, timeout_ns)
+    if done < 0 and done != TIMEOUT:
+        raise DDSException(done, f"while waiting for the readers of {writer!r}")
+    return bool(done >= 0)
+
+
 def delete(entity: Entity) -> None:
     """Delete a DDS entity (and its children) now rather than when Python collects it; a second time does nothing."""
     if Entity._entities.pop(entity._ref, None) is not None:

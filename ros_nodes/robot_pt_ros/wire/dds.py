@@ -153,6 +153,10 @@ class Writer:
                 f"cannot publish {len(raw)} bytes on {self.topic} ({error}); are they a whole {type_name(self.cls)}?"
             ) from error
 
+    def acknowledged(self, timeout_s: float) -> bool:
+        """Whether every reliable reader has what was written, within that time."""
+        return clayer.acknowledged(self.dds, int(timeout_s * 1e9))
+
     def matched(self) -> int:
         """Readers that hear this writer now."""
         return len(clayer.matched(self.dds))

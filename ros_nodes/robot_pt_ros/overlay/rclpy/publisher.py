@@ -81,11 +81,11 @@ class Publisher(Endpoint):
 
     def wait_for_all_acked(self, timeout: Duration = Duration(seconds=-1)) -> bool:  # noqa: B008  # rclpy's default
         """Whether every reliable subscription has what was published, within `timeout` (negative: for ever)."""
-        writer = self._check().dds
+        writer = self._check()
         end_s = float("inf") if timeout.nanoseconds < 0 else time.monotonic() + timeout.nanoseconds / 1e9
         while True:
             left_s = max(0.0, end_s - time.monotonic())
-            if writer.wait_for_acks(int(min(left_s, _SLICE_S) * 1e9)):
+            if writer.acknowledged(min(left_s, _SLICE_S)):
                 return True
             if left_s <= 0:
                 return False
