@@ -100,10 +100,12 @@ class RandomActions:
 
     def __init__(self) -> None:
         self._low, self._high = np.array(BRIDGE_BOUNDS.low, np.float32), np.array(BRIDGE_BOUNDS.high, np.float32)
-        self._rng = np.random.default_rng(0)
+        self._episodes, self._rng = 0, np.random.default_rng(0)
 
     def reset(self, task: str | None) -> None:
-        """Nothing to choose."""
+        """Other actions in every episode, the same ones in every evaluation."""
+        self._episodes += 1
+        self._rng = np.random.default_rng(self._episodes)
 
     def act(self, history: Sequence[Observation]) -> Float:
         return self._rng.uniform(self._low, self._high)[None].astype(np.float32)

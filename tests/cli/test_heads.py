@@ -1,0 +1,136 @@
+"""Heads on features: they learn what features tell, act through the encoder, and explore by what they learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from robot_pt.comparison.frozen import random_encoder
+from robot_pt.features import Extractor, FeaturePolicy, FeatureSource, FeatureTable
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import BRIDGE_BOUNDS
+from robot_pt.policy import Policy
+from robot_pt.recipes import heads
+from robot_pt.schema import ACTION_NAMES, SUCCESS, EpisodeTable, Observation, Spec
+
+EPISODES, STEPS, SIZE = 6, 20, 16
+LOW, HIGH = np.array(BRIDGE_BOUNDS.low, np.float32), np.array(BRIDGE_BOUNDS.high, np.float32)
+
+
+def square(right):
+    frame, column = np.zeros((SIZE, SIZE, 3), np.uint8), int(right * (SIZE - 5))
+    frame[6:11, column : column + 5] = 255
+    return frame
+
+
+class Squares:
+    """A white square somewhere along a row; how far right it is, is the action in every dimension, from the lower to the upper bound."""
+
+    def __init__(self):
+        count = EPISODES * STEPS
+        self.spec = Spec(cameras={"primary": (SIZE, SIZE)}, embodiment="panda")
+        self.right = np.random.default_rng(0).random(count).astype(np.float32)
+        self.proprio = np.random.default_rng(1).normal(size=(count, 7)).astype(np.float32)
+        self.actions = LOW + self.right[:, None] * (HIGH - LOW)
+        self.rewards = np.zeros(count, np.float32)
+        self.terminated = np.zeros(count, bool)
+        self.truncated = np.arange(count) % STEPS == STEPS - 1
+        self.episodes = EpisodeTable(
+            start=STEPS * np.arange(EPISODES), length=np.full(EPISODES, STEPS), instruction=["shine"] * EPISODES, task=["shine"] * EPISODES,
+            success=np.full(EPISODES, SUCCESS, np.int8), dataset=["toy"] * EPISODES, split=["train"] * EPISODES,
+            operator=["scripted"] * EPISODES,
+        )  # fmt: skip
+
+    def images(self, steps, camera, size=None):
+        return np.stack([square(place) for place in self.right[np.asarray(steps)]])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder, source = tmp_path_factory.mktemp("heads"), Squares()
+    encoder = random_encoder(EncoderConfig(name="small", latent=8), (SIZE, SIZE), 0)
+    look = Extractor(encoder, camera="primary", image_size=(SIZE, SIZE))
+    features = FeatureSource(source, FeatureTable.of(source, look, folder), "map")
+    agent = heads.imitate(features, folder / "policy", updates=400, seed=0)
+    return source, look, features, agent, folder / "policy"
+
+
+def error(policy, source, seed=5):
+    """Mean absolute error on fresh frames, in half ranges."""
+    rng, out = np.random.default_rng(seed), []
+    for right in (0.1, 0.35, 0.6, 0.9):
+        action = policy.act([Observation({"primary": square(right)}, rng.normal(size=7).astype(np.float32))])[0]
+        out.append(np.abs(action - (LOW + right * (HIGH - LOW))) / ((HIGH - LOW) / 2))
+    return float(np.mean(out))
+
+
+def test_a_head_learns_what_the_features_tell_and_acts_on_frames(trained):
+    source, look, _, _, folder = trained
+    policy = FeaturePolicy(Policy.load(folder), look, "map")
+    policy.reset("shine")
+    assert error(policy, source) < 0.25  # a head that sees nothing is off by 0.5 in the mean
+
+
+def test_exploring_draws_around_what_was_learned(trained):
+    _, look, _, _, folder = trained
+    inner = Policy.load(folder)
+    explorer = heads.Exploring(inner, FeaturePolicy(inner, look, "map"), seed=0)
+    explorer.reset("shine")
+    seen = [Observation({"primary": square(0.5)}, np.zeros(7, np.float32))]
+    drawn = np.stack([explorer.act(seen)[0] for _ in range(30)])
+    assert drawn.std(0).min() > 0
+    assert (drawn >= LOW - 1e-6).all()
+    assert (drawn <= HIGH + 1e-6).all()
+
+
+def test_features_weigh_together_whatever_their_number(trained):
+    _, _, features, _, _ = trained
+    mean, std = heads._standard(features)
+    scaled = (features.proprio - np.array(mean)) / np.array(std)
+    varied = features.proprio[:, 7:].std(0) > 1e-3
+    share = (scaled[:, 7:][:, varied].std(0) ** 2).mean() * features.proprio[:, 7:].shape[1]
+    assert share == pytest.approx(heads.FEATURE_SHARE, rel=0.05)
+    assert scaled[:, :7].std(0) == pytest.approx(np.ones(7), rel=1e-3)
+
+
+def test_from_scratch_the_images_are_learned_too(trained, tmp_path):
+    source = trained[0]
+    agent = heads.imitate(source, tmp_path / "policy", updates=3, seed=0, camera="primary", image_size=(SIZE, SIZE))
+    assert [name for name, p in agent.actor.named_parameters() if "backbone" in name and p.grad is not None]
+    assert Policy.load(tmp_path / "policy").record.cameras == ("primary",)
+
+
+def test_a_policy_is_loaded_in_any_process_with_its_encoder(trained):
+    *_, folder = trained
+    assert isinstance(heads.acting(folder, None, "map")(), Policy)
+
+
+def test_the_imitation_starts_rl(trained):
+    """The RL actor has the imitation's shape: everything but the critic goes over."""
+    from robot_pt.agents.rlpd import RLPD
+    from robot_pt.agents.taking_over import take_over
+    from robot_pt.networks.encoders import EncoderConfig
+
+    _, _, features, agent, _ = trained
+    learner = RLPD.build(
+        features.spec, cameras=(), image_size=(0, 0), task_slots=17, encoder=EncoderConfig(name="small"), config=heads.online_config(),
+        proprio=heads._standard(features),
+    )  # fmt: skip
+    fresh = take_over(learner, agent.state_dict())
+    assert set(fresh) == {"critic", "target", "temperature"}
+    batch = ({}, torch.from_numpy(features.proprio[:4]), torch.zeros(4, dtype=torch.int64), torch.zeros(4, 0))
+    torch.testing.assert_close(learner.acting.mode(*batch), agent.acting.mode(*batch))
+
+
+def test_random_actions_are_within_the_bounds_and_others_in_every_episode():
+    one, two = heads.RandomActions(), heads.RandomActions()
+    played = []
+    for policy in (one, two):
+        policy.reset("lift")
+        played.append(np.concatenate([policy.act([]) for _ in range(50)]))
+    np.testing.assert_array_equal(*played)
+    assert (played[0] >= LOW).all()
+    assert (played[0] <= HIGH).all()
+    assert len(ACTION_NAMES) == played[0].shape[1]
+    one.reset("lift")
+    assert (one.act([]) != played[0][:1]).any()
