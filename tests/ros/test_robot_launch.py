@@ -51,6 +51,7 @@ def stopped_recorder_stops_nothing(launched, watcher):
     """While it records: the arm goes on, and so does the episode."""
     answer = watcher.pull("recorder/start")
     assert answer[0], answer[1]
+    time.sleep(1.5)  # some control periods
     stopped = launched.send("recorder", signal.SIGSTOP)
     try:
         watcher.until(lambda: len(watcher.motions(stopped + 0.3)) > 10, 1.5, "the arm waits for a recorder")
