@@ -85,9 +85,8 @@ class PyAvDecoder:
         """Take the packet of start number `start`. Seeking lands where the container likes; packets tell where that is."""
         index, stream = self._index, self._stream
         pts, dts = int(index.key_pts[start]), int(index.key_dts[start])
-        by_decoding = "mov" in index.format  # seeks by decoding time, others by presentation time
-        earlier, first = int(index.key_dts[max(start - 1, 0)]), int(index.key_dts[0])
-        for target in (dts if by_decoding else pts, min(earlier, dts), min(first, int(index.pts[0]))):
+        before, first = int(index.key_dts[max(start - 1, 0)]), int(index.key_dts[0])
+        for target in (pts, dts, min(before, dts), min(first, int(index.pts[0]))):
             self._forget()
             self._container.seek(target, stream=stream, backward=True)
             self._packets = packets(self._container, stream)
