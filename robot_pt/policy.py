@@ -202,11 +202,13 @@ class Policy:
 
     def _noise(self, shape: tuple[int, ...], history: Sequence[Observation]) -> Tensor:
         """Of the episode's own numbers, which the first observation that it acts on decides, as far as the policy looks at it."""
-        if self._rng is None:
+        rng = self._rng  # another thread may reset the policy meanwhile
+        if rng is None:
             first = history[-1]
             seen = [np.ascontiguousarray(first.images[camera]).tobytes() for camera in self._pixels]
-            self._rng = np.random.default_rng([crc32(b) for b in (np.float32(first.proprio).tobytes(), *seen)])
-        return self._normal(self._rng, shape)
+            rng = np.random.default_rng([crc32(b) for b in (np.float32(first.proprio).tobytes(), *seen)])
+            self._rng = rng
+        return self._normal(rng, shape)
 
     def _normal(self, rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
         """(1, *shape) standard normal numbers."""

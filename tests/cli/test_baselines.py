@@ -12,8 +12,7 @@ from robot_pt.policy import Policy
 from robot_pt.recipes.runs import read_settings
 from robot_pt.safe_tensors import read_tensors
 from robot_pt.schema import Observation
-from tests.cli.test_imitation import run
-from tests.cli.test_runs import SPEC, store
+from tests.cli.test_runs import SPEC, run, store
 
 SMALL = ("--encoder", "small", "--steps", 3, "--batch-size", 8)
 

@@ -9,7 +9,8 @@ import pytest
 from robot_pt import checkpoint, cli
 from robot_pt.policy import Policy
 from robot_pt.recipes.runs import RunSettings, read_settings
-from tests.cli.test_runs import SPEC, store
+from robot_pt.schema import Observation
+from tests.cli.test_runs import SPEC, run, store
 
 NAMES = ("autoregressive_bc", "bet")
 
@@ -26,13 +27,6 @@ def maze(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("data")
     return {"source": store(folder / "source", "lift-red", 6), "target": store(folder / "target", "lift-blue", 5)}
-
-
-def run(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict, str]:
-    code = cli.main([*map(str, arguments), "--json"])
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    return code, json.loads(shown.out.strip().splitlines()[-1]), " ".join(shown.err.split())
 
 
 def pretrain(data: Path, out: Path, name: str, steps: int, capsys, *more: object) -> dict:
@@ -94,8 +88,6 @@ def test_finetuning_keeps_the_bins_selects_and_acts(name, pictures, tmp_path, ca
     if name == "bet":
         np.testing.assert_array_equal(after._actor.centres, before._actor.centres)
     after.reset("lift-blue")
-    from robot_pt.schema import Observation
-
     frame = Observation({"primary": np.zeros((32, 32, 3), np.uint8)}, np.zeros(7, np.float32))
     assert after.act([frame] * 3).shape == (1, 7)
     assert len(checkpoint.steps(tmp_path / "f")) == 3
