@@ -186,7 +186,8 @@ def acts_as_the_evaluation(run, task, seeds, folder, timeout_s):
 
 
 def test_graph_acts_as_the_evaluation(run, backend, tmp_path):
-    acts_as_the_evaluation(run, TASK, episode_seeds(7, 2), tmp_path, 200)
+    seeds = episode_seeds(7, 2)
+    assert len(acts_as_the_evaluation(run, TASK, seeds, tmp_path, 200)) == len(seeds)
 
 
 @pytest.mark.slow
