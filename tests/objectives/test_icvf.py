@@ -210,7 +210,10 @@ def test_the_loss_is_that_of_its_frames_looked_at_one_by_one() -> None:
         for network in (objective.target_encoder, objective.target_heads):
             for p in network.parameters():
                 p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    batch = videos.clips(objective.plan, 0, 24)
+        for head in objective.target_heads.heads:  # values below 0, so that advantages have both signs
+            head.left.weight.neg_()
+            head.left.bias.neg_()
+    batch = videos.clips(objective.plan, 0, 48)
     goals = choose_goals(batch, 0, objective.config, seed=0)
     loss, _ = objective.loss(batch.images["primary"], batch, *goals)
 
@@ -221,12 +224,15 @@ def test_the_loss_is_that_of_its_frames_looked_at_one_by_one() -> None:
             )
 
     kept, online, total = (objective.target_encoder, objective.target_heads), (objective.encoder, objective.heads), []
+    signs: set[bool] = set()
     for b in np.flatnonzero(batch.valid.all(1)):
         (g, rg), (z, rz) = (((int(goal.row[b]), int(goal.frame[b])), bool(goal.reached[b])) for goal in goals)
         q = 0 if rg else -1 + GAMMA * v(*kept, (b, 1), g, z)
         a = (0 if rz else -1 + GAMMA * v(*kept, (b, 1), z, z).min()) - v(*kept, (b, 0), z, z).mean()
+        signs.add(bool(a >= 0))
         total.append((0.9 if a >= 0 else 0.1) * ((q - v(*online, (b, 0), g, z)) ** 2).sum())
-    assert 0 < len(total) < 24
+    assert 0 < len(total) < 48
+    assert signs == {True, False}
     assert float(loss.detach()) == pytest.approx(np.mean(total), rel=1e-4)
 
 
