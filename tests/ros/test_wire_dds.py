@@ -219,6 +219,7 @@ def test_errors_of_the_private_functions_are_exceptions(participant: Participant
         lambda: clayer.write(writer.dds, bytes(8), None),
         lambda: clayer.take(reader.dds, 1),
         lambda: clayer.assert_liveliness(writer.dds),
+        lambda: clayer.acknowledged(writer.dds, 1000),
     ):
         with pytest.raises(DDSException):
             call()
