@@ -201,9 +201,9 @@ class SameEpisode:
 
 def test_frames_are_told_apart_by_time_where_the_background_is_one() -> None:
     held_out, chance = circling(4, seed=99), 1 / 13
-    right = found_in_one_episode(trained(lambda o: o.plan, 200), held_out)
+    right = found_in_one_episode(trained(lambda o: o.plan, 150), held_out)
     assert right > 5 * chance
-    background = found_in_one_episode(trained(lambda o: SameEpisode(), 100), held_out)
+    background = found_in_one_episode(trained(lambda o: SameEpisode(), 60), held_out)
     assert background < 3 * chance
 
 

@@ -252,9 +252,9 @@ def test_values_rise_towards_the_goal_of_an_unseen_clip() -> None:
         return float(np.mean(shares))
 
     untrained = order()
-    for step in range(150):
+    for step in range(100):
         objective.update(videos.clips(objective.plan, step, 64), step)
-    assert order() > 0.5 > untrained + 0.2
+    assert order() > 0.45 > untrained + 0.2
 
 
 @pytest.mark.parametrize(
