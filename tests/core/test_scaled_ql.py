@@ -132,10 +132,10 @@ def test_features_grow_under_a_squared_error_and_do_not_with_the_recipe() -> Non
 
 @pytest.mark.slow
 def test_many_updates_neither_lengthen_nor_flatten_the_features() -> None:
-    kept, rank = lengths(True, 800)
+    kept, rank = lengths(True, 400)
     assert kept == pytest.approx([1.0] * 5, abs=1e-5)
     assert rank >= 10
-    assert lengths(False, 800)[0][-1] > 12
+    assert lengths(False, 400)[0][-1] > 12
 
 
 def test_the_recipe_is_c51_on_the_returns_of_the_labels() -> None:

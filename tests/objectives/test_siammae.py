@@ -66,7 +66,9 @@ def of_the_past(objective: SiamMAE) -> tuple[float, float]:
     return error(objective, frames[:, 0], frames[:, 1]), error(objective, frames[:, 0].roll(1, 0), frames[:, 1])
 
 
-@pytest.mark.parametrize("kind", ["conv", pytest.param("transformer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["conv", pytest.param("transformer", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_the_past_frame_is_what_the_future_is_made_of(kind: str) -> None:
     true, shuffled = of_the_past(trained(kind))
     assert true < 0.7 * shuffled
