@@ -89,15 +89,15 @@ def test_many_threads_on_one_file_and_on_many(tmp_path: Path) -> None:
 
 
 def test_memory_and_handles_stay_flat(tmp_path: Path) -> None:
-    _flat(tmp_path, files=8, clips=500, most_mb=12)
+    assert_flat(tmp_path, files=8, clips=500, most_mb=12)
 
 
 @pytest.mark.slow
 def test_memory_and_handles_stay_flat_over_many(tmp_path: Path) -> None:
-    _flat(tmp_path, files=40, clips=10_000, most_mb=25)
+    assert_flat(tmp_path, files=40, clips=10_000, most_mb=25)
 
 
-def _flat(folder: Path, files: int, clips: int, most_mb: float) -> None:
+def assert_flat(folder: Path, files: int, clips: int, most_mb: float) -> None:
     """`clips` of 5 frames; every file is closed and opened again all the time, since only 4 stay open."""
     paths = [write_video(folder / f"{n}.mp4", Clip(frames=30, gop=10), first=n) for n in range(files)]
     reader = VideoReader(folder, open_files=4)
