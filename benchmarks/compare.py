@@ -1,7 +1,7 @@
 """All objectives against random features, on two cores: what the small encoder holds after a short pretraining on simulated data.
 
     python benchmarks/compare.py                        pretrain and probe every objective, seeds 0 to 2; what is there is not run again
-    python benchmarks/compare.py --table                the tables from what is there
+    python benchmarks/compare.py --table                the tables from what is there; nothing is trained
     python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes (`robot-pt compare` goes on
                                                         in the same folder)
 
@@ -45,6 +45,8 @@ METHODS: tuple[str, ...] = get_args(Objective)
 PROBE_SEED, PROBE_EPISODES = 200_000, 10
 """Starts of probing episodes, apart from all data that is trained on; how many of each task."""
 CAMERAS = ("primary", "secondary")
+CONTROL_SEEDS = 3
+"""Random encoders at least: what they scatter by is what everything else is held against."""
 SHOWN = ("object R2", "object error", "gripper R2", "tool R2", "order", "retrieval", "rank", "dormant")
 
 
@@ -72,14 +74,18 @@ def origin(protocol: Protocol, out: Path, method: str, seed: int, material: Epis
     return Origin.of(compare_data.pretrained(protocol, out, method, seed, material))
 
 
-def run_probes(protocol: Protocol, out: Path, methods: Sequence[str], seeds: int) -> dict[str, list[Found]]:
-    """Method -> what was found, by seed. A method that cannot be trained is left out, with its reason."""
+def run_probes(
+    protocol: Protocol, out: Path, methods: Sequence[str], seeds: int, *, train: bool
+) -> dict[str, list[Found]]:
+    """Method -> what was found, by seed. A method that cannot be trained is left out, with its reason; without `train`, one that is not."""
     source, material = probing_data(protocol, out), compare_data.pretraining_data(protocol, out)
     probing = Probing(source, probe_data(source), out / "probes", other=CAMERAS[1])
     found: dict[str, list[Found]] = {}
-    for seed in range(seeds):
-        for method in methods:
-            began = time.process_time()
+    for seed in range(max(seeds, CONTROL_SEEDS)):
+        for method in methods if seed < seeds else [RANDOM_FROZEN]:
+            began, encoder = time.process_time(), out / "encoders" / f"{'idm' if method == PERMUTED else method}-{seed}"
+            if not train and method != RANDOM_FROZEN and not compare_data.finished(encoder, protocol.pretrain_steps):
+                continue
             try:
                 found.setdefault(method, []).append(probing(origin(protocol, out, method, seed, material)))
             except TrainingInterrupted:
@@ -155,6 +161,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--steps", type=int, default=0, help="updates of pretraining; default the protocol's")
     parser.add_argument("--cells", type=float, default=0.0, help="minutes for cells of the protocol")
+    parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?"
     )
@@ -172,7 +179,8 @@ def main() -> None:
             print(result.pop("text"))
             print(json.dumps({"benchmark": "compare", **result}))
             return
-        found = run_probes(protocol, out, [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])], seeds)
+        every = [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])]
+        found = run_probes(protocol, out, every, seeds, train=not options.table)
     except UserError as error:
         raise SystemExit(str(error)) from None
     probed, counts = joined(found), {method: len(values) for method, values in found.items()}

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 PENALTIES = tuple(10.0**k for k in (-4, -3, -2, -1, 0, 1))
 """Tried by every probe, in units of the mean eigenvalue of the features' covariance."""
+LEAST = 0.1
 
 
 class Scale(NamedTuple):
-    """What makes features of mean 0 and deviation 1, as found on the training episodes."""
+    """What makes features of mean 0 and deviation 1, as found on the training episodes.
+
+    A feature that hardly moved there is not blown up: no deviation counts as less than `LEAST` of the average one.
+    """
 
     mean: Array  # (D,)
     deviation: Array  # (D,)
@@ -25,13 +29,19 @@ class Scale(NamedTuple):
     @classmethod
     def of(cls, x_nD: NDArray[np.floating]) -> Scale:
         x = x_nD.astype(np.float64)
-        deviation = x.std(0)
-        return cls(x.mean(0), np.where(deviation > 1e-6 * (1 + np.abs(x).max(initial=0.0)), deviation, np.inf))
+        return cls(x.mean(0), floored(x.std(0), 1 + np.abs(x).max(initial=0.0)))
 
     def __call__(self, x_nD: NDArray[np.floating]) -> Array:
         """A feature that never moved on the training episodes becomes 0."""
         out: Array = (x_nD - self.mean) / self.deviation
         return out
+
+
+def floored(deviation_D: Array, size: float) -> Array:
+    """What to divide features of that size by: infinity for one that never moved, else at least `LEAST` of the average deviation."""
+    moves = deviation_D > 1e-6 * size
+    least = LEAST * float(deviation_D[moves].mean()) if moves.any() else 0.0
+    return np.where(moves, np.maximum(deviation_D, least), np.inf)
 
 
 @final

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_pt.probes.data import FOLDS, ProbeData, folds_of, judges_of
-from robot_pt.probes.linear import Array, RidgePath, Scale, best_later
+from robot_pt.probes.linear import Array, RidgePath, Scale, best_later, floored
 from robot_pt.probes.measures import Measure, dormant, rank_me, ratio, recall_at_1, spectrum
 from robot_pt.schema import Bool, Float, Int
 
@@ -129,7 +129,7 @@ def order(difference_mD: Float, episode_m: Int, seed: int = 0) -> Measure:
     right, fold = np.zeros(len(episode_m)), folds_of(episode_m, seed)
     for k in range(FOLDS):
         train = fold != k
-        x = difference_mD / np.maximum(np.sqrt((difference_mD[train].astype(np.float64) ** 2).mean(0)), 1e-9)
+        x = difference_mD / floored(np.sqrt((difference_mD[train].astype(np.float64) ** 2).mean(0)), 1.0)
         weights = best_later(x[train], judges_of(episode_m[train], seed))
         right[~train] = x[~train] @ weights > 0
     return ratio("order", _per(episode_m, right), _per(episode_m, np.ones(len(right))), lambda share: share, seed)

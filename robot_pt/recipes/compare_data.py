@@ -89,7 +89,7 @@ def pretrained(protocol: Protocol, out: Path, method: str, seed: int, source: Ep
     """The RUN of `method` from `seed`, trained or resumed where it is not finished. Raises DataError where the data lacks what it needs."""
     run = out / "encoders" / f"{method}-{seed}"
     steps, every = protocol.pretrain_steps, max(1, protocol.pretrain_steps // 3)
-    if _finished(run, steps):
+    if finished(run, steps):
         return run
     size = (protocol.image_size, protocol.image_size)
     encoder, slots = EncoderConfig(name=protocol.encoder), TaskTable.of(source.episodes.task).slots
@@ -117,7 +117,8 @@ def _with_crop(method: str) -> object:
     return None if standard is None else replace(standard, augment=CROP)
 
 
-def _finished(run: Path, steps: int) -> bool:
+def finished(run: Path, steps: int) -> bool:
+    """Whether a run has made so many updates."""
     if not (run / "config.json").is_file():
         return False
     try:

@@ -22,7 +22,7 @@ from robot_pt.safe_files import read_json, replace_json
 from robot_pt.schema import Int
 from robot_pt.sources import EpisodeSource
 
-FORMAT = 1
+FORMAT = 2
 Found = Mapping[Kind, Mapping[str, Measure]]
 """Kind of feature -> name of the measure -> number."""
 

@@ -41,6 +41,15 @@ def test_a_feature_that_never_moved_counts_for_nothing():
     np.testing.assert_allclose(scaled, [[0.0, 0.0]], atol=1e-12)
 
 
+def test_a_feature_that_hardly_moved_is_not_blown_up():
+    """Ten times more lively elsewhere than in training: it stays a tenth of what the others are, not ten deviations."""
+    x = np.stack([np.linspace(0, 1, 20), 1e-3 * np.linspace(0, 1, 20)], axis=1)
+    scale = Scale.of(x)
+    assert scale.deviation[1] == pytest.approx(0.1 * x.std(0).mean())
+    assert abs(scale(np.array([[0.0, 1e-2]]))[0, 1]) < 0.7
+    assert scale.deviation[0] == pytest.approx(x[:, 0].std())
+
+
 def test_the_penalty_is_chosen_on_the_judging_rows():
     """Noise in 60 features for 40 rows: a weak penalty fits it, the judges see that and take a strong one."""
     rng = np.random.default_rng(2)
