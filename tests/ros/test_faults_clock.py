@@ -23,6 +23,7 @@ def test_a_target_that_nobody_heard_does_not_stop_the_world(tmp_path):
         watcher.until(lambda: "holding where the arm is" in launched.text, 120, "it does not come up")
         watcher.pull("policy/start")
         watcher.until(lambda: watcher.steps, 10, "the policy does not ask")
+        watcher.until(lambda: "'not_in_control': 1" in watcher.states[-1].counts, 10, "the gate has not heard it")
         assert watcher.pull("safety/start_policy")[0]
         watcher.until(lambda: len(watcher.motions()) > 3, 40, "the arm does not move")
         assert "no command for the last observation" in launched.text
