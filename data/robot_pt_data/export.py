@@ -72,19 +72,7 @@ def export(
     """
     target = Path(out)
     name = name or re.sub(r"[^A-Za-z0-9_]", "_", target.name)
-    if format not in ("rlds", "lerobot"):
-        raise DataError(f"the format {format!r} is not one that can be written; give 'rlds' or 'lerobot'.")
-    for what, text in (("name", name), ("split", split or "train")):
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
-            raise DataError(f"{text!r} cannot be a {what}; use letters, digits and '_', a letter first.")
-    if not source.spec.action_names:
-        raise DataError(
-            "these episodes have no actions (videos); an export holds robot data: keep frames with `robot-pt data cache`."
-        )
-    if target.exists():
-        raise DataError(f"{target} exists; give a folder that does not, nothing is written over.")
-    if not len(source.episodes):
-        raise DataError("there is no episode to export; choose another split or data set.")
+    _require_exportable(source, target, format, name, split)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
@@ -108,6 +96,22 @@ def export(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return done
+
+
+def _require_exportable(source: EpisodeSource, target: Path, format: str, name: str, split: str | None) -> None:
+    if format not in ("rlds", "lerobot"):
+        raise DataError(f"the format {format!r} is not one that can be written; give 'rlds' or 'lerobot'.")
+    for what, text in (("name", name), ("split", split or "train")):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
+            raise DataError(f"{text!r} cannot be a {what}; use letters, digits and '_', a letter first.")
+    if not source.spec.action_names:
+        raise DataError(
+            "these episodes have no actions (videos); an export holds robot data: keep frames with `robot-pt data cache`."
+        )
+    if target.exists():
+        raise DataError(f"{target} exists; give a folder that does not, nothing is written over.")
+    if not len(source.episodes):
+        raise DataError("there is no episode to export; choose another split or data set.")
 
 
 def _episodes(source: EpisodeSource, split: str | None, progress: Progress | None) -> Iterator[ExportEpisode]:

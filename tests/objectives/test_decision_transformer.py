@@ -15,7 +15,7 @@ from robot_pt.errors import UserError
 from robot_pt.objectives.decision_transformer import DecisionTransformer, DecisionTransformerConfig, Told, action_loss
 from robot_pt.rewards import sum_to_end
 from tests.core.conftest import build as memory_source
-from tests.core.objectives.clip_batch import clips, noise_frames
+from tests.objectives.clip_batch import clips, noise_frames
 from tests.objectives.toy_moves import BOUNDS, ENCODER, FAST, SIDE, SPEC, STEP
 
 WINDOW = 4

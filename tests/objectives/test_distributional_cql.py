@@ -28,7 +28,7 @@ from robot_pt.objectives.stepper import StepConfig
 from robot_pt.rewards import RewardLabel
 from robot_pt.schema import Spec
 from robot_pt.transitions import n_step_sums
-from tests.core.objectives.clip_batch import clips
+from tests.objectives.clip_batch import clips
 from tests.objectives.toy_moves import ENCODER, SIDE
 
 STATES, GAMMA, STEPS = 10, 0.9, 3

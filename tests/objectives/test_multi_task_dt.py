@@ -24,7 +24,7 @@ from robot_pt.objectives.multi_task_dt import (
     token_losses,
 )  # fmt: skip
 from robot_pt.rewards import RewardLabel
-from tests.core.objectives.clip_batch import clips, noise_frames
+from tests.objectives.clip_batch import clips, noise_frames
 from tests.objectives.toy_moves import BOUNDS, ENCODER, FAST, SIDE, SPEC, STEP
 
 WINDOW, BINS = 3, 101

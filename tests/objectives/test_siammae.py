@@ -13,7 +13,7 @@ from robot_pt.objectives.mae import patchify
 from robot_pt.objectives.siammae import SiamMAE, SiamMAEConfig
 from robot_pt.objectives.stepper import StepConfig
 from robot_pt.objectives.views import frames_of
-from tests.core.objectives.clip_batch import clips, noise_frames
+from tests.objectives.clip_batch import clips, noise_frames
 from tests.objectives.toy_moves import SPEC
 
 SIDE, FEW = 32, 24

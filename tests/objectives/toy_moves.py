@@ -10,7 +10,7 @@ from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import Bounds
 from robot_pt.objectives.stepper import StepConfig
 from robot_pt.schema import Spec
-from tests.core.objectives.clip_batch import clips
+from tests.objectives.clip_batch import clips
 
 SIDE, BLOCK, STEP = 16, 5, 4
 MOVES = torch.tensor([[STEP, 0], [-STEP, 0], [0, STEP], [0, -STEP]])

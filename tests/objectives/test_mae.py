@@ -17,7 +17,7 @@ from robot_pt.objectives.mae import (
     unpatchify,
 )  # fmt: skip
 from robot_pt.objectives.stepper import StepConfig
-from tests.core.objectives.clip_batch import SPEC, clips, noise_frames
+from tests.objectives.clip_batch import SPEC, clips, noise_frames
 
 VIT, CNN = EncoderConfig(name="vit_tiny", latent=16), EncoderConfig(name="small", latent=16)
 

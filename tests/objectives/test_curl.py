@@ -12,7 +12,7 @@ from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.objectives.curl import CURL, ORIGINAL, CURLConfig
 from robot_pt.objectives.stepper import StepConfig
 from robot_pt.objectives.views import view
-from tests.core.objectives.clip_batch import SPEC, clips, noise_frames
+from tests.objectives.clip_batch import SPEC, clips, noise_frames
 
 CROP = AugmentConfig(jitter_probability=0)
 SMALL = EncoderConfig(name="small", latent=16)
@@ -154,13 +154,11 @@ def retrieval(encoder, frames):
     return ((one @ other.T).argmax(1) == torch.arange(len(frames))).float().mean().item()
 
 
-def trained(kind, steps=200):
-    """(retrieval of held-out frames, last loss) of the same script with one class or the other.
-
-    Three pairs of runs gave 0.38 | 0.11, 0.29 | 0.16 and, after 400 updates, 0.35 | 0.16, with losses of 2.1 | 0.6 and so on.
-    """
+def trained(kind, seed=0, steps=200):
+    """(retrieval of held-out frames, last loss) of the same script with one class or the other."""
     optim = StepConfig(learning_rate=1e-3, total_steps=steps, momentum=(0.99, 0.99))
-    curl = build(CURLConfig(width=64, augment=CROP, optim=optim), kind, EncoderConfig(name="small", latent=64), seed=0)
+    small = EncoderConfig(name="small", latent=64)
+    curl = build(CURLConfig(width=64, augment=CROP, optim=optim), kind, small, seed=seed)
     generator, frames = torch.Generator().manual_seed(5), textures(512, 0)
     for step in range(steps):
         drawn = torch.randint(0, 512, (32,), generator=generator)
@@ -168,11 +166,18 @@ def trained(kind, steps=200):
     return retrieval(curl.encoder, textures(128, 1)), loss.item()
 
 
-def test_two_crops_are_found_again_twice_as_often_as_after_training_on_one_whose_loss_is_lower():
+def test_two_crops_are_found_again_more_often_than_after_training_on_one_whose_loss_is_lower():
+    """At 200 updates the ratio is 3.4 with one seed and 1.8 with another; twice is asked of the mean below."""
     right, broken = trained(CURL), trained(OneCrop)
-    assert right[0] >= 2 * broken[0]
+    assert right[0] >= 1.5 * broken[0]
     assert right[0] > 0.25
     assert broken[1] < right[1], "the loss tells nothing about the features"
+
+
+@pytest.mark.slow
+def test_over_seeds_two_crops_are_found_again_twice_as_often():
+    right, broken = ([trained(kind, seed, 400)[0] for seed in range(3)] for kind in (CURL, OneCrop))
+    assert sum(right) >= 2 * sum(broken)
 
 
 def test_senseless_settings_are_refused():

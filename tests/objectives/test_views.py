@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import UserError
 from robot_pt.objectives.views import frames_of, over_frames, resized_crop, view
-from tests.core.objectives.clip_batch import clips, noise_frames
+from tests.objectives.clip_batch import clips, noise_frames
 
 CROP = AugmentConfig(jitter_probability=0)
 KEY = torch.tensor([5, 6, 7])
