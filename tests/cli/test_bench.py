@@ -74,6 +74,7 @@ def test_compiling_without_a_compiler_is_one_sentence(tmp_path, monkeypatch, dev
     update.require_compiler(device)
 
 
+@pytest.mark.slow
 def test_the_loader_measures_the_same_data_as_array_record(tmp_path, monkeypatch) -> None:
     pytest.importorskip("tensorflow", reason="the benchmark writes its data with TensorFlow (extra rlds)")
     import robot_pt_data

@@ -321,6 +321,7 @@ def test_without_tensorflow_datasets_the_extra_is_named(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     """Sixteen times the episodes, the same anonymous memory within 20 MB."""
     code = (

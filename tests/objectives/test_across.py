@@ -35,6 +35,7 @@ with processes("cpu") as ranks:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one_does(tmp_path):
     """Rows that count are not shared equally here: 4 of one process, 1 of the other."""
     (tmp_path / "child.py").write_text(CHILD)
