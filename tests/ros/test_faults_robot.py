@@ -51,6 +51,7 @@ def test_nodes_of_a_robot_killed_one_after_the_other_each_end_in_hold(program, t
         watcher.close()
 
 
+@pytest.mark.slow
 def test_an_unknown_arm_and_a_camera_the_policy_was_not_trained_on_start_nothing(tmp_path):
     """Two graphs at once; none of them needs a driver to say what is wrong."""
     cases = (
