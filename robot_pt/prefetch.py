@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from robot_pt.errors import UserError
+from robot_pt.errors import DataError, MismatchError, UserError
 
 T = TypeVar("T")
 
@@ -45,6 +45,23 @@ class Prefetch(Generic[T]):
             job.cancel()
         self._jobs.clear()
         self._position = position
+
+    def state(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON values that make `load_state` continue with exactly the next batch; `identity` says of which sampling."""
+        return {"next_batch": self._position, **identity}
+
+    def load_state(self, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken. Raises MismatchError where its identity is another, DataError where it is damaged."""
+        name = next((n for n in identity if state.get(n) != identity[n]), None)
+        if name is not None:
+            raise MismatchError(
+                f"the run was recorded with {name} = {state.get(name)}, now it is {identity[name]}; "
+                "resume with the same data and settings, or start a new run."
+            )
+        number = state.get("next_batch")
+        if not isinstance(number, int) or number < 0:
+            raise DataError(f"the replay state's next_batch is {number!r}; the checkpoint is damaged.")
+        self.seek(number)
 
     def close(self) -> None:
         """Stop the threads; `next` starts them anew at the same position."""

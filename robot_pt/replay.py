@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.errors import DataError, UserError
 from robot_pt.gathering import Gather, SourcePart
 from robot_pt.mixing import Mixer, Rounding, batch_rng, rank_slots
 from robot_pt.prefetch import Prefetch
@@ -102,22 +102,11 @@ class Replay:
 
     def state(self) -> dict[str, Any]:
         """JSON values that make `load_state` continue with exactly the next sample."""
-        return {"next_batch": self._batches.position, **self._identity()}
+        return self._batches.state(self._identity())
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken. Raises MismatchError when seed, batch size, ratios or data are others."""
-        here = self._identity()
-        differing = [name for name in here if state.get(name) != here[name]]
-        if differing:
-            name = differing[0]
-            raise MismatchError(
-                f"the run was recorded with {name} = {state.get(name)}, now it is {here[name]}; "
-                "resume with the same data and settings, or start a new run."
-            )
-        number = state.get("next_batch")
-        if not isinstance(number, int) or number < 0:
-            raise DataError(f"the replay state's next_batch is {number!r}; the checkpoint is damaged.")
-        self._batches.seek(number)
+        self._batches.load_state(state, self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
