@@ -60,12 +60,14 @@ class InProcess:
         self.executor.add_node(node)
         return node
 
-    def spin_until(self, reached: Callable[[], Any], timeout_s: float = 10.0) -> bool:
-        """Whether it was reached in time."""
+    def spin_until(self, reached: Callable[[], Any], timeout_s: float = 30.0) -> bool:
+        """Whether it was reached in time. Not asked again once it was: `reached` may be a request that is granted only once."""
         end_s = time.monotonic() + timeout_s
-        while not reached() and time.monotonic() < end_s:
+        while not reached():
+            if time.monotonic() > end_s:
+                return False
             self.executor.spin_once(timeout_sec=0.02)
-        return bool(reached())
+        return True
 
     def spin_for(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds

@@ -233,12 +233,14 @@ class Watcher:
         self.until(future.done, timeout_s, f"{name} does not answer")
         return future.result()
 
-    def spin_until(self, reached: Callable[[], Any], timeout_s: float = 10.0) -> bool:
+    def spin_until(self, reached: Callable[[], Any], timeout_s: float = 30.0) -> bool:
         """Whether it was reached in time; the thread spins."""
         until = time.monotonic() + timeout_s
-        while not reached() and time.monotonic() < until:
+        while not reached():
+            if time.monotonic() > until:
+                return False
             time.sleep(0.01)
-        return bool(reached())
+        return True
 
     # what was seen
 

@@ -131,9 +131,9 @@ class Watcher:
 
     def spin_until(self, reached, timeout_s):
         until = time.monotonic() + timeout_s
-        while not reached() and time.monotonic() < until:
+        while not reached():
+            assert time.monotonic() < until, "waited too long"
             self.executor.spin_once(timeout_sec=0.05)
-        assert reached(), "waited too long"
 
     def close(self):
         self.executor.shutdown(2.0)
