@@ -38,8 +38,12 @@ class Collect:
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import collect
 
-        if self.list or not self.task:
+        if self.list:
             return {"tasks": collect.tasks()}
+        if not self.task:
+            raise UserError(
+                "robot-pt collect needs --task, what is to be done; robot-pt collect --list names the tasks."
+            )
         return collect.collect(
             self.task, self.episodes, self.out, quality=self.quality, image_size=self.image_size,
             workers=self.workers, seed=self.seed, cameras=_roles(self.camera),

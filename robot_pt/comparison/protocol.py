@@ -114,10 +114,12 @@ class Protocol:
 
 
 def read_protocol(path: Path | None = None) -> Protocol:
-    """The protocol in a JSON file; without one the project's own. Raises DataError as `Protocol.from_json`."""
+    """The protocol in a JSON file; without one the project's own. Raises DataError where there is none, and as `Protocol.from_json`."""
     if path is None:
         text = files("robot_pt.comparison").joinpath(STANDARD).read_text("utf-8")
         return Protocol.from_json(json.loads(text), STANDARD)
+    if not path.is_file():
+        raise DataError(f"there is no protocol {path}; give a JSON file, made after robot_pt/comparison/{STANDARD}.")
     return Protocol.from_json(read_json(path), str(path))
 
 

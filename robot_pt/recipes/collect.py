@@ -35,7 +35,7 @@ def collect(
     Raises UserError for an unknown task or starts that the store has already, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
-    from robot_pt.store import DemoStore, is_demo_store
+    from robot_pt.store import DemoStore
     from robot_pt_sim.simulators import spec_of
 
     if task not in tasks():
@@ -49,7 +49,7 @@ def collect(
     if image_size < 16:
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
-    store = DemoStore(out) if is_demo_store(out) else DemoStore.create(out, spec)
+    store = DemoStore.create(out, spec, exist_ok=True)
     _require_new_starts(store, task, seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)

@@ -4,6 +4,7 @@ out/protocol.json            what is compared; a comparison goes on only with th
 out/data/                    demonstrations, collected once
 out/encoders/METHOD-SEED/    runs of pretraining, each resumed where it was cut
 out/features/                what frozen encoders make of the demonstrations
+out/runs.json                which checkpoints of --runs the numbers are of
 out/cells/*.json             one number each, written when it is whole
 out/report.html, table.md    what is known so far, gaps shown as gaps
 """
@@ -32,7 +33,8 @@ from robot_pt.comparison.scores import rates_of as success_rates
 from robot_pt.errors import MismatchError, TrainingInterrupted, UserError
 from robot_pt.machine import versions
 from robot_pt.recipes import compare_cells, compare_data
-from robot_pt.recipes.limits import at_least
+from robot_pt.recipes.encoders import Start
+from robot_pt.recipes.limits import at_least, require_own
 from robot_pt.recipes.objectives import Objective
 from robot_pt.recipes.progress import say, warn
 from robot_pt.recipes.runs import command_line
@@ -58,10 +60,11 @@ def compare(
         if table
         else _protocol(protocol, demos, online, quick)
     )
-    given = {compare_data.name_of(run): run for run in runs}
+    given = _given(runs)
     names = _methods(methods, given)
     if not table:
         _keep(out, wanted)
+        _keep_runs(out, given)
         plan = cells_of(wanted, names, 1 if quick else seeds, permuted)
         _run(plan, compare_cells.Bench(wanted, out, given, names, workers))
     return report(out, wanted, names)
@@ -74,6 +77,33 @@ def _protocol(path: Path | None, demos: Sequence[int], online: int | None, quick
     if online is not None:
         found = replace(found, online_episodes=online)
     return found.quick() if quick else found
+
+
+def _given(runs: Sequence[Path]) -> dict[str, Path]:
+    """Runs by what the table calls them. Raises UserError for two of one name."""
+    given: dict[str, Path] = {}
+    for run in runs:
+        other = given.setdefault(compare_data.name_of(run), run)
+        if other.resolve() != run.resolve():
+            raise UserError(
+                f"{other} and {run} have the same name, by which the table tells runs apart; rename one of the folders."
+            )
+    return given
+
+
+def _keep_runs(out: Path, given: Mapping[str, Path]) -> None:
+    """runs.json: which checkpoint each name means. Raises DataError where there is none, MismatchError where it was another before."""
+    path = out / "runs.json"
+    before = read_json(path) if path.is_file() else {}
+    now = {name: Start.of(run).version for name, run in given.items()}
+    changed = [name for name, version in now.items() if before.get(name, version) != version]
+    if changed:
+        raise MismatchError(
+            f"{given[changed[0]]} is another checkpoint than the one that {out} has numbers of; rename its folder, or choose another --out."
+        )
+    if now:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_json(path, {**before, **now})
 
 
 def _methods(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
@@ -92,6 +122,7 @@ def _methods(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
 def _keep(out: Path, protocol: Protocol) -> None:
     """protocol.json of a new comparison. Raises MismatchError where `out` holds another, UserError where it holds something else."""
     path = out / "protocol.json"
+    require_own(out, path.name, "a comparison")
     if path.is_file():
         before = Protocol.from_json(read_json(path), str(path))
         if before != protocol:
@@ -101,8 +132,6 @@ def _keep(out: Path, protocol: Protocol) -> None:
                 f"{out} compares with {name} = {theirs[name]}, now it is {mine[name]}; go on with the same, or choose another --out."
             )
         return
-    if out.is_dir() and any(not p.name.startswith(".") for p in out.iterdir()):
-        raise UserError(f"{out} holds something else than a comparison; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     replace_json(path, protocol.to_json())
 

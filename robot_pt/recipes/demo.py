@@ -24,7 +24,7 @@ from robot_pt.agents.bc import BCConfig
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.augment import AugmentConfig
 from robot_pt.controls import blanked, mean_images, replay
-from robot_pt.errors import UserError
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.evaluate import FIRST_SEED, Evaluation, PolicyFactory, compare
 from robot_pt.machine import versions
 from robot_pt.networks.encoders import EncoderConfig
@@ -34,6 +34,7 @@ from robot_pt.recipes import finetune, pretrain, runs
 from robot_pt.recipes.beside import beside, wait_for_updates
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.evaluate import clip_folder, play, policy_factory
+from robot_pt.recipes.limits import require_own
 from robot_pt.recipes.progress import bar, say
 from robot_pt.recipes.target import split_demos
 from robot_pt.report import Report, Selection, clips_of, read_metrics, write_report
@@ -91,13 +92,15 @@ class Scale:
 def demo(out: Path, *, seed: int = 0, minutes: float = DEFAULT_MINUTES, scale: Scale | None = None) -> dict[str, Any]:
     """Run every stage that `out` does not hold yet; returns rates, intervals and where the report is.
 
-    Raises UserError for a budget below 4 minutes, MissingExtraError without robosuite.
+    Raises UserError for a budget below 4 minutes and an `out` that holds something else, MismatchError where it holds a demo that was
+    asked for otherwise, MissingExtraError without robosuite.
     """
-    if minutes < 4:
+    if not 4 <= minutes < float("inf"):
         raise UserError(f"--minutes is {minutes:g}; give at least 4, the stages around training take that.")
     if 10_000 * (seed + 1) > FIRST_SEED or seed < 0:
         raise UserError(f"--seed is {seed}; give a number from 0 to {FIRST_SEED // 10_000 - 1}.")
     scale = (scale or Scale()).shortened(minutes / DEFAULT_MINUTES)
+    _keep(out, {"seed": seed, "minutes": minutes})
     clock = _Stages(out / "stages.json")
     clock.run("collect", lambda: _collect(out, seed, scale))
     clock.run("write RLDS", lambda: _write_rlds(out, scale))
@@ -121,6 +124,21 @@ def train(out: Path, seed: int, scale: Scale, names: Sequence[str]) -> None:
         data = source if name != BC_SUCCESS else _successes(source)
         settings = replace(_settings(source, seed), algorithm="ptr" if name == PTR_NAME else "bc")
         _training(out, name).run(name, lambda n=name, d=data, c=settings: _train(out, n, c, d, target, judges, scale))  # type: ignore[misc]
+
+
+def _keep(out: Path, asked: Mapping[str, float]) -> None:
+    """demo.json of a new demo: stages of two seeds or budgets make no report together. Raises as `demo`."""
+    path = out / "demo.json"
+    require_own(out, path.name, "a demo")
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        replace_json(path, asked)
+    before = read_json(path)
+    for name, value in asked.items():
+        if before.get(name) != value:
+            raise MismatchError(
+                f"{out} holds a demo of --{name} {before.get(name)}, now it is {value}; go on with the same, or choose another --out."
+            )
 
 
 class _Stages:

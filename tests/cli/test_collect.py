@@ -41,6 +41,28 @@ def test_starts_that_are_there_are_not_recorded_again(tmp_path: Path, capsys: py
     assert len(store) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--task", "lift-red", "--image-size", "32"], "holds episodes with cameras {'primary': (64, 64)}, this one has"),
+        (["--task", "lift-red", "--camera", "none"], "holds episodes with cameras"),
+        (["--task", "maze-u", "--camera", "none"], "holds episodes with"),
+        ([], "needs --task"),
+    ],
+)  # fmt: skip
+def test_what_the_store_cannot_take_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    def played(*_: object, **__: object) -> None:
+        raise AssertionError("episodes were played that no store takes")
+
+    monkeypatch.setattr("robot_pt_sim.collect", played)
+    store = DemoStore.create(tmp_path / "demos", recorded(0).spec)
+    assert cli.main(["collect", *options, "--out", str(store.path), "--seed", "7", "--json"]) == 2
+    assert sentence in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert len(store) == 0
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 kB, room for about three episodes."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +101,25 @@ def test_what_cannot_be_compared_is_said_first(tmp_path):
     (tmp_path / "atc").mkdir()
     with pytest.raises(UserError, match="has the name of an objective"):
         compare.compare([], tmp_path / "out", runs=[tmp_path / "atc"])
+    with pytest.raises(UserError, match="have the same name, by which the table tells runs apart"):
+        compare.compare([], tmp_path / "out", runs=[tmp_path / "a" / "mine", tmp_path / "b" / "mine"])
+    with pytest.raises(DataError, match=r"there is no protocol .*absent.json; give a JSON file"):
+        compare.compare([], tmp_path / "out", protocol=tmp_path / "absent.json")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="does not exist; give the folder of a run"):
+        compare.compare([], tmp_path / "out", runs=[tmp_path / "nowhere"])
+    assert not (tmp_path / "out" / "data").exists()
+
+
+def test_numbers_of_a_run_are_of_one_checkpoint(tmp_path, monkeypatch):
+    versions = {"mine": "0a", "yours": "0b"}
+    monkeypatch.setattr(compare.Start, "of", lambda run: SimpleNamespace(version=versions[run.name]))
+    compare._keep_runs(tmp_path, {"mine": tmp_path / "mine"})
+    compare._keep_runs(tmp_path, {"mine": tmp_path / "mine", "yours": tmp_path / "yours"})
+    versions["mine"] = "0c"  # trained on
+    with pytest.raises(MismatchError, match=r"mine is another checkpoint than the one that .* has numbers of"):
+        compare._keep_runs(tmp_path, {"yours": tmp_path / "yours", "mine": tmp_path / "mine"})
+    assert json.loads((tmp_path / "runs.json").read_text()) == {"mine": "0a", "yours": "0b"}
 
 
 QUICK = ["compare", "curl", "--quick", "--permuted", "--online", "2", "--demos", "4", "--workers", "1", "--json"]

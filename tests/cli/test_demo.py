@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robot_pt.errors import UserError
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.recipes import demo
 
 SMALL = demo.Scale(
@@ -32,12 +32,34 @@ def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"), [({"minutes": 1}, "--minutes"), ({"seed": -1}, "--seed"), ({"seed": 10**6}, "--seed")]
-)
+    ("arguments", "sentence"),
+    [
+        ({"minutes": 1}, "--minutes"), ({"minutes": float("nan")}, "--minutes"), ({"minutes": float("inf")}, "--minutes"),
+        ({"seed": -1}, "--seed"), ({"seed": 10**6}, "--seed"),
+    ],
+)  # fmt: skip
 def test_impossible_requests_are_refused_before_anything_runs(tmp_path: Path, arguments: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         demo.demo(tmp_path / "demo", **arguments)
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_demo_works_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else than a demo; choose another --out"):
+        demo.demo(tmp_path)
+    with pytest.raises(UserError, match=r"thesis\.txt is a file; choose another --out"):
+        demo.demo(tmp_path / "thesis.txt")
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_demo_goes_on_as_it_was_asked_for(tmp_path: Path) -> None:
+    demo._keep(tmp_path / "demo", {"seed": 0, "minutes": 14.0})
+    demo._keep(tmp_path / "demo", {"seed": 0, "minutes": 14.0})
+    with pytest.raises(MismatchError, match=r"holds a demo of --seed 0, now it is 1; go on with the same"):
+        demo.demo(tmp_path / "demo", seed=1)
+    with pytest.raises(MismatchError, match=r"--minutes 14.0, now it is 5"):
+        demo.demo(tmp_path / "demo", minutes=5)
 
 
 def test_demonstrations_never_start_where_policies_are_judged() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from robot_pt.checkpoint import write_config
 from robot_pt.errors import UserError
 from robot_pt.online.hearts import Heart
 from robot_pt.recipes.limits import at_least, require_room
@@ -25,8 +26,16 @@ def test_a_run_is_not_written_into_a_folder_of_something_else(tmp_path: Path) ->
         UserError, match=r"is no run and not empty, it holds \['dataset_info.json'\]; choose another --out"
     ):
         require_room(tmp_path)
-    (tmp_path / "config.json").touch()
+    write_config(tmp_path, {"format_version": 1, "verb": "pretrain", "arguments": {}})
     require_room(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"architectures": ["LlamaModel"]}', "[]", "not json", ""])
+def test_a_config_of_another_program_makes_no_run_of_its_folder(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"is no run and not empty, it holds \['config.json'\]"):
+        require_room(tmp_path)
+    assert (tmp_path / "config.json").read_text() == content
 
 
 def test_a_robot_that_lives_before_its_learner_does_not_bar_the_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robot_pt.checkpoint import write_config
 from robot_pt.distributed import first_failure
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
@@ -48,8 +49,7 @@ def test_a_disk_that_refuses_the_first_process_ends_the_others_without_their_tra
                 truncated=np.zeros(5, bool), instruction="lift", task="lift", success=True,
             )
         )  # fmt: skip
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text("{}")
+    write_config(tmp_path / "run", {"format_version": 1, "verb": "pretrain", "arguments": {}})
     (tmp_path / "run" / "checkpoints").write_text("a file where checkpoints should be written")
     arguments = ["--encoder", "small", "--steps", 6, "--checkpoint-every", 2, "--batch-size", 4, "--algorithm", "bc"]
     said, stderr = torchrun(
