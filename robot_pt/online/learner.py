@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from robot_pt.agents import Agent
-from robot_pt.errors import DataError, TrainingInterrupted
+from robot_pt.errors import DataError, MismatchError, TrainingInterrupted
 from robot_pt.gradients import watched_gradients
 from robot_pt.metric_window import MetricWindow, UpdateClock
 from robot_pt.observers import Observer
@@ -116,17 +116,22 @@ class OnlineLearner:
     def state(self) -> dict[str, Any]:
         """JSON values for `resume`."""
         counts = {"updates": self.updates, "arrivals": self.intake.count, "seconds": self.elapsed}
-        return {**counts, "loop": self._window.state()}
+        return {**counts, "loop": self._window.state(), "fixed": self.replay.fixed}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken; what joined after it joins again at the same updates.
 
-        Raises DataError when the state is damaged or not of this log.
+        Raises DataError when the state is damaged or not of this log, MismatchError when the data beside the stores is other data.
         """
         updates, arrivals, seconds = (state.get(name) for name in ("updates", "arrivals", "seconds"))
         if not isinstance(updates, int) or not isinstance(arrivals, int) or not isinstance(seconds, int | float):
             raise DataError(
                 "the online learner's state in trainer.json is damaged; remove that checkpoint's folder, resume again."
+            )
+        before = state.get("fixed", self.replay.fixed)
+        if before != self.replay.fixed:
+            raise MismatchError(
+                f"the run learned from data of {before} transitions, now it is {self.replay.fixed}; resume with the same --data and --target."
             )
         self._window = MetricWindow(self.pace.log_every, Alone(), state.get("loop"))
         self.intake.resume(arrivals)

@@ -95,6 +95,11 @@ class OnlineReplay:
         """Usable transitions of each part."""
         return dict(zip(self.names, self._sizes(self.episodes), strict=True))
 
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Usable transitions of each fixed part."""
+        return {name: len(part.transitions) for name, part in zip(self.names, self._fixed, strict=False)}
+
     def append(self, episode: Episode, folder: Path) -> int:
         """Let every batch from `position` on draw from an episode stored in `folder`; returns its usable transitions.
 

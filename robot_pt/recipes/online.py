@@ -68,12 +68,18 @@ class Prepared(NamedTuple):
 def online(
     start: Path, out: Path, wanted: Wanted, *, resume: bool = False, reading: Reading | None = None, ray: str = ""
 ) -> dict[str, Any]:
-    """Improve run `start` on the job, in `out`. Raises UserError and its kinds for whatever cannot be used."""
+    """Improve run `start` on the job, in `out`. Raises UserError and its kinds for whatever cannot be used.
+
+    A resumed run may have another end, pace and limits, and other stores to follow; its actors read them in config.json.
+    """
+    if resume and checkpoint.steps(out):
+        setup.require_same(out, wanted)
     prepared = _prepare(start, out, wanted, resume, reading or Reading())
     runs.start_or_resume(
         out, "online", prepared.settings, wanted.to_json(), resume=resume, write=True, origin=prepared.origin._asdict()
     )
     with held(out / "locks" / "learner.lock", f"a learner of {out}"), asked_to_stop() as stop:
+        runs.keep_arguments(out, wanted.to_json())
         if not (resume and checkpoint.steps(out)):
             same = prepared.settings.algorithm == runs.read_settings(start)[0].algorithm
             setup.load_start(prepared.agent, prepared.origin.folder(start), same_algorithm=same)

@@ -14,7 +14,7 @@ from torch import Tensor
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.taking_over import take_over
-from robot_pt.errors import DataError, UserError
+from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.online.budget import Alternation, Budget
 from robot_pt.online.publishing import CheckLimits
 from robot_pt.online.replay import OnlineReplay
@@ -109,6 +109,25 @@ class Wanted:
         return CheckLimits(
             bound_share=self.bound_share, change=math.inf if self.max_change is None else self.max_change
         )
+
+
+DECIDE = (
+    "task", "actors", "offline_share", "target_share", "intervention_share", "utd", "warm_up", "alternation", "noise",
+)  # fmt: skip
+"""What decides the numbers of a run beside its settings and data: a resumed run asks for the same."""
+
+
+def require_same(out: Path, wanted: Wanted) -> None:
+    """Raise MismatchError, naming the option, where the run in `out` was started with another number of `DECIDE`."""
+    before = Wanted.of_run(out)
+    for name in DECIDE:
+        then, now = getattr(before, name), getattr(wanted, name)
+        if then != now:
+            option = f"--{name.replace('_', '-')}"
+            said = (f"{option} {then}" if then not in (None, "") else f"no {option}" for then in (then, now))
+            raise MismatchError(
+                f"{out} was started with {next(said)}, now it is {next(said)}; resume with the same arguments, or choose another --out."
+            )
 
 
 class Plan(NamedTuple):

@@ -210,6 +210,14 @@ def start_or_resume(
         checkpoint.write_config(out, document)
 
 
+def keep_arguments(out: Path, arguments: Mapping[str, Any]) -> None:
+    """Let config.json of the run in `out` say these arguments, for other processes that read them there."""
+    document = read_document(out)
+    plain = json.loads(json.dumps(arguments))
+    if document.get("arguments") != plain:
+        checkpoint.write_config(out, {**document, "arguments": plain})
+
+
 def record(
     agent: Agent, settings: RunSettings, spec: Spec, tasks: TaskTable, data: list[dict[str, Any]]
 ) -> PolicyRecord:

@@ -88,6 +88,18 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
     assert code == 0
     assert (again["updates"], again["episodes"], again["version"]) == (result["updates"], 3, result["version"])
     assert "resumed at" in said
+    words[words.index("--episodes") + 1] = 4  # the actors hear of it too
+    code, longer, _ = run(*words, "--resume", "--max-change", 2, capsys=capsys)
+    assert code == 0, longer
+    assert longer["episodes"] == 4
+    assert longer["updates"] == longer["env_steps"] // 10 > result["updates"]
+    result = longer
+    others = {"--utd": 0.2, "--task": "maze-medium", "--noise": 0.5, "--alternation": "step", "--batch-size": 4}
+    for option, value in others.items():
+        code, refused, _ = run(*words, "--resume", option, value, capsys=capsys)
+        assert code == 2
+        assert "was started with" in refused["error"]
+        assert option.removeprefix("--").replace("-", "_") in refused["error"].replace("-", "_")
     code, refused, _ = run(*words, capsys=capsys)
     assert code == 2
     assert "holds a run already" in refused["error"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robot_pt import checkpoint
-from robot_pt.errors import DataError, TrainingInterrupted
+from robot_pt.errors import DataError, MismatchError, TrainingInterrupted
 from robot_pt.observers import DivergenceError, JsonLines, read_metrics
 from robot_pt.online.actor import store_of
 from robot_pt.online.arrivals import read_arrivals
@@ -265,6 +265,17 @@ def test_weights_that_become_nan_are_neither_saved_nor_published(tmp_path) -> No
 
         assert all(torch.isfinite(t).all() for t in read_tensors(folder / "weights.safetensors").values())
     assert HeartMonitor(tmp_path).look()[0].state == "stopped"
+
+
+def test_a_state_of_other_data_is_refused(tmp_path) -> None:
+    learner = make_learner(tmp_path, [1])
+    state = learner.state()
+    assert state["fixed"] == learner.replay.fixed == {}
+    with pytest.raises(
+        MismatchError, match=r"of {'offline': 7} transitions, now it is {}; resume with the same --data"
+    ):
+        learner.resume({**state, "fixed": {"offline": 7}})
+    learner.resume(state)
 
 
 @pytest.mark.parametrize(
