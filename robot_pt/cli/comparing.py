@@ -63,6 +63,8 @@ class Compare:
     """Demonstrations a head learns from; default: the protocol's."""
     online: int | None = None
     """Episodes of RL after imitation; default: the protocol's, 0 for none."""
+    captions: Path | None = None
+    """For r3m: an .npz of `captions` and `features`, as a text encoder of yours gave them; without it words are hashed."""
     permuted: bool = False
     """Also the first objective's encoder with its weights shuffled: the benchmark's own test."""
     workers: int = 0
@@ -79,5 +81,5 @@ class Compare:
 
         return compare.compare(
             self.objectives, self.out, runs=self.runs, protocol=self.protocol, seeds=self.seeds, demos=self.demos, online=self.online,
-            permuted=self.permuted, workers=self.workers, quick=self.quick, table=self.table,
+            captions=self.captions, permuted=self.permuted, workers=self.workers, quick=self.quick, table=self.table,
         )  # fmt: skip

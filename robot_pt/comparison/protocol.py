@@ -57,6 +57,10 @@ class Protocol:
     online_episodes: int = 0
     """Episodes of RL after imitation with the most demonstrations; 0 leaves RL out."""
     data_seed: int = 0
+    captions: str = ""
+    """File of sentence features (`robot_pt.captions`) for objectives that read the instructions; without it words are hashed."""
+    captions_version: str = ""
+    """What the file held."""
 
     def __post_init__(self) -> None:
         if not self.pretraining or not self.distances or not self.demos or not all(d.tasks for d in self.distances):

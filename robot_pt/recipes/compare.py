@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from robot_pt.captions import CaptionTable
 from robot_pt.comparison import Protocol, Row, read_protocol, rows_of
 from robot_pt.comparison.protocol import Cell, Outcome
 from robot_pt.comparison.scores import (
@@ -32,7 +33,7 @@ from robot_pt.comparison.scores import (
 from robot_pt.comparison.scores import rates_of as success_rates
 from robot_pt.errors import MismatchError, TrainingInterrupted, UserError
 from robot_pt.machine import versions
-from robot_pt.recipes import compare_cells, compare_data
+from robot_pt.recipes import compare_cells, compare_data, objectives
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least, require_own
 from robot_pt.recipes.objectives import Objective
@@ -44,8 +45,8 @@ from robot_pt.safe_files import read_json, replace_json
 
 def compare(
     methods: Sequence[str], out: Path, *, runs: Sequence[Path] = (), protocol: Path | None = None, seeds: int = 3,
-    demos: Sequence[int] = (), online: int | None = None, permuted: bool = False, workers: int = 0, quick: bool = False,
-    table: bool = False,
+    demos: Sequence[int] = (), online: int | None = None, captions: Path | None = None, permuted: bool = False, workers: int = 0,
+    quick: bool = False, table: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Run every cell that `out` does not hold yet; the arguments are the command line's.
 
@@ -58,10 +59,14 @@ def compare(
     wanted = (
         Protocol.from_json(read_json(out / "protocol.json"), str(out))
         if table
-        else _protocol(protocol, demos, online, quick)
+        else _protocol(protocol, demos, online, captions, quick)
     )
     given = _given(runs)
     names = _methods(methods, given)
+    if captions is not None and not any(map(_reads_sentences, names)):
+        raise UserError(
+            f"--captions gives features of sentences and none of {', '.join(names)} reads any; leave it out, or compare r3m too."
+        )
     if not table:
         _keep(out, wanted)
         _keep_runs(out, given)
@@ -70,8 +75,17 @@ def compare(
     return report(out, wanted, names)
 
 
-def _protocol(path: Path | None, demos: Sequence[int], online: int | None, quick: bool) -> Protocol:
+def _reads_sentences(method: str) -> bool:
+    return method in objectives.OBJECTIVES and objectives.objective_class(method).needs.language > 0
+
+
+def _protocol(
+    path: Path | None, demos: Sequence[int], online: int | None, captions: Path | None, quick: bool
+) -> Protocol:
     found = read_protocol(path)
+    if captions is not None or found.captions:
+        path = captions or Path(found.captions)
+        found = replace(found, captions=str(path.resolve()), captions_version=CaptionTable.read(path).version)
     if demos:
         found = replace(found, demos=tuple(sorted(set(demos))))
     if online is not None:

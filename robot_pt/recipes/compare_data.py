@@ -97,6 +97,8 @@ def pretrained(protocol: Protocol, out: Path, method: str, seed: int, source: Ep
         objectives.require_data(method, [source], assume_success=False)
         needs = objectives.objective_class(method).needs
         config = trajectories.fitted(objectives.config_for(method, steps=steps, bf16=False), [source], False)
+        if protocol.captions and needs.language:
+            config = represent.captioned(config, method, Path(protocol.captions), [source])
         settings = represent.RepresentSettings(
             objective=method, config=config, encoder=encoder, camera=protocol.camera,  # type: ignore[arg-type]
             image_size=size, task_slots=slots if needs.actions else 1, batch_size=protocol.pretrain_batch, bounds=BRIDGE_BOUNDS, seed=seed,

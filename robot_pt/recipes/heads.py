@@ -50,7 +50,7 @@ def imitate(
     tasks = TaskTable.of(source.episodes.task)
     settings = runs.RunSettings(
         algorithm="bc", encoder=EncoderConfig(name=encoder), camera=camera, image_size=image_size, task_slots=tasks.slots,
-        batch_size=BATCH if not camera else BATCH // 2, bounds=BRIDGE_BOUNDS, proprio=_standard(source), seed=seed,
+        batch_size=BATCH if not camera else BATCH // 2, bounds=BRIDGE_BOUNDS, proprio=standard(source), seed=seed,
         bc=BCConfig(
             learning_rate=LEARNING_RATE, head="tanh_gaussian", std="state", log_std_range=STD_RANGE, actor_average=AVERAGE,
             augment=CROP if camera else None,
@@ -63,11 +63,11 @@ def imitate(
     ) as batches:  # fmt: skip
         for step in range(updates):
             agent.update(to_device(next(batches), "cpu"), step)
-    _save(folder, updates, agent, settings, source, tasks)
+    save(folder, updates, agent, settings, source, tasks)
     return agent
 
 
-def _standard(source: EpisodeSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def standard(source: EpisodeSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, deviation) that proprio is standardised with; features behind the state share the weight of `FEATURE_SHARE`."""
     mean, std = proprio_statistics(source)
     count = len(std) - len(PROPRIO_NAMES)
@@ -76,7 +76,7 @@ def _standard(source: EpisodeSource) -> tuple[tuple[float, ...], tuple[float, ..
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _save(
+def save(
     folder: Path, step: int, agent: Agent, settings: runs.RunSettings, source: EpisodeSource, tasks: TaskTable
 ) -> None:
     checkpoint.save_policy(folder, step, agent, runs.record(agent, settings, source.spec, tasks, loop.describe(source)))  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def improve(
     tasks, config = TaskTable.of(source.episodes.task), online_config()
     settings = runs.RunSettings(
         algorithm="rlpd", encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=tasks.slots,
-        bounds=BRIDGE_BOUNDS, proprio=_standard(source), options=config, seed=seed,
+        bounds=BRIDGE_BOUNDS, proprio=standard(source), options=config, seed=seed,
     )  # fmt: skip
     agent: Any = settings.build(source.spec, "cpu")
     assert isinstance(agent, RLPD)
@@ -167,4 +167,4 @@ def improve(
                     step += 1
         finally:
             player.close()
-    _save(folder, step, agent, settings, source, tasks)
+    save(folder, step, agent, settings, source, tasks)

@@ -22,7 +22,7 @@ from robot_pt.features import fingerprint
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.recipes import encoders, loop, objectives, runs, trajectories
-from robot_pt.recipes.datasets import Reading, open_each
+from robot_pt.recipes.datasets import Reading, open_each, say_success
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.objectives import Representation
@@ -97,12 +97,15 @@ def represent(
     for source in sources:
         require_camera(source.spec, camera)
     objectives.require_data(objective, sources, assume_success=assume_success)
+    if needs.returns:
+        for source in sources:
+            say_success(source, assume_success, "pretraining data")
     if needs.language and not any(any(source.episodes.instruction) for source in sources):
         warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
     config = trajectories.fitted(objectives.config_for(objective, steps=steps, bf16=bf16), sources, assume_success)
     if captions is not None:
-        config = _captioned(config, objective, captions, sources)
+        config = captioned(config, objective, captions, sources)
     settings = RepresentSettings(
         objective=objective, config=config, encoder=encoder_config, camera=camera,
         image_size=image_size_for(image_size, sources[0].spec, camera, start_from), batch_size=batch_size,
@@ -156,7 +159,7 @@ def represent_with(
             )  # fmt: skip
     return {
         "run": str(out), "objective": settings.objective, "checkpoint": str(checkpoint.resolve_any(out)), "trained": learner.trains,
-        "steps": steps, "episodes": sum(len(part.episodes) for part in parts), "device": str(ranks.device), "metrics": last,
+        "steps": checkpoint.steps(out)[-1], "episodes": sum(len(part.episodes) for part in parts), "device": str(ranks.device), "metrics": last,
         "report": str(out / "report.html"), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
@@ -175,8 +178,11 @@ def clips_of(settings: RepresentSettings, learner: Any, sources: Sequence[Episod
     )  # fmt: skip
 
 
-def _captioned(config: Any, objective: str, captions: Path, sources: Sequence[EpisodeSource]) -> Any:
-    """`config` with the sentence features of a file that has those of all the data."""
+def captioned(config: Any, objective: str, captions: Path, sources: Sequence[EpisodeSource]) -> Any:
+    """`config` with the sentence features of a file that has those of all the data.
+
+    Raises UserError for an objective that reads no sentences, DataError for a file that is none or lacks a sentence of the data.
+    """
     if not hasattr(config, "captions"):
         raise UserError(
             f"--captions gives features of sentences and {objective} reads none; leave it out, or choose --objective r3m."

@@ -1,11 +1,17 @@
 """`pretrain --objective r3m --captions FILE`: features of the user's own text encoder instead of hashed words."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robot_pt.comparison import read_protocol
+from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.recipes import compare, compare_data
 from robot_pt.safe_files import read_json
+from robot_pt.store import DemoStore
 from tests.cli.test_runs import run, store
 
 SHORT = ["--objective", "r3m", "--encoder", "small", "--batch-size", 4, "--steps", 1, "--image-size", 16]
@@ -57,3 +63,38 @@ def test_captions_are_for_what_reads_them(robot, tmp_path, capsys, arguments, se
     )
     assert code == 2
     assert sentence in said
+
+
+def comparison(file: Path):
+    return compare._protocol(None, (), None, file, True)
+
+
+def test_a_comparison_keeps_what_it_read_and_refuses_to_go_on_with_another(tmp_path) -> None:
+    file = table(tmp_path / "c.npz")
+    compare._keep(tmp_path / "out", comparison(file))
+    compare._keep(tmp_path / "out", comparison(file))
+    table(file, scale=2.0)
+    with pytest.raises(MismatchError, match="captions_version"):
+        compare._keep(tmp_path / "out", comparison(file))
+    own = tmp_path / "protocol.json"
+    own.write_text(json.dumps(read_protocol().to_json() | {"captions": str(file)}))
+    assert compare._protocol(own, (), None, None, False).captions_version == comparison(file).captions_version
+
+
+def test_only_methods_that_read_sentences_are_pretrained_with_them(robot, tmp_path) -> None:
+    protocol = replace(
+        comparison(table(tmp_path / "c.npz")), pretrain_steps=1, pretrain_batch=4, image_size=16, encoder="small"
+    )
+    source = DemoStore(robot).source()
+    r3m, atc = (compare_data.pretrained(protocol, tmp_path, name, 0, source) for name in ("r3m", "atc"))
+    assert read_json(r3m / "config.json")["settings"]["config"]["language"] == 5
+    assert "captions" not in read_json(atc / "config.json")["settings"]["config"]
+
+
+def test_captions_that_nobody_reads_or_that_are_not_there_stop_a_comparison(tmp_path) -> None:
+    file, out = table(tmp_path / "c.npz"), tmp_path / "out"
+    with pytest.raises(UserError, match="none of atc, bc reads any; leave it out, or compare r3m too"):
+        compare.compare(["atc", "bc"], out, captions=file)
+    with pytest.raises(DataError, match="there is no file"):
+        compare.compare(["r3m"], out, captions=tmp_path / "absent.npz")
+    assert not out.exists()

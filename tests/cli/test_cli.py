@@ -48,7 +48,7 @@ FLAGS = {
         "runs", "data", "out", "camera", "other_camera", "controls", "permuted", "seed", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "compare": {
-        "objectives", "out", "runs", "protocol", "seeds", "demos", "online", "permuted", "workers", "quick", "table",
+        "objectives", "out", "runs", "protocol", "seeds", "demos", "online", "captions", "permuted", "workers", "quick", "table",
     },
     "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},

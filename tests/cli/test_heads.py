@@ -85,7 +85,7 @@ def test_exploring_draws_around_what_was_learned(trained):
 
 def test_features_weigh_together_whatever_their_number(trained):
     _, _, features, _, _ = trained
-    mean, std = heads._standard(features)
+    mean, std = heads.standard(features)
     scaled = (features.proprio - np.array(mean)) / np.array(std)
     varied = features.proprio[:, 7:].std(0) > 1e-3
     share = (scaled[:, 7:][:, varied].std(0) ** 2).mean() * features.proprio[:, 7:].shape[1]
@@ -114,7 +114,7 @@ def test_the_imitation_starts_rl(trained):
     _, _, features, agent, _ = trained
     learner = RLPD.build(
         features.spec, cameras=(), image_size=(0, 0), task_slots=17, encoder=EncoderConfig(name="small"), config=heads.online_config(),
-        proprio=heads._standard(features),
+        proprio=heads.standard(features),
     )  # fmt: skip
     fresh = take_over(learner, agent.state_dict())
     assert set(fresh) == {"critic", "target", "temperature"}
