@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, descript
         if not done.code:
             raise
         verb = f" {arguments[0]}" if arguments[0] in verbs else ""
-        raise UserError(f"{_first_paragraph(said.getvalue())}; run: {prog}{verb} --help") from None
+        raise UserError(f"{_sentence(_first_paragraph(said.getvalue()))}; run: {prog}{verb} --help") from None
 
 
 def _no_verb(prog: str, arguments: Sequence[str], verbs: Sequence[str]) -> str:
@@ -38,10 +39,28 @@ def _no_verb(prog: str, arguments: Sequence[str], verbs: Sequence[str]) -> str:
     return f"{given}; give one of {', '.join(verbs)}, or run: {prog} --help"
 
 
+_CHOICE = re.compile(
+    r"invalid choice '(?P<given>.*)' for argument '(?P<option>[^']*)'. Expected one of \((?P<choices>.*)\)"
+)
+
+
+def _sentence(text: str) -> str:
+    """tyro's message; of a wrong choice the choices in order, the likely one first said, without the default that cannot be typed."""
+    found = _CHOICE.fullmatch(text)
+    if found is None:
+        return text
+    choices = sorted(set(re.findall(r"'([^']*)'", found["choices"])) - {"None"})
+    near = difflib.get_close_matches(found["given"], choices, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"{found['option']} is {found['given']!r}{meant}; choose one of {', '.join(choices)}"
+
+
 def _first_paragraph(box: str) -> str:
     """The message in one of tyro's boxes, without its frame, the option's help text and the advice below the rule."""
     lines = [line.strip("\u2502 ") for line in box.splitlines()]  # the box's side
     inside = [line for line in lines if line and line[0] not in "\u256d\u2570"]  # its upper and lower corner
-    rule = next((i for i, line in enumerate(inside) if set(line) == {"\u2500"}), len(inside))
+    if len(inside) > 1 and set(inside[1]) == {"-"}:  # where the terminal has no such signs: title and rule in place of the frame
+        inside = inside[2:]
+    rule = next((i for i, line in enumerate(inside) if set(line) in ({"\u2500"}, {"-"})), len(inside))
     text = re.sub(r"\s+", " ", " ".join(inside[:rule])).strip(" .")
     return text or "the arguments cannot be read"

@@ -128,7 +128,9 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None
         (["data", "index"], "PATH"),
         (["collect", "--episodes", "x"], "--episodes"),
         (["collect", "--episode", "3"], "--episode"),
-        (["collect", "--quality", "bad"], "'mixed'"),
+        (["collect", "--quality", "bad"], "--quality is 'bad'; choose one of clean, "),
+        (["collect", "--quality", "claen"], "--quality is 'claen' (did you mean clean?); choose"),
+        (["pretrain", "--objective", "x"], "choose one of atc, autoregressive_bc, bc, bet, cql, curl, decision_transformer, d"),
         (["pretrain", "--data", "a"], "--out"),
     ],
 )
@@ -142,6 +144,8 @@ def test_mistakes_in_the_arguments_give_one_sentence_and_json(
     assert "--help" in shown.err
     assert shown.err.count("\n") == 1
     assert not set(shown.err) & set("\u2502\u256d\u2500")  # no frame is left
+    assert "---" not in shown.err  # nor the rules that stand for it where the terminal is plain ASCII
+    assert "For full helptext" not in shown.err
     if as_json:
         assert "robot-pt: " + json.loads(shown.out)["error"] + "\n" == shown.err
 
