@@ -59,7 +59,9 @@ def _first_paragraph(box: str) -> str:
     """The message in one of tyro's boxes, without its frame, the option's help text and the advice below the rule."""
     lines = [line.strip("\u2502 ") for line in box.splitlines()]  # the box's side
     inside = [line for line in lines if line and line[0] not in "\u256d\u2570"]  # its upper and lower corner
-    if len(inside) > 1 and set(inside[1]) == {"-"}:  # where the terminal has no such signs: title and rule in place of the frame
+    if len(inside) > 1 and set(inside[1]) == {
+        "-"
+    }:  # where the terminal has no such signs: title and rule in place of the frame
         inside = inside[2:]
     rule = next((i for i, line in enumerate(inside) if set(line) in ({"\u2500"}, {"-"})), len(inside))
     text = re.sub(r"\s+", " ", " ".join(inside[:rule])).strip(" .")

@@ -130,7 +130,10 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None
         (["collect", "--episode", "3"], "--episode"),
         (["collect", "--quality", "bad"], "--quality is 'bad'; choose one of clean, "),
         (["collect", "--quality", "claen"], "--quality is 'claen' (did you mean clean?); choose"),
-        (["pretrain", "--objective", "x"], "choose one of atc, autoregressive_bc, bc, bet, cql, curl, decision_transformer, d"),
+        (
+            ["pretrain", "--objective", "x"],
+            "choose one of atc, autoregressive_bc, bc, bet, cql, curl, decision_transformer, d",
+        ),
         (["pretrain", "--data", "a"], "--out"),
     ],
 )
