@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -105,6 +106,13 @@ class Pretrain:
         from robot_pt.recipes import pretrain
 
         algorithm: Any = self.algorithm or self.objective or "ptr"
+        if algorithm != "ptr":
+            self._refuse(("route", "bc_warm_start"), f"shapes PTR's policy and {algorithm} has its own")
+        if self.target is None:
+            self._refuse(("demos", "mixing_ratio"), "is about --target, which was not given")
+        if self.camera == "none":
+            images = ("encoder", "encoder_weights", "image_size", "freeze_encoder")
+            self._refuse(images, "is about images and --camera none learns from the state alone")
         return pretrain.pretrain(
             self.data, self.out, algorithm=algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
@@ -117,14 +125,8 @@ class Pretrain:
     def _represent(self) -> dict[str, Any]:
         from robot_pt.recipes import represent
 
-        for name, standard in (
-            ("language", False), ("route", "max_q"), ("bc_warm_start", 0), ("target", None), ("freeze_encoder", False)
-        ):  # fmt: skip
-            if getattr(self, name) != standard:
-                option = f"--{name.replace('_', '-')}"
-                raise UserError(
-                    f"{option} shapes a policy and --objective {self.objective} trains none; leave {option} out."
-                )
+        policy = ("language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder")
+        self._refuse(policy, f"shapes a policy and --objective {self.objective} trains none")
         objective: Any = self.objective
         return represent.represent(
             self.data, self.out, objective=objective, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
@@ -132,6 +134,14 @@ class Pretrain:
             captions=self.captions, checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(),
         )  # fmt: skip
+
+    def _refuse(self, options: Sequence[str], why: str) -> None:
+        """Raise UserError for one of these that was given and would change nothing."""
+        standard = {f.name: f.default for f in fields(self)}
+        for name in options:
+            if getattr(self, name) != standard[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} {why}; leave {option} out.")
 
 
 @dataclass(kw_only=True)

@@ -103,7 +103,7 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards."""
     sources = open_each(paths, reading=reading, what=what)
     source: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
-    _say_success(source, assume_success, what)
+    say_success(source, assume_success, what)
     return source
 
 
@@ -129,7 +129,8 @@ def open_one(path: Path, reading: Reading, split: str = "train") -> EpisodeSourc
         )  # fmt: skip
 
 
-def _say_success(source: EpisodeSource, assume_success: bool, what: str) -> None:
+def say_success(source: EpisodeSource, assume_success: bool, what: str) -> None:
+    """Say loudly what the success labels mean for the rewards."""
     success = source.episodes.success
     unknown, positive = int(np.sum(success == UNKNOWN)), int(np.sum(success == SUCCESS))
     if unknown and assume_success:

@@ -157,7 +157,7 @@ def finetune_with(
                 selection=selection, values=values,
             )  # fmt: skip
     return {
-        "run": str(out), "from": str(start), "from_step": origin.step, "checkpoint": str(checkpoint.resolve(out)), "steps": steps,
+        "run": str(out), "from": str(start), "from_step": origin.step, "checkpoint": str(checkpoint.resolve(out)), "steps": checkpoint.steps(out)[-1] - first,
         "selected": selection.chosen if selection else None, "reason": selection.rule if selection else None,
         "target_tasks": sorted(set(target.episodes.task)), "metrics": last, "report": str(out / "report.html"),
         "seconds": round(time.monotonic() - began, 1),

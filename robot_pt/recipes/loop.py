@@ -17,6 +17,7 @@ from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError
 from robot_pt.observers import GradientAlarm, JsonLines, Observer, ProgressBar, TensorBoard, read_metrics
 from robot_pt.recipes import runs
+from robot_pt.recipes.progress import say
 from robot_pt.report import Report, Seen, Selection, write_report
 from robot_pt.schema import ACTION_NAMES, SUCCESS, Float, Int
 from robot_pt.session import step_lengths
@@ -55,7 +56,8 @@ def run(
     checkpoint_every: int, resume: bool, description: str, metric: str, start: int = 0, log_every: int = 50,
     after_save: Callable[[int], object] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Train to update `steps` (counted from `start` of a fresh run, or where a resumed one stopped); returns the last metrics.
+    """Train to update `steps` (counted from `start` of a fresh run, or where a resumed one stopped); returns the last metrics, none
+    where nothing was left to do.
 
     metric: which one the progress bar shows.
     """
@@ -67,6 +69,11 @@ def run(
         batches.load_state(replay_state)
         if after_save is not None:
             after_save(start)  # a kill may have come between the checkpoint and this
+        if start >= steps:
+            say(
+                f"{out} is at update {start} and {steps} were asked for: nothing is left to do; give more --steps to go on."
+            )
+            return {}
     observers: list[Observer] = [GradientAlarm()]
     if ranks.is_first:
         observers += [

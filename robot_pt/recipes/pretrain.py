@@ -142,7 +142,7 @@ def pretrain_with(
                 values=values,
             )
     return {
-        "run": str(out), "checkpoint": str(checkpoint.resolve(out)), "steps": steps, "tasks": len(tasks.names),
+        "run": str(out), "checkpoint": str(checkpoint.resolve(out)), "steps": checkpoint.steps(out)[-1], "tasks": len(tasks.names),
         "episodes": len(train_part.episodes), "device": str(ranks.device), "metrics": last, "report": str(out / "report.html"),
         "seconds": round(time.monotonic() - began, 1), **({"selected": selection.chosen, "reason": selection.rule} if selection else {}),
     }  # fmt: skip

@@ -97,13 +97,13 @@ def represent(
     for source in sources:
         require_camera(source.spec, camera)
     objectives.require_data(objective, sources, assume_success=assume_success)
-    if needs.returns:
-        for source in sources:
-            say_success(source, assume_success, "pretraining data")
     if needs.language and not any(any(source.episodes.instruction) for source in sources):
         warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
     config = trajectories.fitted(objectives.config_for(objective, steps=steps, bf16=bf16), sources, assume_success)
+    if needs.returns and config.reward.source == "success":
+        for source in sources:
+            say_success(source, assume_success, "pretraining data")
     if captions is not None:
         config = captioned(config, objective, captions, sources)
     settings = RepresentSettings(

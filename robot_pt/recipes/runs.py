@@ -192,14 +192,15 @@ def start_or_resume(
         document = read_document(out)
         if document.get("verb") != verb:
             raise MismatchError(
-                f"{out} holds a run of {document.get('verb')}, which {verb} cannot resume; choose another --out."
+                f"{out} holds a run of {_kind(document.get('verb'))}, this is one of {_kind(verb)}; choose another --out."
             )
         before = type(settings).from_json(document["settings"])
         then, now = _flat(before.to_json()), _flat(settings.to_json())
         name = next((k for k in now if then.get(k) != now[k]), None)
         if name is not None:
+            said = "--steps, which its schedule ends with," if name.endswith("total_steps") else name
             raise MismatchError(
-                f"{out} was started with {name} = {then.get(name)}, now it is {now[name]}; "
+                f"{out} was started with {said} = {then.get(name)}, now it is {now[name]}; "
                 "resume with the same arguments, or choose another --out."
             )
     if write and not started:
@@ -249,6 +250,11 @@ def versions() -> dict[str, str]:
 def command_line() -> str:
     """What to type to make this run again."""
     return shlex.join(["robot-pt", *sys.argv[1:]])
+
+
+def _kind(verb: object) -> str:
+    """What a person typed to get a run of `verb`."""
+    return "pretrain --objective" if verb == REPRESENTATION else str(verb)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -198,6 +198,19 @@ def test_an_objective_starts_from_an_objective_and_from_a_policy(curl, robot, tm
         assert max(key.values()) < 1e-3, "the averaged copy did not start from the run"
 
 
+def test_success_that_is_assumed_is_said_loudly_where_rewards_are_learned_from(unlabelled, tmp_path, capsys) -> None:
+    def pretrained(name: str) -> str:
+        words = ["--objective", name, "--data", unlabelled, *SHORT, "--batch-size", 4, "--assume-success"]
+        code, result, said = run("pretrain", *words, "--out", tmp_path / name, capsys=capsys)
+        assert code == 0, result
+        return said
+
+    assert "3 of 3 episodes of the pretraining data carry no success label and are TREATED AS SUCCESSFUL" in pretrained(
+        "decision_transformer"
+    )
+    assert "SUCCESSFUL" not in pretrained("curl")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -205,6 +218,16 @@ def test_an_objective_starts_from_an_objective_and_from_a_policy(curl, robot, tm
         (["--objective", "curl", "--language"], "leave --language out"),
         (["--objective", "curl", "--route", "advantage_weighted"], "leave --route out"),
         (["--objective", "curl", "--bc-warm-start", 3], "leave --bc-warm-start out"),
+        (["--objective", "curl", "--demos", 3], "leave --demos out"),
+        (["--objective", "curl", "--mixing-ratio", 0.5], "leave --mixing-ratio out"),
+        (["--algorithm", "bc", "--route", "advantage_weighted"], "--route shapes PTR's policy and bc has its own"),
+        (["--objective", "scaled_ql", "--bc-warm-start", 3], "--bc-warm-start shapes PTR's policy and scaled_ql has"),
+        (["--algorithm", "ptr", "--demos", 3], "--demos is about --target, which was not given; leave --demos out"),
+        (["--algorithm", "ptr", "--mixing-ratio", 0], "leave --mixing-ratio out"),
+        (
+            ["--algorithm", "bc", "--camera", "none"],
+            "--encoder is about images and --camera none learns from the state",
+        ),
         (["--objective", "curl", "--camera", "wrist"], "choose one with --camera"),
         (["--objective", "curl", "--camera", "none"], "choose one with --camera"),
         (["--objective", "curl", "--batch-size", 0], "--batch-size is 0"),
@@ -338,7 +361,7 @@ def test_resuming_with_other_settings_or_a_run_of_another_kind_is_refused(curl, 
     assert "--resume" in result["error"]
     code, result, _ = run(*again, "--algorithm", "bc", "--batch-size", 8, "--resume", capsys=capsys)
     assert code == 2
-    assert "holds a run of represent, which pretrain cannot resume" in result["error"]
+    assert "holds a run of pretrain --objective, this is one of pretrain;" in result["error"]
 
 
 def test_a_run_that_is_killed_goes_on_exactly_where_it_was(robot, tmp_path) -> None:

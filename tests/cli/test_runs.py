@@ -148,6 +148,12 @@ def test_resuming_continues_to_the_same_numbers(data, tmp_path, capsys) -> None:
     assert code == 0
     whole, parts = Policy.load(tmp_path / "whole"), Policy.load(tmp_path / "parts")
     assert whole.version == parts.version  # a hash of every weight
+    for steps in (4, 3):  # a run that is there already does nothing, and says where it is
+        code, told, said = run(*common, "--steps", steps, "--out", tmp_path / "parts", "--resume", capsys=capsys)
+        assert code == 0
+        assert told["steps"] == 4
+        assert f"is at update 4 and {steps} were asked for: nothing is left to do" in " ".join(said.split())
+    assert Policy.load(tmp_path / "parts").version == whole.version
 
 
 @pytest.mark.parametrize(
@@ -343,7 +349,7 @@ def test_finetuning_does_not_resume_the_pretraining_itself(pretrained, data, cap
         capsys=capsys,
     )  # fmt: skip
     assert code == 2
-    assert "holds a run of pretrain, which finetune cannot resume" in result["error"]
+    assert "holds a run of pretrain, this is one of finetune" in result["error"]
     assert (pretrained / "config.json").read_bytes() == before
 
 
