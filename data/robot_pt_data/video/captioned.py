@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from robot_pt.errors import DataError
 from robot_pt_data.video.reading import VideoReading
-from robot_pt_data.video.spans import WHOLE, Span, Spans, videos_under
+from robot_pt_data.video.spans import LACKS, WHOLE, Span, Spans, called, videos_under
 from robot_pt_data.video.tables import columns, load_json, read_csv, seconds
 
 VIDEO = ("video_id", "video_uid", "video", "video_path", "path", "file", "file_name", "filename", "id")
@@ -99,7 +99,7 @@ def spans(root: Path, reading: VideoReading, captions: list[Path]) -> Spans:
     found.faults += absent
     for path in files.all:
         if str(path) not in rows:
-            found.faults.append(f"{path} has no caption in {', '.join(p.name for p in captions)}.")
+            found.faults.append(f"{path}{LACKS}caption in {', '.join(p.name for p in captions)}.")
     return found
 
 
@@ -110,7 +110,7 @@ class _Files:
         self.all, _ = videos_under(root)
         self._by_name: dict[str, list[Path]] = {}
         for path in self.all:
-            for name in {str(path), str(path.with_suffix("")), path.name, path.stem}:
+            for name in set(called(path)):
                 self._by_name.setdefault(name, []).append(path)
 
     def named(self, name: str) -> Path | str:

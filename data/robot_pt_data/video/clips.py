@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_pt.schema import Int
-from robot_pt_data.video.index import HALF, VideoIndex
+from robot_pt_data.video.index import VideoIndex
 from robot_pt_data.video.spans import Span, Spans
 
 LEAST = 2
@@ -92,7 +92,7 @@ class Cutter:
             count = max(int(np.ceil((end_s - start_s) * self._rate - _EPS)), 0)
             wanted = start_s + np.arange(count) / self._rate
             numbers = index.nearest(wanted)
-            near = np.abs(index.times_s[numbers] - wanted) <= HALF * max(1 / index.fps, 1 / self._rate)
+            near = np.abs(index.times_s[numbers] - wanted) <= max(index.half_s, 0.5 / self._rate)
             begin, count = _longest_run(near)
             if count < len(near):
                 self.notes["clips shortened where their video has no frames"] += 1

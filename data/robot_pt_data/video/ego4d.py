@@ -14,7 +14,7 @@ from robot_pt.errors import DataError
 from robot_pt_data.video import ego4d_annotations
 from robot_pt_data.video.container import SUFFIXES
 from robot_pt_data.video.reading import VideoReading
-from robot_pt_data.video.spans import WHOLE, Span, Spans
+from robot_pt_data.video.spans import LACKS, WHOLE, Span, Spans
 from robot_pt_data.video.tables import load_json, number, read_csv, seconds
 
 METADATA, MANIFEST, ANNOTATIONS = "ego4d.json", "manifest.csv", "annotations"
@@ -70,7 +70,7 @@ def spans(root: Path, reading: VideoReading) -> Spans:
         return found
     ego4d_annotations.read(folder or root, chosen, parts, reading, found)
     annotated = {span.file for span in found.spans}
-    found.faults += [f"{found.files[row]} has no {chosen}." for row in files.values() if row not in annotated]
+    found.faults += [f"{found.files[row]}{LACKS}{chosen}." for row in files.values() if row not in annotated]
     return found
 
 

@@ -19,9 +19,6 @@ from robot_pt.errors import DataError
 from robot_pt.schema import Int
 from robot_pt_data.video.container import MAX_PIXELS, failures, opened, packets, pyav, reason, video_stream
 
-HALF = 0.5001
-"""Half a frame: how far a frame may be shown from the time that was asked for. Times in files are rounded to a tick."""
-
 _CHECKED = (
     64  # packets decoded where a container may have guessed its times, to see that frames come out in their order
 )
@@ -60,6 +57,11 @@ class VideoIndex:
         return 1.0 / (float(np.median(steps)) * float(self.time_base)) if len(steps) else 1.0
 
     @property
+    def half_s(self) -> float:
+        """How far a frame may be shown from the time that was asked for [s]: half a usual frame, and what rounding times to ticks adds."""
+        return 0.5 / self.fps + min(float(self.time_base), 0.25 / self.fps)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width) upright and with square pixels, as frames come out."""
         height, width = self.stored
@@ -85,7 +87,7 @@ class VideoIndex:
             raise DataError(f"times to read from {path} must be finite; {asked[~np.isfinite(asked)][0]} was given.")
         found = self.nearest(asked)
         off = np.abs(self.times_s[found] - asked)
-        if (off > HALF / self.fps).any():
+        if (off > self.half_s).any():
             worst = int(np.argmax(off))
             raise DataError(
                 f"{path} shows no frame at {asked[worst]:.3f} s: the nearest is at {self.times_s[found[worst]]:.3f} s, and it runs "

@@ -18,7 +18,7 @@ from robot_pt_data.report import IndexReport
 from robot_pt_data.step_index import Progress
 from robot_pt_data.video import captioned, clips, ego4d, folder
 from robot_pt_data.video.clips import ClipTable, Cutter
-from robot_pt_data.video.container import SUFFIXES
+from robot_pt_data.video.container import SUFFIXES, reason
 from robot_pt_data.video.index import VideoIndex
 from robot_pt_data.video.index_cache import IndexCache, places, stamp, write
 from robot_pt_data.video.reading import VideoReading
@@ -96,6 +96,8 @@ def load_or_build(
     """(root, clips) of a folder or file; kept until a video, an annotation or the reading changes."""
     root = path if path.is_dir() else path.parent
     fingerprint = [TABLE_VERSION, reading.digest, path.name if path.is_file() else "", _listing(root, path)]
+    if reading.leave_out:
+        fingerprint.append(sorted(_left_out(root, reading.leave_out)))
     name = f"clips-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:16]}.npz"
     found = None if fresh else _load(root, name, fingerprint)
     if found is None:
@@ -129,6 +131,17 @@ def _listing(root: Path, path: Path) -> str:
     return digest.hexdigest()
 
 
+def _left_out(root: Path, name: str) -> set[str]:
+    """The names in that file of `root`. Raises DataError where it cannot be read."""
+    try:
+        lines = (root / name).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{root / name}, which leave_out names, cannot be read ({reason(error)}); give a text file with a video to a line."
+        ) from None
+    return {found for line in lines if (found := line.partition("#")[0].strip())}
+
+
 def _spans(path: Path, root: Path, reading: VideoReading) -> Spans:
     if path.is_file():
         return folder.one_file(path)
@@ -140,6 +153,8 @@ def _spans(path: Path, root: Path, reading: VideoReading) -> Spans:
 
 def _build(path: Path, root: Path, reading: VideoReading, progress: Progress | None) -> ClipTable:
     spans = _spans(path, root, reading)
+    if reading.leave_out:
+        spans.without(_left_out(root, reading.leave_out))
     clip_s = reading.clip_s or (EGO4D_CLIP_S if spans.dataset == "ego4d" else 0.0)
     cutter = Cutter(spans, reading.rate_hz, clip_s, reading.min_clip_s)
     per_file: dict[int, list[Span]] = {}

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from robot_pt.errors import DataError
+from robot_pt.schema import Image
 from robot_pt_data.video.container import failures, open_container, packets, pyav, reason, video_stream
 from robot_pt_data.video.decoders import Put, damaged
 from robot_pt_data.video.index import VideoIndex
@@ -36,10 +39,14 @@ class PyAvDecoder:
         self._inside: set[int] = set()  # PTS of frames that are still to come out without another packet
         self._out: deque[Any] = deque()  # frames that came out and were not looked at yet
         self._careful = False  # leave nothing out: this file marks frames as dispensable that are not
+        self._last = -1  # number of the last frame of the call before
+        self._on = True  # this call reads on where the one before ended, so the next one may too
 
     def read(self, numbers: Sequence[int], put: Put) -> None:
         self._wanted = {int(self._index.pts[n]): n for n in numbers}
         self._until = max(self._wanted, default=0)
+        self._on = bool(numbers) and self._reads_on(numbers[0])
+        self._last = numbers[-1] if numbers else self._last
         for number in numbers:
             if int(self._index.pts[number]) not in self._wanted:
                 continue  # came out on the way to another
@@ -51,6 +58,12 @@ class PyAvDecoder:
             except failures() as error:
                 self._forget()
                 raise self._damaged(number, reason(error)) from None
+
+    def _reads_on(self, number: int) -> bool:
+        """Whether a call that begins with this frame goes on where the one before ended, or begins the file."""
+        if self._last < 0:
+            return number == 0
+        return number > self._last and self._index.keyframe(number) - self._index.keyframe(self._last) <= 1
 
     def close(self) -> None:
         """Release the file; the codec context goes with the last reference to its stream, which this drops."""
@@ -112,21 +125,37 @@ class PyAvDecoder:
                     raise self._damaged(number, "the file is damaged on the way to it")
                 shown = self._wanted.pop(frame.pts, None)
                 if shown is not None:
-                    put(shown, self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray())
+                    put(shown, _pixels(self._reformatter.reformat(frame, format="rgb24", threads=self._threads)))
                 if frame.pts == target:
                     return True
                 if frame.pts is not None and frame.pts > target:
                     return False
             if self._rank is None:
                 return False
-            self._next()
+            if int(self._index.rank[number]) <= self._rank and self._is_done_here():
+                self._drain()  # saves the packets behind the frame, which decoders wait for to be sure of the order
+            else:
+                self._next()
+
+    def _is_done_here(self) -> bool:
+        """Whether what is wanted next is not read on the way from here."""
+        following = min(
+            (n for n in self._wanted.values() if int(self._index.rank[n]) > (self._rank or 0)), default=None
+        )
+        if following is None:
+            return not self._on
+        return not self._can_go_on(following, self._index.keyframe(following))
+
+    def _drain(self) -> None:
+        """All that is inside comes out; the next frame needs a seek."""
+        self._rank = None
+        self._out.extend(self._stream.decode(None))
 
     def _next(self) -> None:
         assert self._rank is not None
         packet = next(self._packets, None)
-        if packet is None:  # the end: what is inside comes out
-            self._rank = None
-            self._out.extend(self._stream.decode(None))
+        if packet is None:
+            self._drain()
         elif packet.pts is not None and packet.pts < self._from_pts:
             self._rank += 1  # hangs on frames before the start
         else:
@@ -149,3 +178,10 @@ class PyAvDecoder:
 
     def _damaged(self, number: int, why: str) -> DataError:
         return damaged(self._path, number, float(self._index.times_s[number]), why)
+
+
+def _pixels(frame: Any) -> Image:
+    """(H, W, 3) of an rgb24 frame, in its own memory."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)

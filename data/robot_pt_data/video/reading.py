@@ -40,6 +40,8 @@ class VideoReading:
     """Ego4D: which of its folders is read; auto takes the first that is there, in this order."""
     captions: str = ""
     """File of captions relative to the folder, where it is not found by itself."""
+    leave_out: str = ""
+    """File relative to the folder that names videos not to be read, one to a line: paths, file names or Ego4D uids; # begins a comment."""
     backend: Backend = "auto"
     open_files: int = 16
     """Decoders that stay open, per process."""

@@ -14,6 +14,9 @@ from robot_pt_data.video.container import SUFFIXES
 WHOLE = (float("-inf"), float("inf"))
 """Times of a span that is a whole file."""
 
+LACKS = " has no "
+"""After the name of a video, in the sentence about what its annotations lack."""
+
 
 class Span(NamedTuple):
     """One clip as its annotation names it."""
@@ -44,6 +47,19 @@ class Spans:
         """The row of a file, given relative to root."""
         self.files.append(str(path))
         return len(self.files) - 1
+
+    def without(self, names: set[str]) -> None:
+        """Leave out the files that go by one of `names` (path, file name, with or without suffix), and what they lack."""
+        gone = {row for row, file in enumerate(self.files) if names & set(called(Path(file)))}
+        self.spans = [span for span in self.spans if span.file not in gone]
+        self.faults = [f for f in self.faults if not names & set(called(Path(f.split(LACKS)[0])))]
+        if gone:
+            self.notes["videos named as to be left out"] += len(gone)
+
+
+def called(file: Path) -> tuple[str, ...]:
+    """What annotations and lists call a file: its path or its name, with or without suffix."""
+    return str(file), str(file.with_suffix("")), file.name, file.stem
 
 
 def videos_under(root: Path) -> tuple[list[Path], int]:

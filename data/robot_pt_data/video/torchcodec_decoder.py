@@ -11,7 +11,7 @@ import numpy as np
 from robot_pt.errors import DataError
 from robot_pt.schema import Image
 from robot_pt_data.video.decoders import Put, damaged, no_torchcodec
-from robot_pt_data.video.index import HALF, VideoIndex
+from robot_pt_data.video.index import VideoIndex
 
 
 class TorchcodecDecoder:
@@ -43,7 +43,7 @@ class TorchcodecDecoder:
             raise self._damaged(numbers[0], _first(error)) from None
         shown_s = np.asarray(batch.pts_seconds, np.float64)
         off = np.abs(shown_s - self._index.times_s[list(numbers)])
-        if (off > HALF / self._index.fps).any():
+        if (off > self._index.half_s).any():
             raise self._damaged(
                 numbers[int(np.argmax(off))], f"torchcodec gives the one at {shown_s[np.argmax(off)]:.3f} s"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robot_pt_data.video import clips
@@ -43,6 +43,7 @@ def rows(cutter: Cutter) -> list[tuple[float, float, int, int]]:
     return [row[1:] for row in cutter.rows]
 
 
+@example(1.25, 1.0, 30.0, 30.0)  # every row midway between two frames whose times are rounded to ms
 @given(
     st.floats(0, 20),
     st.floats(0.5, 12),
