@@ -62,6 +62,32 @@ def test_going_on_from_where_a_pass_ended_decodes_nothing_twice(
     assert seeks == [0, 3], "a start lies between the two: it is gone to, not decoded to"
 
 
+def test_clips_here_and_there_are_not_waited_for_and_mix_with_reading_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that nothing follows comes out at once; every call may be of either kind and gives the same frames."""
+    from robot_pt_data.video.pyav_decoder import PyAvDecoder
+
+    fed: list[int] = []
+    feed = PyAvDecoder._feed
+    monkeypatch.setattr(
+        PyAvDecoder, "_feed", lambda self, packet, skip: (fed.append(packet.pts), feed(self, packet, skip))[1]
+    )
+    path = write_video(tmp_path / "a.mp4", Clip(frames=300, gop=30))
+    reader, rng, last = VideoReader(tmp_path), np.random.default_rng(0), 0
+    index = reader.index(path)
+    for call in range(40):
+        first = last + 1 if call % 3 == 0 and last < 280 else int(rng.integers(0, 240))
+        asked = sorted({first, *(first + rng.choice(20, 3, replace=False)).tolist()})
+        fed.clear()
+        assert numbers_of(reader.frames(path, asked).images) == asked
+        if (
+            not 0 <= asked[0] // 30 - last // 30 <= 1
+        ):  # neither going on nor near it: up to the last frame's packet and no further
+            assert max(fed) <= max(int(p) for p in index.pts[index.rank <= index.rank[asked].max()])
+        last = asked[-1]
+
+
 def test_the_last_frame_is_there_and_the_one_after_it_is_not(long_gop: Path, backend: Any) -> None:
     reader = VideoReader(long_gop.parent, backend)
     assert number_of(reader.frames(long_gop, [899]).images[0]) == 899
