@@ -42,6 +42,7 @@ class ClipTable:
     dataset: str
     faults: list[str]
     notes: dict[str, int]
+    frames_per_start: float = 0.0  # that have to be decoded at most for one; median over files
 
     def numbers(self, clip: int, rows: Int, index: VideoIndex) -> Int:
         """Frame numbers of `rows` (0-based within the clip)."""

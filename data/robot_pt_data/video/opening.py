@@ -10,7 +10,10 @@ import zipfile
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from robot_pt.errors import DataError
 from robot_pt_data.index_files import BESIDE
@@ -163,6 +166,7 @@ def _build(path: Path, root: Path, reading: VideoReading, progress: Progress | N
     indexes = IndexCache(root, keep=1)
     sizes: Counter[tuple[int, int]] = Counter()
     fps: list[float] = []
+    per_start: list[float] = []
     video_s = 0.0
 
     def index(file: int) -> VideoIndex | DataError:
@@ -180,7 +184,9 @@ def _build(path: Path, root: Path, reading: VideoReading, progress: Progress | N
                 cutter.add(spans.files[file], found, per_file[file])
                 sizes[found.size] += 1
                 fps.append(found.fps)
+                per_start.append(len(found) / len(found.key_pts))
                 video_s += found.end_s - float(found.times_s[0])
             if progress is not None:
                 progress(done, len(files))
-    return cutter.table(sizes, fps, video_s)
+    table = cutter.table(sizes, fps, video_s)
+    return replace(table, frames_per_start=float(np.median(per_start)) if per_start else 0.0)

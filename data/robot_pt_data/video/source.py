@@ -23,6 +23,8 @@ from robot_pt_data.video.reader import VideoReader
 from robot_pt_data.video.reading import VideoReading
 
 CAMERA, EMBODIMENT = "primary", "video"
+FAR_APART = 120
+"""Frames from one place where decoding can start to the next, beyond which reading at random is slow enough to say so."""
 
 
 class VideoSource:
@@ -86,6 +88,13 @@ class VideoSource:
         if faults:
             out.append(f"{len(faults)} damaged records are left out, the first: {faults[0]}")
         out += [f"{count} {what} are passed over." for what, count in self.table.notes.items()]
+        if self.table.frames_per_start > FAR_APART:
+            height, width = self.table.size
+            shape = "256:-2" if height > width else "-2:256"
+            out.append(
+                f"a random frame is decoded from up to {self.table.frames_per_start:.0f} frames before it, at {height}x{width}: copies are read "
+                f"several times faster, ffmpeg -i IN -vf scale={shape} -c:v libx264 -g 30 -bf 0 -an OUT.mp4, or robot-pt data cache."
+            )
         if self.table.rate_hz > 1.01 * self.table.fps:
             out.append(
                 f"rows come at {self.table.rate_hz:g} Hz and the videos run at {self.table.fps:g}: frames repeat; lower rate_hz."
@@ -149,6 +158,7 @@ class VideoSource:
             "files": len(set(self.table.video[self._clips].tolist())),
             "hours": round(self.table.video_s / 3600, 4),
             "fps": round(self.table.fps, 3),
+            "frames_per_start": round(self.table.frames_per_start, 1),
             "clip_seconds": {"min": float(seconds.min()), "mean": float(seconds.mean()), "max": float(seconds.max())},
             "captioned": sum(bool(text) for text in self.episodes.instruction),
             "backend": self._reader.backend,
