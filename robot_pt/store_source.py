@@ -133,6 +133,8 @@ class DemoSource:
                     table[key][row] = value
         chosen = [e for e in range(len(rows.names)) if self._split in (None, table["split"][e])]
         if self._split is not None and not chosen:
+            if not rows.names:
+                raise DataError(f"{self._path} holds no episode yet; record some, or name another folder.")
             raise DataError(f"{self._path} has no split {self._split!r}; it has {sorted(set(table['split']))}.")
         self._rows, length = rows, np.array(table["steps"], np.int64)
         self._ends = np.cumsum(length)

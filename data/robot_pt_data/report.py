@@ -156,10 +156,13 @@ def _splits(layout: Layout, folder: Path) -> list[str]:
 
 def _split_summary(source: EpisodeSource) -> dict[str, Any]:
     length, success = source.episodes.length, source.episodes.success
+    lengths = (
+        {"min": int(length.min()), "mean": float(length.mean()), "max": int(length.max())} if len(length) else None
+    )
     return {
         "episodes": len(length),
         "steps": int(length.sum()),
-        "episode_length": {"min": int(length.min()), "mean": float(length.mean()), "max": int(length.max())},
+        "episode_length": lengths,
         "success": int((success == SUCCESS).sum()),
         "failure": int((success == FAILURE).sum()),
         "unknown": int((success == UNKNOWN).sum()),
@@ -173,8 +176,10 @@ def _rows(source: EpisodeSource) -> Int:
 
 
 def _ranges(column: Float, rows: Int, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    if not len(rows):
+        return {}
     values = np.asarray(column)[rows].astype(np.float64)
-    low, high = np.percentile(values, [1, 99], axis=0) if len(values) else (values, values)
+    low, high = np.percentile(values, [1, 99], axis=0)
     return {
         name: {
             "min": float(values[:, i].min()), "p01": float(low[i]), "mean": float(values[:, i].mean()),

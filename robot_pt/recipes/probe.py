@@ -50,7 +50,9 @@ def probe(
         )
     at_least(0, seed=seed)
     at_least(1, controls=controls)
-    source = open_all(data, assume_success=False, reading=(reading or Reading()).of(data), what="probing data")
+    source = open_all(
+        data, assume_success=False, reading=(reading or Reading()).of(data), what="probing data", actions=False
+    )
     origins = {str(run): Origin.of(run, camera) for run in runs}
     other = other_camera_of(source, next(iter(origins.values())).camera, other_camera)
     folder = out or runs[0] / "probe"

@@ -64,6 +64,19 @@ def run(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, di
 SHORT = ["--encoder", "small", "--steps", 2, "--batch-size", 4]
 
 
+def test_a_store_without_episodes_is_inspected_and_every_other_verb_says_so(tmp_path, capsys) -> None:
+    empty = DemoStore.create(tmp_path / "empty", SPEC).path
+    code, result = run("data", "inspect", empty, capsys=capsys)
+    assert code == 0
+    assert (result["episodes"], result["steps"], result["cameras"]) == (0, 0, {"primary": [32, 32]})
+    assert (result["splits"]["all"]["episode_length"], result["action"], result["checks"]) == (None, {}, {})
+    for words in (["pretrain", "--data", empty, *SHORT], ["data", "export", empty], ["data", "cache", empty]):
+        code, result = run(*words, "--out", tmp_path / "out", capsys=capsys)
+        assert code == 2
+        assert result["error"] == f"{empty} holds no episode yet; record some, or name another folder."
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_data_is_refused_with_the_flag_that_helps_and_then_trains(places, tmp_path, capsys) -> None:
     arguments = ["pretrain", "--data", places["unknown"], *SHORT, "--out", tmp_path / "p"]
     code, result = run(*arguments, capsys=capsys)

@@ -297,6 +297,19 @@ def test_video_makes_an_encoder_that_goes_on_learning_on_robot_data(films, robot
         assert Policy.load(tmp_path / f"ptr-{begin}").record.image_size == (32, 32)
 
 
+@pytest.mark.parametrize("given", ["DATA", "DATA and robot", "TARGET", "BESIDE"])
+def test_policies_refuse_video_in_a_sentence(given, films, robot, tmp_path, capsys) -> None:
+    out = ["--out", tmp_path / "p", "--steps", 1, "--encoder", "small"]
+    words = {
+        "DATA": ["pretrain", "--data", films, *out], "DATA and robot": ["pretrain", "--data", robot, films, *out],
+        "TARGET": ["pretrain", "--algorithm", "bc", "--data", robot, "--target", films, *out],
+        "BESIDE": ["pretrain", "--data", films, "--target", robot, *out],
+    }[given]  # fmt: skip
+    code, result, _ = run(*words, capsys=capsys)
+    assert code == 2
+    assert f"{films} has no actions, which a policy learns from; give robot data as" in result["error"]
+
+
 @pytest.mark.parametrize("name", [n for n in OBJECTIVES if objective_class(n).needs.actions])
 def test_objectives_of_actions_refuse_video_and_name_those_it_is_enough_for(name, films, tmp_path, capsys) -> None:
     code, result, _ = run(
