@@ -23,7 +23,7 @@ def import_robosuite(render: bool = True) -> Any:
     when nothing renders and `render` is asked for.
     """
     check_versions(_installed("mujoco"), _installed("robosuite"))
-    # also without `render`: importing mujoco fixes the choice for the whole process
+    # also without `render`: robosuite sets MUJOCO_GL when it is imported, to what may not draw here
     with nullcontext() if render else suppress(UserError):
         choose_backend()
     log = logging.getLogger("robosuite_logs")

@@ -1,7 +1,8 @@
 """Headless rendering: which OpenGL this machine has, and small camera images from it fast.
 
-MuJoCo reads MUJOCO_GL when it is first imported, so `choose_backend` has to run before anything imports mujoco or
-robosuite. It tries EGL and OSMesa in processes of their own, since a failed attempt cannot be taken back in one's own.
+MuJoCo reads MUJOCO_GL when it is first imported, where kinematics or robosuite may have done so long before anything is
+drawn: `choose_backend` then gives it the other context, as drawing with the one of an absent window system ends the process.
+It tries EGL and OSMesa in processes of their own, since a failed attempt cannot be taken back in one's own.
 Mesa's software renderer and TensorFlow abort a process that holds both, whichever comes first (seen with Mesa 22.3 and
 TensorFlow 2.21): where TensorFlow is loaded already, such a renderer is refused.
 """
@@ -9,6 +10,7 @@ TensorFlow 2.21): where TensorFlow is loaded already, such a renderer is refused
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import subprocess
 import sys
@@ -26,6 +28,8 @@ PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6
 """Debian and Ubuntu packages that bring each backend without a GPU."""
 
 _PROBED = "ROBOT_PT_GL"
+_CONTEXT_HOLDERS = ("mujoco", "mujoco.gl_context", "mujoco.rendering.classic.gl_context")
+"""Modules that mujoco keeps its choice in; its Renderer reads one of the last two, depending on its version."""
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast")
 """What Mesa calls itself where no GPU renders."""
 _RENDER_ONE_FRAME = """
@@ -54,25 +58,41 @@ class Backend(NamedTuple):
 def choose_backend() -> Backend:
     """Probe EGL, then OSMesa, set MUJOCO_GL to the first that renders a frame and say why.
 
-    A MUJOCO_GL that is already set is kept, and probed once. Raises UserError with the missing Debian packages if
-    nothing renders, or if mujoco was imported before.
+    A MUJOCO_GL that is already set is kept, and probed once. A mujoco that was imported before draws with it from here on.
+    Raises UserError with the missing Debian packages if nothing renders.
     """
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
-        if given in PACKAGES and os.environ.get(_PROBED) != given and "mujoco" not in sys.modules:
+        if given in PACKAGES and os.environ.get(_PROBED) != given:
             _first_that_renders((given,))
         os.environ[_PROBED] = given
+        _hand_over(given)
         return Backend(given, f"{given}: set by the environment variable MUJOCO_GL")
     if sys.platform != "linux":
         return Backend("", f"MuJoCo's default on {sys.platform}")
-    if "mujoco" in sys.modules:
-        raise UserError(
-            "mujoco was imported before a headless renderer could be chosen; set MUJOCO_GL=egl (or osmesa) in the environment, "
-            "or call robot_pt_sim.choose_backend() before importing mujoco or robosuite."
-        )
     backend = _first_that_renders(tuple(PACKAGES))
     os.environ["MUJOCO_GL"] = os.environ[_PROBED] = backend.name  # child processes inherit both and need not probe
+    _hand_over(backend.name)
     return backend
+
+
+def _hand_over(name: str) -> None:
+    """A mujoco already imported makes its contexts with `name`; one not yet imported reads MUJOCO_GL itself.
+
+    Raises UserError if the process has bound itself to another OpenGL before.
+    """
+    holders = [sys.modules[module] for module in _CONTEXT_HOLDERS if module in sys.modules]
+    if name not in PACKAGES or not holders:
+        return
+    try:
+        context = importlib.import_module(f"mujoco.{name}").GLContext
+    except ImportError as error:
+        raise UserError(
+            f"this process has bound itself to another OpenGL than {name} ({error}); set MUJOCO_GL={name} in the environment "
+            "before it starts, and leave PYOPENGL_PLATFORM unset."
+        ) from error
+    for holder in holders:
+        vars(holder)["GLContext"] = context
 
 
 @cache

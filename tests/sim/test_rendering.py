@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -75,10 +76,43 @@ def test_other_platforms_keep_mujocos_default(fresh, monkeypatch):
     assert choose_backend().name == ""
 
 
-def test_too_late_is_said(fresh, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mujoco", object())
-    with pytest.raises(UserError, match="was imported before"):
+def test_a_mujoco_imported_before_is_given_the_chosen_context(fresh, monkeypatch):
+    fresh["egl"] = ("", "llvmpipe")
+    egl = ModuleType("mujoco.egl")
+    egl.GLContext = object()
+    names = ("mujoco", "mujoco.rendering.classic.gl_context")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "mujoco.egl", egl)
+    for _ in range(2):  # chosen, then found in MUJOCO_GL
+        assert choose_backend().name == "egl"
+        assert all(sys.modules[name].GLContext is egl.GLContext for name in names)
+
+
+def test_a_process_bound_to_another_opengl_is_told(fresh, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    fresh["osmesa"] = ("", "softpipe")
+    monkeypatch.setitem(sys.modules, "mujoco", ModuleType("mujoco"))  # no package: mujoco.osmesa cannot be imported
+    with pytest.raises(UserError, match="bound itself to another OpenGL than osmesa"):
         choose_backend()
+
+
+_AFTER_KINEMATICS = """
+from robot_pt.robots import load
+load("wx250s")  # imports mujoco, which binds itself to a window system
+import robot_pt_sim
+for task in ("kitchen/open-drawer", "kitchen/put-cup-in-sink"):
+    simulator = robot_pt_sim.make(task)
+    print(simulator.reset(0).images["primary"].std() > 10)
+    simulator.close()
+"""
+
+
+def test_a_process_that_did_kinematics_first_draws_all_the_same(backend):
+    environment = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "ROBOT_PT_GL", "PYOPENGL_PLATFORM")}
+    command = [sys.executable, "-c", _AFTER_KINEMATICS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr[-500:]
 
 
 @pytest.mark.parametrize(
