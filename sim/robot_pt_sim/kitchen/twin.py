@@ -1,0 +1,247 @@
+"""The twin of BridgeData's robot behind the `Simulator` protocol: 5 Hz, its actions, its proprio, its cameras, on raw MuJoCo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from robot_pt.errors import UserError
+from robot_pt.robots import BRIDGE_ACTION_FRAME, load
+from robot_pt.robots.model import import_mujoco
+from robot_pt.rotations import Array, matrix_to_rpy
+from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spec
+from robot_pt.simulator import StepResult
+from robot_pt.targets import TargetIntegrator
+from robot_pt_sim.kitchen import spawn
+from robot_pt_sim.kitchen.layouts import find_layout
+from robot_pt_sim.kitchen.model import ROBOT, TIMESTEP_S, kitchen_xml
+from robot_pt_sim.kitchen.servo import FINGERS, JointProfile, finger_goal
+from robot_pt_sim.kitchen.tasks import KitchenTask
+from robot_pt_sim.kitchen.things import THINGS
+from robot_pt_sim.rendering import CameraRenderer, choose_backend
+from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneReader, SceneState
+
+CONTROL_HZ = 5.0
+PIECES = 10
+"""Set points per control period; between them the arm's servos run natively."""
+HOLD_STEPS = 3
+"""Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
+SETTLE_S = 0.4
+"""Simulated time between placing everything and the first observation [s]."""
+EMBODIMENT = "widowx"
+
+
+class KitchenSimulator:
+    """One task in one kitchen. Deterministic given the seed of `reset`, whatever was run before.
+
+    Attributes:
+        unreached: control steps of this episode whose target inverse kinematics could not reach within 5 mm.
+    """
+
+    def __init__(
+        self,
+        task: KitchenTask,
+        *,
+        cameras: Sequence[str] = ("primary",),
+        image_size: tuple[int, int] = (64, 64),
+        render: bool = True,
+        hold_steps: int = HOLD_STEPS,
+    ):
+        """`image_size` = (height, width) [px]; `render` False gives black images. No camera: the state alone, as `PandaSimulator`.
+
+        Raises UserError for an unknown camera role, or where nothing renders; MissingExtraError without mujoco.
+        """
+        self.spec = kitchen_spec(task, cameras, image_size)
+        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon
+        self.definition = task
+        self._hold_steps = hold_steps
+        render = render and bool(cameras)
+        if render:
+            choose_backend()
+        mujoco = import_mujoco()
+        self._mujoco, self._layout = mujoco, find_layout(task.scene)
+        self._things = [THINGS[name] for name in task.things]
+        self._model = mujoco.MjModel.from_xml_string(kitchen_xml(self._layout, self._things))
+        self._data = mujoco.MjData(self._model)
+        self._arm = load(ROBOT, BRIDGE_ACTION_FRAME)
+        self._wire()
+        self._cameras = {role: int(self._model.camera(role).id) for role in cameras}
+        self._renderer = CameraRenderer(self._model, image_size, list(self._cameras.values())) if render else None
+        self._integrator, self._profile = TargetIntegrator(task.limits), JointProfile(PIECES)
+        self._substeps = round(1 / CONTROL_HZ / TIMESTEP_S / PIECES)
+        self._seed: int | None = None
+        self._start: dict[str, Any] = {}
+        self._steps = self._held = self.unreached = 0
+
+    def _wire(self) -> None:
+        model = self._model
+        self._arm_qpos = [int(model.joint(name).qposadr[0]) for name in self._arm.joint_names]
+        self._motors = [int(model.actuator(name).id) for name in self._arm.joint_names]
+        self._gripper_motor = int(model.actuator("gripper").id)
+        self._finger_qpos = [int(model.joint(name).qposadr[0]) for name in FINGERS]
+        owned: dict[str, list[str]] = {thing.name: [] for thing in self._things}
+        for number in range(model.ngeom):
+            owner = str(model.geom(number).name).split(":")[0]
+            if owner in owned:
+                owned[owner].append(str(model.geom(number).name))
+        self._scene = SceneReader(
+            model,
+            base=Pose(np.zeros(3), np.eye(3)),
+            places=self.definition.places,
+            joints=self.definition.joints,
+            geoms={LEFT_FINGER: [FINGERS[0]], RIGHT_FINGER: [FINGERS[1]], **owned},
+        )
+
+    def reset(self, seed: int) -> Observation:
+        """Place everything as `seed` says, let it settle, and return the first observation."""
+        mujoco, data = self._mujoco, self._data
+        rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self._model, data)
+        home = self._arm.home_rad
+        data.qpos[self._arm_qpos] = home
+        data.qpos[self._finger_qpos] = self._arm.finger_range_m[1], -self._arm.finger_range_m[1]
+        drawn = spawn.draw(self._layout, self._things, self._needed(), rng, self._fits)
+        self._put(drawn.starts)
+        T_base_tool = self._arm.fk(home)
+        self._integrator.reset(T_base_tool[:3, 3], T_base_tool[:3, :3])
+        self._goal = np.array(home)
+        self._profile.reset(self._goal)
+        for _ in range(round(SETTLE_S * CONTROL_HZ)):
+            self._advance()
+        mujoco.mj_forward(self._model, data)
+        data.time = 0.0
+        self._seed, self._steps, self._held, self.unreached = seed, 0, 0, 0
+        self._start = self._describe(drawn.rejected)
+        return self._observe()
+
+    def _needed(self) -> int:
+        return len(self.definition.things) - len(self.definition.distractors)
+
+    def _put(self, starts: Mapping[str, spawn.Start]) -> None:
+        for name, start in starts.items():
+            address = int(self._model.joint(name).qposadr[0])
+            self._data.qpos[address : address + 7] = spawn.qpos(start)
+
+    def _fits(self, starts: Mapping[str, spawn.Start]) -> bool:
+        """Nothing touches anything but the counter, which it is held 1 mm over."""
+        self._put(starts)
+        self._mujoco.mj_forward(self._model, self._data)
+        bodies = self._model.geom_bodyid[self._data.contact.geom]
+        free = {int(self._model.body(name).id) for name in starts}
+        return not any(int(body) in free for pair in bodies for body in pair)
+
+    def step(self, action: Float) -> StepResult:
+        """Apply one canonical action (7,) for one control period, 0.2 s. Raises UserError on NaN or Inf, or before the first reset."""
+        if self._seed is None:
+            raise UserError("the simulator has not been reset; call reset(seed) before step(action).")
+        sent = self._integrator.apply(action)
+        T_base_tool = np.eye(4)
+        T_base_tool[:3, :3], T_base_tool[:3, 3] = self._integrator.rotation, self._integrator.position
+        reached = self._arm.ik(T_base_tool, self._goal, max_step_rad=self._arm.max_velocity_rad_s / CONTROL_HZ)
+        self.unreached += reached.position_error_m > 0.005
+        self._goal = reached.q
+        self._advance()
+        self._mujoco.mj_forward(self._model, self._data)
+        self._steps += 1
+        self._held = self._held + 1 if self.definition.success(self.state()) else 0
+        success = self._held > self._hold_steps
+        return StepResult(
+            observation=self._observe(),
+            sent_action=sent,
+            reward=1.0 if success else 0.0,
+            success=success,
+            terminated=success,
+            truncated=not success and self._steps >= self.horizon,
+        )
+
+    def _advance(self) -> None:
+        """One control period towards the present goal."""
+        model, data = self._model, self._data
+        data.ctrl[self._gripper_motor] = finger_goal(self._integrator.gripper, *self._arm.finger_range_m)
+        for point in self._profile.towards(self._goal):
+            data.ctrl[self._motors] = point
+            self._mujoco.mj_step(model, data, nstep=self._substeps)
+
+    def state(self) -> SceneState:
+        """The true state of the scene, for experts and success tests."""
+        data = self._data
+        T_base_tool = self._arm.fk(data.qpos[self._arm_qpos])
+        return SceneState(
+            tool=Pose(T_base_tool[:3, 3], T_base_tool[:3, :3]),
+            target=Pose(self._integrator.position.copy(), self._integrator.rotation.copy()),
+            gripper=self._opening(),
+            objects=self._scene.objects(data),
+            joints=self._scene.joints(data),
+            contacts=self._scene.contacts(data),
+        )
+
+    def truth(self) -> dict[str, Any]:
+        """`state` as JSON values; `SceneState.from_json` reads it."""
+        return self.state().to_json()
+
+    def initial_conditions(self) -> dict[str, Any]:
+        """Scene, seed, and the poses of things (position [m], roll pitch yaw [rad], base frame) at the first observation."""
+        return dict(self._start)
+
+    def controller_config(self) -> dict[str, Any]:
+        """JSON values that fix how actions become motion."""
+        limits = self.definition.limits
+        return {
+            "law": "joint position servos along time profiles of 1.25 periods, fingers by force",
+            "control_hz": CONTROL_HZ, "timestep_s": TIMESTEP_S, "pieces": PIECES, "hold_steps": self._hold_steps,
+            "limits": {"low": list(limits.low), "high": list(limits.high)},
+            "max_step": [limits.max_step_m, limits.max_step_rad],
+        }  # fmt: skip
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _opening(self) -> float:
+        left, right = self._data.qpos[self._finger_qpos]
+        closed, wide = self._arm.finger_range_m
+        return float(np.clip(((left - right) / 2 - closed) / (wide - closed), 0.0, 1.0))
+
+    def _observe(self) -> Observation:
+        q: Array = np.array(self._data.qpos[self._arm_qpos])
+        T_base_tool = self._arm.fk(q)
+        proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._opening()]])
+        if not self._cameras:
+            objects = self._scene.objects(self._data)
+            proprio = np.concatenate([proprio, *(objects[name].position for name in self.definition.places)])
+        images = {
+            role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
+            if self._renderer is None
+            else self._renderer.render(self._data, camera)
+            for role, camera in self._cameras.items()
+        }
+        return Observation(
+            images=images, proprio=proprio.astype(np.float32), time_ns=round(self._data.time * 1e9), joint_positions=q
+        )
+
+    def _describe(self, rejected: int) -> dict[str, Any]:
+        state = self.state()
+        return {
+            "seed": self._seed, "task": self.task, "scene": self.definition.scene, "rejected_starts": rejected,
+            "tool_position": state.tool.position.round(5).tolist(),
+            "joints": {name: round(value, 5) for name, value in state.joints.items()},
+            "objects": {
+                name: {"position": p.position.round(5).tolist(), "rpy": matrix_to_rpy(p.rotation).round(5).tolist()}
+                for name, p in state.objects.items()
+            },
+        }  # fmt: skip
+
+
+def kitchen_spec(task: KitchenTask, cameras: Sequence[str], image_size: tuple[int, int]) -> Spec:
+    """What episodes look like; without cameras the proprio goes on with x, y, z of the things. Raises UserError as `panda_spec`."""
+    if not cameras:
+        seen = tuple(f"{place}_{axis}" for place in task.places for axis in "xyz")
+        return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=CONTROL_HZ, proprio_names=(*PROPRIO_NAMES, *seen))
+    unknown = sorted(set(cameras) - set(CAMERA_ROLES))
+    if unknown:
+        raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
+    if min(image_size) < 8 or max(image_size) > 2048:
+        raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
+    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment=EMBODIMENT, control_hz=CONTROL_HZ)
