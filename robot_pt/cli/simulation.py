@@ -16,6 +16,8 @@ class Collect:
 
     task: str = ""
     """Task name, e.g. lift-red; see --list."""
+    scene: int | None = None
+    """Of a kitchen task: which kitchen, see --list."""
     episodes: int = 10
     """How many episodes to record."""
     out: Path = Path("demos")
@@ -39,13 +41,13 @@ class Collect:
         from robot_pt.recipes import collect
 
         if self.list:
-            return {"tasks": collect.tasks()}
+            return {"tasks": collect.tasks(), "kitchen_scenes": collect.scenes()}
         if not self.task:
             raise UserError(
                 "robot-pt collect needs --task, what is to be done; robot-pt collect --list names the tasks."
             )
         return collect.collect(
-            self.task, self.episodes, self.out, quality=self.quality, image_size=self.image_size,
+            collect.in_scene(self.task, self.scene), self.episodes, self.out, quality=self.quality, image_size=self.image_size,
             workers=self.workers, seed=self.seed, cameras=_roles(self.camera),
         )  # fmt: skip
 
@@ -64,6 +66,8 @@ class Evaluate:
     """One RUN, or two to compare."""
     task: str
     """Task name; `robot-pt collect --list` names them."""
+    scene: int | None = None
+    """Of a kitchen task: which kitchen."""
     episodes: int = 20
     """Episodes, each from its own start."""
     seed: int = 0
@@ -78,9 +82,9 @@ class Evaluate:
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
-        from robot_pt.recipes import evaluate
+        from robot_pt.recipes import collect, evaluate
 
         return evaluate.evaluate_runs(
-            self.runs, self.task, episodes=self.episodes, seed=self.seed, out=self.out,
+            self.runs, collect.in_scene(self.task, self.scene), episodes=self.episodes, seed=self.seed, out=self.out,
             workers=self.workers, videos=self.videos,
         )  # fmt: skip

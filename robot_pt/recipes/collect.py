@@ -24,6 +24,18 @@ def tasks() -> list[str]:
     return task_names()
 
 
+def scenes() -> list[int]:
+    """Numbers of the kitchens there are."""
+    from robot_pt_sim.kitchen.tasks import scenes
+
+    return list(scenes())
+
+
+def in_scene(task: str, scene: int | None) -> str:
+    """Name of the task in that scene."""
+    return task if scene is None else f"{task}@{scene}"
+
+
 def collect(
     task: str, episodes: int, out: Path, *, quality: Literal["clean", "mixed"] = "clean", image_size: int = 64,
     workers: int = 0, seed: int = 0, strength: float = 1.0, cameras: Sequence[str] = ("primary",),
@@ -36,10 +48,8 @@ def collect(
     """
     import robot_pt_sim
     from robot_pt.store import DemoStore
-    from robot_pt_sim.simulators import spec_of
+    from robot_pt_sim.simulators import spec_of, task_and_scene
 
-    if task not in tasks():
-        raise UserError(f"there is no task {task!r}; choose one of: {', '.join(tasks())}.")
     at_least(0, seed=seed, workers=workers)
     at_least(1, episodes=episodes)
     if seed + episodes > FIRST_SEED:
@@ -50,7 +60,7 @@ def collect(
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore.create(out, spec, exist_ok=True)
-    _require_new_starts(store, task, seed, episodes)
+    _require_new_starts(store, *task_and_scene(task), seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
         report = robot_pt_sim.collect(
@@ -64,15 +74,16 @@ def collect(
     }  # fmt: skip
 
 
-def _require_new_starts(store: DemoStore, task: str, seed: int, episodes: int) -> None:
+def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: int, episodes: int) -> None:
     """Refuse seeds of which the store holds an episode: twice the same demonstration would train and judge a policy."""
     from robot_pt import store_episode
 
     taken = set()
     for name in store.episodes:
         attributes, _ = store_episode.header(store.path / name)
-        if attributes["task"] == task:
-            taken.add(attributes.get("metadata", {}).get("seed"))
+        metadata = attributes.get("metadata", {})
+        if (attributes["task"], metadata.get("initial_conditions", {}).get("scene")) == (task, scene):
+            taken.add(metadata.get("seed"))
     again = taken & set(range(seed, seed + episodes))
     if again:
         after = max(s for s in taken if isinstance(s, int)) + 1

@@ -15,6 +15,7 @@ from robot_pt.errors import UserError
 from robot_pt.schema import OBJECT_POSITIONS, Episode, Float, Observation
 from robot_pt_sim import maze_play
 from robot_pt_sim.installation import versions
+from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.point_maze import MAZES, PointMaze
 from robot_pt_sim.processes import default_workers, run_jobs
 from robot_pt_sim.recording import DATASET, EpisodeRecorder
@@ -155,9 +156,9 @@ def _begin(
         observation, maze = simulator.reset(seed, anywhere=style == "play"), simulator
         walker = maze_play.Walker(maze.definition, style, rng, maze.batch.position[0], strength=strength)
         return observation, walker, lambda: walker(maze.batch.position[0])
-    panda = simulator
-    demonstrator = Demonstrator(panda.definition, style, rng, strength=strength)
-    return panda.reset(seed), demonstrator, lambda: demonstrator(panda.state())
+    robot = simulator
+    demonstrator = Demonstrator(robot.definition, style, rng, strength=strength)
+    return robot.reset(seed), demonstrator, lambda: demonstrator(robot.state())
 
 
 def object_positions(simulator: AnySimulator) -> dict[str, list[float]]:
@@ -170,8 +171,11 @@ def object_positions(simulator: AnySimulator) -> dict[str, list[float]]:
 
 def recorder_of(simulator: AnySimulator) -> EpisodeRecorder:
     """For one episode of it."""
-    dataset = "point-maze" if isinstance(simulator, PointMaze) else DATASET
+    dataset = _DATASETS.get(type(simulator), DATASET)
     return EpisodeRecorder(simulator.spec, task=simulator.task, instruction=simulator.instruction, dataset=dataset)
+
+
+_DATASETS = {PointMaze: "point-maze", KitchenSimulator: "kitchen"}
 
 
 def describe(simulator: AnySimulator) -> dict[str, Any]:

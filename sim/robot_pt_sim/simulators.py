@@ -1,4 +1,4 @@
-"""Simulators by task name: robosuite scenes and mazes."""
+"""Simulators by task name: robosuite scenes, toy kitchens and mazes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from robot_pt.errors import UserError
 from robot_pt.schema import Spec
 from robot_pt_sim import tasks
+from robot_pt_sim.kitchen.tasks import PREFIX, TASKS as KITCHENS, KitchenTask, find_kitchen
+from robot_pt_sim.kitchen.twin import KitchenSimulator, kitchen_spec
 from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator, panda_spec, state_spec
 from robot_pt_sim.point_maze import MAZES, Maze, PointMaze, maze_spec
 from robot_pt_sim.tasks import Task, find_task
@@ -16,13 +18,15 @@ from robot_pt_sim.tasks import Task, find_task
 VARIANTS = ("placement_m", "yaw_rad", "horizon", "instruction")
 """Fields of a task a user may change."""
 MAZE_VARIANTS = ("horizon", "instruction")
+KITCHEN_VARIANTS = ("scene", "horizon", "instruction")
 
-AnySimulator = PandaSimulator | PointMaze
+AnySimulator = PandaSimulator | KitchenSimulator | PointMaze
+AnyTask = Task | KitchenTask | Maze
 
 
 def task_names() -> list[str]:
     """Canonical names of all tasks, mazes last."""
-    return [*tasks.task_names(), *MAZES]
+    return [*tasks.task_names(), *KITCHENS, *MAZES]
 
 
 def make(
@@ -45,12 +49,14 @@ def make(
     """
     found, roles = check_variant(task, variant), camera_roles(camera)
     simulator: AnySimulator
+    if not isinstance(found, Task) and (control_hz, camera_every) != (CONTROL_HZ, 1):
+        raise UserError(
+            f"{task} runs at {CONTROL_HZ:g} Hz with a frame at each step; leave control_hz and camera_every out."
+        )
     if isinstance(found, Maze):
-        if (control_hz, camera_every) != (CONTROL_HZ, 1):
-            raise UserError(
-                f"{task} runs at {CONTROL_HZ:g} Hz with a frame at each step; leave control_hz and camera_every out."
-            )
         simulator = PointMaze(found, cameras=roles, image_size=image_size)
+    elif isinstance(found, KitchenTask):
+        simulator = KitchenSimulator(found, cameras=roles, image_size=image_size, render=render)
     else:
         simulator = PandaSimulator(
             found, cameras=roles, image_size=image_size, render=render, control_hz=control_hz, camera_every=camera_every
@@ -77,19 +83,25 @@ def spec_of(task: str, cameras: Sequence[str], image_size: tuple[int, int]) -> S
     found = check_variant(task, {})
     if isinstance(found, Maze):
         return maze_spec(cameras, image_size)
+    if isinstance(found, KitchenTask):
+        return kitchen_spec(found, cameras, image_size)
     return panda_spec(cameras, image_size) if cameras else state_spec(found)
+
+
+def task_and_scene(task: str) -> tuple[str, int | None]:
+    """As episodes name them: the task without its scene, and the scene where there is a choice. Raises UserError as `check_variant`."""
+    found = check_variant(task, {})
+    return found.name, found.scene if isinstance(found, KitchenTask) else None
 
 
 def camera_roles(camera: str | Sequence[str]) -> tuple[str, ...]:
     return (camera,) if isinstance(camera, str) else tuple(camera)
 
 
-def check_variant(task: str, variant: Mapping[str, Any]) -> Task | Maze:
+def check_variant(task: str, variant: Mapping[str, Any]) -> AnyTask:
     """The task with the variant's fields. Raises UserError for an unknown task or field, or a value out of range."""
-    if task not in MAZES and task not in tasks.TASKS:
-        raise UserError(f"there is no task {task!r}; choose one of: {', '.join(task_names())}.")
-    found: Task | Maze = MAZES[task] if task in MAZES else find_task(task)
-    allowed = MAZE_VARIANTS if isinstance(found, Maze) else VARIANTS
+    found = _found(task, variant)
+    allowed = _ALLOWED[type(found)]
     unknown = sorted(set(variant) - set(allowed))
     if unknown:
         raise UserError(f"{', '.join(unknown)} cannot be changed for {task}; choose from {', '.join(allowed)}.")
@@ -98,4 +110,18 @@ def check_variant(task: str, variant: Mapping[str, Any]) -> Task | Maze:
     for name, least, most in (("placement_m", 0, 0.12), ("yaw_rad", 0, 3.15), ("horizon", 1, 1000)):
         if name in variant and not least <= float(variant[name]) <= most:
             raise UserError(f"{name} is {variant[name]}; give a number between {least} and {most}.")
-    return replace(found, **variant)
+    return replace(found, **{name: value for name, value in variant.items() if name != "scene"})
+
+
+_ALLOWED = {Maze: MAZE_VARIANTS, KitchenTask: KITCHEN_VARIANTS, Task: VARIANTS}
+
+
+def _found(task: str, variant: Mapping[str, Any]) -> AnyTask:
+    name, _, scene = task.partition("@")
+    if name not in task_names():
+        raise UserError(f"there is no task {name!r}; choose one of: {', '.join(task_names())}.")
+    if name.startswith(PREFIX):
+        return find_kitchen(task, variant.get("scene"))
+    if scene:
+        raise UserError(f"{name} has one scene; give it without @{scene}.")
+    return MAZES[name] if name in MAZES else find_task(name)

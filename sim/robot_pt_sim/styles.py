@@ -11,6 +11,8 @@ from robot_pt.errors import UserError
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import Float
 from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
+from robot_pt_sim.kitchen.experts import kitchen_phases
+from robot_pt_sim.kitchen.tasks import PREFIX, KitchenTask, find_kitchen
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.tasks import Task, find_task
 
@@ -30,11 +32,11 @@ Spoiler = Callable[[list[Phase], Generator], list[Phase]]
 class Demonstrator:
     """A scripted expert with the habits of one style. Deterministic given `rng`."""
 
-    def __init__(self, task: Task, style: str, rng: Generator, *, strength: float = 1.0):
+    def __init__(self, task: Task | KitchenTask, style: str, rng: Generator, *, strength: float = 1.0):
         """`strength` scales noise and pauses; 1 = 1 cm standard deviation of the noise on each axis."""
         self._rng = rng
         self.flaw = ""
-        phases = phases_for(task)
+        phases = kitchen_phases(task) if isinstance(task, KitchenTask) else phases_for(task)
         if style == "failed":
             self.flaw, phases = _spoil(task, phases, rng)
         elif style == "recover":
@@ -68,7 +70,8 @@ def expert(
     Its style is drawn from `noise` (see `mixture`) with `seed`. Raises UserError for an unknown task or noise.
     """
     rng = np.random.default_rng([seed, 1])  # apart from the stream that places the objects
-    return Demonstrator(find_task(task), draw_style(mixture(noise), rng), rng, strength=strength)
+    found = find_kitchen(task) if task.startswith(PREFIX) else find_task(task)
+    return Demonstrator(found, draw_style(mixture(noise), rng), rng, strength=strength)
 
 
 def mixture(
@@ -121,7 +124,7 @@ def _stay_open() -> Callable[[SceneState], Goal]:
     return frozen(lambda state: Goal(state.target.position, float(matrix_to_rpy(state.target.rotation)[2]), OPEN))
 
 
-def _spoil(task: Task, phases: list[Phase], rng: Generator) -> tuple[str, list[Phase]]:
+def _spoil(task: Task | KitchenTask, phases: list[Phase], rng: Generator) -> tuple[str, list[Phase]]:
     names = ["beside", "above", "drop", "give_up"] + (["misplace"] if any(p.kind == "place" for p in phases) else [])
     name = names[int(rng.integers(len(names)))]
     return name, _SPOILERS[name](phases, rng)

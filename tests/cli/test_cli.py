@@ -19,7 +19,7 @@ FLAGS = {
     "data inspect": {"path", "mapping", "skip_corrupt", "labels"},
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
-    "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list"},
+    "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
         "language", "captions", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
@@ -50,7 +50,7 @@ FLAGS = {
     "compare": {
         "objectives", "out", "runs", "protocol", "seeds", "demos", "online", "captions", "permuted", "workers", "quick", "table",
     },
-    "evaluate": {"runs", "task", "episodes", "seed", "out", "workers", "videos"},
+    "evaluate": {"runs", "task", "scene", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
     "bench": {"what", "quick"},
     "demo": {"out", "seed", "minutes"},

@@ -15,7 +15,7 @@ from robot_pt_sim.kitchen.layouts import COUNTER_M, Box, Layout, Texture
 from robot_pt_sim.kitchen.things import Colour, Part, Point, Thing
 
 ROBOT = "wx250s"
-TIMESTEP_S = 0.002
+TIMESTEP_S = 0.004
 SINK_FLOOR_M, STOVE_M = -0.08, COUNTER_M + 0.004
 """Heights of the sink's floor and of the stove's plate [m]."""
 COUNTER = Box((0.12, 0.56), (-0.32, 0.40))

@@ -10,7 +10,7 @@ import numpy as np
 
 from robot_pt.errors import UserError
 from robot_pt.targets import Limits
-from robot_pt_sim.kitchen.layouts import COUNTER_M, LAYOUTS, LIMITS, Box, find_layout
+from robot_pt_sim.kitchen.layouts import LAYOUTS, LIMITS, Box, find_layout
 from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.things import THINGS, Thing
 from robot_pt_sim.scene import SceneState
@@ -116,10 +116,17 @@ def _pair(thing: str, preposition: str, place: str) -> KitchenTask:
 TASKS: Mapping[str, KitchenTask] = {task.name: task for task in (_pair(*pair) for pair in PAIRS)}
 
 
-def find_kitchen(name: str, scene: int = FIRST_SCENE) -> KitchenTask:
-    """Raises UserError with the known names, or the known scenes."""
+def find_kitchen(name: str, scene: int | None = None) -> KitchenTask:
+    """The task in a scene, which `name` may say too: kitchen/put-carrot-on-plate@3; the first scene where neither does.
+
+    Raises UserError with the known names, or the known scenes.
+    """
+    name, _, said = name.partition("@")
     if name not in TASKS:
         raise UserError(f"there is no task {name!r}; choose one of: {', '.join(TASKS)}.")
+    if said and (not said.isdecimal() or scene is not None):
+        raise UserError(f"the scene of {name} is given as {said!r} and {scene}; give one number, as in {name}@{FIRST_SCENE}.")
+    scene = int(said) if said else FIRST_SCENE if scene is None else scene
     find_layout(scene)
     task = TASKS[name]
     return replace(
@@ -134,5 +141,3 @@ def scenes() -> tuple[int, ...]:
     """Numbers of all scenes."""
     return tuple(LAYOUTS)
 
-
-assert all(SINK_FLOOR_M < COUNTER_M for _ in (0,))

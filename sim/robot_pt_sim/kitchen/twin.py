@@ -30,7 +30,9 @@ HOLD_STEPS = 3
 """Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
 SETTLE_S = 0.4
 """Simulated time between placing everything and the first observation [s]."""
-EMBODIMENT = "widowx"
+TWIN_VERSION = 1
+"""Counts up with every change that makes the same actions end elsewhere."""
+EMBODIMENT = "widowx250s"
 
 
 class KitchenSimulator:
@@ -190,7 +192,7 @@ class KitchenSimulator:
         limits = self.definition.limits
         return {
             "law": "joint position servos along time profiles of 1.25 periods, fingers by force",
-            "control_hz": CONTROL_HZ, "timestep_s": TIMESTEP_S, "pieces": PIECES, "hold_steps": self._hold_steps,
+            "twin": TWIN_VERSION, "control_hz": CONTROL_HZ, "timestep_s": TIMESTEP_S, "pieces": PIECES, "hold_steps": self._hold_steps,
             "limits": {"low": list(limits.low), "high": list(limits.high)},
             "max_step": [limits.max_step_m, limits.max_step_rad],
         }  # fmt: skip
