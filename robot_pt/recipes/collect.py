@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from robot_pt.errors import UserError
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.evaluate import FIRST_SEED
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar
@@ -60,6 +60,7 @@ def collect(
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore.create(out, spec, exist_ok=True)
+    _require_same_kitchens(store)
     _require_new_starts(store, *task_and_scene(task), seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
@@ -91,3 +92,18 @@ def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: in
             f"{store.path} holds {task} from seed {min(again)} already, which would be recorded again; go on with --seed {after}, or "
             "name another --out."
         )
+
+def _require_same_kitchens(store: DemoStore) -> None:
+    """Refuse a store whose kitchens moved otherwise: the same actions would mean something else in one half of it."""
+    from robot_pt import store_episode
+    from robot_pt_sim.kitchen.twin import TWIN_VERSION
+
+    for name in store.episodes:
+        attributes, _ = store_episode.header(store.path / name)
+        version = attributes.get("metadata", {}).get("controller", {}).get("twin", TWIN_VERSION)
+        if version != TWIN_VERSION:
+            raise MismatchError(
+                f"{store.path} was recorded in version {version} of the kitchens and this is version {TWIN_VERSION}, where the same "
+                "actions end elsewhere; name another --out."
+            )
+

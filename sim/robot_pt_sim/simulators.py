@@ -49,14 +49,16 @@ def make(
     """
     found, roles = check_variant(task, variant), camera_roles(camera)
     simulator: AnySimulator
-    if not isinstance(found, Task) and (control_hz, camera_every) != (CONTROL_HZ, 1):
+    if isinstance(found, Maze) and (control_hz, camera_every) != (CONTROL_HZ, 1):
         raise UserError(
             f"{task} runs at {CONTROL_HZ:g} Hz with a frame at each step; leave control_hz and camera_every out."
         )
     if isinstance(found, Maze):
         simulator = PointMaze(found, cameras=roles, image_size=image_size)
     elif isinstance(found, KitchenTask):
-        simulator = KitchenSimulator(found, cameras=roles, image_size=image_size, render=render)
+        simulator = KitchenSimulator(
+            found, cameras=roles, image_size=image_size, render=render, control_hz=control_hz, camera_every=camera_every
+        )
     else:
         simulator = PandaSimulator(
             found, cameras=roles, image_size=image_size, render=render, control_hz=control_hz, camera_every=camera_every

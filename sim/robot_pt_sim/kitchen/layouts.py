@@ -53,6 +53,8 @@ class Layout:
     stove: Box
     free: Box
     """Where on the counter the middle of what is moved, and of where it goes, starts."""
+    unit_y: float
+    """Where a drawer, a cabinet or a tap stands, if the task has one: to the left of the robot's middle [m]."""
     lights: tuple[Light, ...]
     primary: tuple[Point, Point]
     """Over the robot's shoulder: where the camera stands and what it looks at."""
@@ -60,7 +62,7 @@ class Layout:
     sink_colour: Colour = (0.70, 0.72, 0.74)
 
 
-_SUN, _LAMP = Light((0.3, -0.4, 1.4), 0.7), Light((-0.2, 0.5, 1.1), 0.45)
+_SUN, _LAMP = Light((0.3, -0.4, 1.4), 0.50), Light((-0.2, 0.5, 1.1), 0.35)
 _WOOD = Texture("checker", (0.66, 0.48, 0.30), (0.60, 0.43, 0.26), 8)
 _STONE = Texture("checker", (0.52, 0.52, 0.54), (0.47, 0.47, 0.50), 20)
 _WHITE = Texture("flat", (0.86, 0.85, 0.82), (0.86, 0.85, 0.82))
@@ -72,32 +74,32 @@ _SIDE, _OTHER_SIDE = ((0.32, -0.52, 0.30), (0.29, 0.04, 0.0)), ((0.34, 0.60, 0.2
 
 LAYOUTS: Mapping[int, Layout] = {
     1: Layout(
-        counter=_WOOD, wall=_WHITE, cabinet=(0.55, 0.36, 0.20), sink=_LEFT, stove=Box((0.37, 0.47), (-0.12, 0.06)),
+        counter=_WOOD, wall=_WHITE, unit_y=0.15, cabinet=(0.55, 0.36, 0.20), sink=_LEFT, stove=Box((0.37, 0.47), (-0.12, 0.06)),
         free=Box((0.19, 0.36), (-0.13, 0.08)), lights=(_SUN, _LAMP), primary=_SHOULDER, secondary=_OTHER_SIDE,
     ),
     2: Layout(
-        counter=_STONE, wall=_TILES, cabinet=(0.88, 0.88, 0.86), sink=_RIGHT, stove=Box((0.37, 0.47), (0.04, 0.22)),
+        counter=_STONE, wall=_TILES, unit_y=-0.06, cabinet=(0.88, 0.88, 0.86), sink=_RIGHT, stove=Box((0.37, 0.47), (0.04, 0.22)),
         free=Box((0.19, 0.36), (0.01, 0.22)), lights=(_LAMP,), primary=_OTHER_SHOULDER, secondary=_SIDE,
     ),
     3: Layout(
         counter=Texture("flat", (0.80, 0.78, 0.72), (0.8, 0.8, 0.8)), wall=Texture("gradient", (0.45, 0.60, 0.75), (0.85, 0.90, 0.95)),
-        cabinet=(0.25, 0.38, 0.55), sink=Box((0.20, 0.36), (0.12, 0.24)), stove=Box((0.37, 0.47), (-0.14, 0.02)),
+        unit_y=0.12, cabinet=(0.25, 0.38, 0.55), sink=Box((0.20, 0.36), (0.12, 0.24)), stove=Box((0.37, 0.47), (-0.14, 0.02)),
         free=Box((0.18, 0.36), (-0.14, 0.09)), lights=(_SUN,), primary=((-0.05, -0.22, 0.52), (0.30, 0.04, 0.0)), secondary=_OTHER_SIDE,
     ),
     4: Layout(
-        counter=Texture("flat", (0.23, 0.24, 0.26), (0.2, 0.2, 0.2)), wall=_WHITE, cabinet=(0.70, 0.20, 0.18), sink=_LEFT,
+        counter=Texture("flat", (0.23, 0.24, 0.26), (0.2, 0.2, 0.2)), wall=_WHITE, unit_y=0.20, cabinet=(0.70, 0.20, 0.18), sink=_LEFT,
         stove=Box((0.37, 0.47), (-0.05, 0.12)), free=Box((0.20, 0.36), (-0.14, 0.08)), lights=(_SUN, _LAMP),
         primary=_SHOULDER, secondary=_SIDE, sink_colour=(0.85, 0.86, 0.88),
     ),
     5: Layout(
         counter=Texture("checker", (0.84, 0.76, 0.62), (0.78, 0.69, 0.54), 14), wall=Texture("flat", (0.62, 0.74, 0.58), (0.6, 0.7, 0.6)),
-        cabinet=(0.93, 0.90, 0.80), sink=_RIGHT, stove=Box((0.37, 0.47), (0.02, 0.20)), free=Box((0.19, 0.36), (0.01, 0.23)),
+        unit_y=-0.06, cabinet=(0.93, 0.90, 0.80), sink=_RIGHT, stove=Box((0.37, 0.47), (0.02, 0.20)), free=Box((0.19, 0.36), (0.01, 0.23)),
         lights=(_SUN, Light((0.6, 0.3, 1.2), 0.4)), primary=((-0.08, 0.28, 0.50), (0.30, 0.05, 0.0)), secondary=_SIDE,
     ),
     6: Layout(
         counter=Texture("checker", (0.75, 0.83, 0.86), (0.66, 0.75, 0.80), 10), wall=Texture("checker", (0.85, 0.55, 0.50), (0.93, 0.88, 0.80), 8),
-        cabinet=(0.45, 0.47, 0.50), sink=Box((0.20, 0.36), (-0.15, -0.03)), stove=Box((0.37, 0.47), (0.06, 0.24)),
-        free=Box((0.18, 0.36), (0.00, 0.22)), lights=(Light((0.1, 0.1, 1.6), 0.8),), primary=_OTHER_SHOULDER,
+        unit_y=-0.02, cabinet=(0.45, 0.47, 0.50), sink=Box((0.20, 0.36), (-0.15, -0.03)), stove=Box((0.37, 0.47), (0.06, 0.24)),
+        free=Box((0.18, 0.36), (0.00, 0.22)), lights=(Light((0.1, 0.1, 1.6), 0.6),), primary=_OTHER_SHOULDER,
         secondary=_SIDE, sink_colour=(0.30, 0.31, 0.33),
     ),
 }  # fmt: skip

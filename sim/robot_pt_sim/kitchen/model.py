@@ -11,6 +11,7 @@ import numpy as np
 from robot_pt.robots import mjcf_path
 from robot_pt.rotations import matrix_to_quaternion, rpy_to_matrix
 from robot_pt_sim.kitchen import servo
+from robot_pt_sim.kitchen.fixtures import Fixture, add_fixture
 from robot_pt_sim.kitchen.layouts import COUNTER_M, Box, Layout, Texture
 from robot_pt_sim.kitchen.things import Colour, Part, Point, Thing
 
@@ -24,8 +25,8 @@ _BELOW = -0.12  # the counter's lower edge
 SURFACES = ("counter", "sink", "stove")
 
 
-def kitchen_xml(layout: Layout, things: Sequence[Thing]) -> str:
-    """MJCF of the layout with one free body per thing, named as it; geoms are NAME:0, NAME:1 ..."""
+def kitchen_xml(layout: Layout, things: Sequence[Thing], fixture: Fixture | None = None) -> str:
+    """MJCF of the layout with one free body per thing, named as it, and the fixture if one is given; geoms are NAME:0, NAME:1 ..."""
     root = ElementTree.parse(mjcf_path(ROBOT)).getroot()
     servo.drive(root)
     for part in root.findall("keyframe"):  # has no place for the free bodies
@@ -35,13 +36,15 @@ def kitchen_xml(layout: Layout, things: Sequence[Thing]) -> str:
     option.set("timestep", f"{TIMESTEP_S:g}")
     SubElement(root, "statistic", extent="1.2", center="0.3 0 0")
     visual = SubElement(root, "visual")
-    SubElement(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.25 0.25 0.25", specular="0 0 0")
+    SubElement(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.15 0.15 0.15", specular="0 0 0")
     SubElement(visual, "map", znear="0.01", zfar="4")
     _materials(root, layout)
     world = root.find("worldbody")
     assert world is not None, "the arm's file has a worldbody"
     _fixtures(world, layout)
     _cameras(world, layout)
+    if fixture is not None:
+        add_fixture(root, world, fixture, layout)
     for thing in things:
         _free_body(world, thing)
     for geom in root.iter("geom"):
@@ -51,6 +54,10 @@ def kitchen_xml(layout: Layout, things: Sequence[Thing]) -> str:
 
 def _materials(root: Element, layout: Layout) -> None:
     asset = SubElement(root, "asset")
+    SubElement(
+        asset, "texture", name="sky", type="skybox", builtin="gradient", width="16", height="96",
+        rgb1="0.55 0.55 0.52", rgb2="0.30 0.30 0.30",
+    )  # fmt: skip
     textures = {"counter": layout.counter, "wall": layout.wall}
     for name, texture in textures.items():
         _texture(asset, name, texture)

@@ -17,6 +17,8 @@ from robot_pt.rotations import Array
 FINGERS = ("left_finger", "right_finger")
 PROFILE_PERIODS, RAMP_PERIODS = 1.25, 0.5
 """Duration of one profile and of its ramp up and down, in control periods."""
+PEAK = 1 / (PROFILE_PERIODS - RAMP_PERIODS)
+"""Highest speed of a profile, in distances per control period."""
 FINGER_FORCE_N = 5.0
 """Largest push on the finger pair: the URDF's effort."""
 FINGER_SPEED_M_S = 0.08
@@ -28,11 +30,11 @@ FINGER_GAIN_N_M = 2000.0
 def travelled(time: Array | float) -> Array:
     """Share of a goal's distance covered `time` control periods after it was given: 0 before, 1 from 1.25 on."""
     t = np.clip(np.asarray(time, np.float64), 0.0, PROFILE_PERIODS)
-    ramp, cruise = RAMP_PERIODS, PROFILE_PERIODS - RAMP_PERIODS  # the area under the trapezoid is `cruise` times its height
+    ramp = RAMP_PERIODS
     rising = np.minimum(t, ramp) ** 2 / (2 * ramp)
     level = np.clip(t - ramp, 0.0, PROFILE_PERIODS - 2 * ramp)
     falling = np.clip(t - (PROFILE_PERIODS - ramp), 0.0, ramp)
-    covered: Array = (rising + level + falling - falling**2 / (2 * ramp)) / cruise
+    covered: Array = PEAK * (rising + level + falling - falling**2 / (2 * ramp))
     return covered
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from robot_pt.rotations import Array
+from robot_pt_sim.kitchen.fixtures import unit_box
 from robot_pt_sim.kitchen.layouts import COUNTER_M, Box, Layout
 from robot_pt_sim.kitchen.model import COUNTER
-from robot_pt_sim.kitchen.things import Thing
+from robot_pt_sim.kitchen.tasks import KitchenTask
+from robot_pt_sim.kitchen.things import LID_REST_M, THINGS, Thing
 
 GAP_M = 0.012
 """Between the circles around two things."""
@@ -17,19 +20,28 @@ LONGEST_M = 0.030
 """Largest circle that is kept free around a long thing: whether its ends touch something is looked at in the scene itself."""
 REACH_M = 0.020
 """Further room around the thing to be taken, so that the fingers come down beside it."""
-MOST_TRIES = 400
+MOST_TRIES, TRIES_OF_ONE = 400, 20
 HANDLE_M = 0.04
 """What has a handle towards the robot stands so much farther from it."""
 HANDLE_YAW = 0.5
 """Handles point at the robot within this angle [rad]."""
+CLEARANCE_M = 0.001
+"""Everything is let fall from so high, as MuJoCo counts what just touches as a collision."""
 
 
 class Start(NamedTuple):
-    """Of one thing, on the counter."""
+    """Of one thing."""
 
     x: float  # [m]
     y: float
     yaw: float  # [rad]
+    height: float = 0.0  # over the counter [m]
+
+    def qpos(self) -> Array:
+        """(7,) of a free joint: position [m] and quaternion w x y z."""
+        half = self.yaw / 2
+        z = COUNTER_M + self.height + CLEARANCE_M
+        return np.array([self.x, self.y, z, np.cos(half), 0.0, 0.0, np.sin(half)])
 
 
 class Drawn(NamedTuple):
@@ -40,64 +52,69 @@ class Drawn(NamedTuple):
     """Arrangements drawn before, in which something was in the way."""
 
 
-def draw(
-    layout: Layout, things: Sequence[Thing], needed: int, rng: np.random.Generator, fits: Fits | None = None
-) -> Drawn:
-    """Starts of all things; the first `needed` within the arm's reach, the others anywhere on the counter.
+Fits = Callable[[Mapping[str, Start]], bool]
 
-    `fits` says whether an arrangement that the circles allow is free of collisions. AssertionError when the scene is too full
-    for `MOST_TRIES` tries.
+
+def draw(task: KitchenTask, layout: Layout, rng: np.random.Generator, fits: Fits) -> Drawn:
+    """Starts of all things: those needed within the arm's reach, the others anywhere on the counter.
+
+    `fits` says whether an arrangement that the circles allow is free of collisions. A scene too full for `MOST_TRIES`
+    tries is a mistake in the tables: AssertionError.
     """
     for rejected in range(MOST_TRIES):
-        starts = _attempt(layout, things, needed, rng)
-        if starts is not None and (fits is None or fits(starts)):
+        starts = _attempt(task, layout, rng)
+        if starts is not None and fits(starts):
             return Drawn(starts, rejected)
-    raise AssertionError(f"no room for {', '.join(thing.name for thing in things)} in {MOST_TRIES} tries")
+    raise AssertionError(f"no room for {', '.join(task.things)} in {MOST_TRIES} tries")
 
 
-class Fits:
-    """Callable: starts -> bool."""
-
-    def __call__(self, starts: Mapping[str, Start]) -> bool:
-        raise NotImplementedError
-
-
-def _attempt(
-    layout: Layout, things: Sequence[Thing], needed: int, rng: np.random.Generator
-) -> dict[str, Start] | None:
+def _attempt(task: KitchenTask, layout: Layout, rng: np.random.Generator) -> dict[str, Start] | None:
+    covered = task.family == "kitchen-uncover"
+    things = [THINGS[name] for name in task.things if not (covered and name == task.thing)]
+    taken = [layout.sink, layout.stove, *([unit_box(layout)] if task.fixture else [])]
     starts: dict[str, Start] = {}
-    for number, thing in enumerate(things):
-        for _ in range(20):
-            start = _draw_one(layout.free if number < needed else COUNTER, thing, rng)
-            others = [(starts[t.name], _circle(t) + (REACH_M if i == 0 else GAP_M)) for i, t in enumerate(things[:number])]
-            clear = all(np.hypot(s.x - start.x, s.y - start.y) > r + _circle(thing) for s, r in others)
-            if clear and not any(_overlaps(start, _circle(thing), box) for box in (layout.sink, layout.stove)):
-                starts[thing.name] = start
-                break
-        else:
+    for thing in things:
+        box = layout.free if thing.name in task.needed else COUNTER
+        others = [(starts[t.name], _room(t, task)) for t in things if t.name in starts]
+        start = _place(thing, box, taken, others, rng)
+        if start is None:
             return None
+        starts[thing.name] = start
+    if covered:
+        under = starts[task.place]
+        height = THINGS[task.place].height_m - LID_REST_M + CLEARANCE_M
+        starts[task.thing] = Start(under.x, under.y, float(rng.uniform(-np.pi, np.pi)), height)
     return starts
 
 
-def _draw_one(box: Box, thing: Thing, rng: np.random.Generator) -> Start:
+def _place(
+    thing: Thing, box: Box, taken: Sequence[Box], others: Sequence[tuple[Start, float]], rng: np.random.Generator
+) -> Start | None:
+    circle = _circle(thing)
+    for _ in range(TRIES_OF_ONE):
+        start = _anywhere(box, thing, rng)
+        clear = all(np.hypot(s.x - start.x, s.y - start.y) > room + circle for s, room in others)
+        if clear and not any(distance_to(one, start.x, start.y) < circle for one in taken):
+            return start
+    return None
+
+
+def _anywhere(box: Box, thing: Thing, rng: np.random.Generator) -> Start:
     handled = thing.hold.period > np.pi
     x, y = (float(rng.uniform(low, high)) for low, high in ((box.x[0] + HANDLE_M * handled, box.x[1]), box.y))
-    yaw = float(rng.uniform(-HANDLE_YAW, HANDLE_YAW) if handled else rng.uniform(-np.pi, np.pi))
-    return Start(x, y, yaw)
+    return Start(x, y, float(rng.uniform(-HANDLE_YAW, HANDLE_YAW) if handled else rng.uniform(-np.pi, np.pi)))
 
 
 def _circle(thing: Thing) -> float:
     return thing.opening_m or min(thing.radius_m, LONGEST_M)
 
 
-def _overlaps(start: Start, radius: float, box: Box) -> bool:
-    dx = max(box.x[0] - start.x, 0.0, start.x - box.x[1])
-    dy = max(box.y[0] - start.y, 0.0, start.y - box.y[1])
-    return bool(np.hypot(dx, dy) < radius)
+def _room(thing: Thing, task: KitchenTask) -> float:
+    return _circle(thing) + (REACH_M if thing.name == task.thing else GAP_M)
 
 
-def qpos(start: Start, clearance: float = 0.001) -> np.ndarray:
-    """(7,) of the free joint: position [m] and quaternion w x y z."""
-    return np.array(
-        [start.x, start.y, COUNTER_M + clearance, np.cos(start.yaw / 2), 0.0, 0.0, np.sin(start.yaw / 2)]
-    )
+def distance_to(box: Box, x: float, y: float) -> float:
+    """From a point to an upright box seen from above [m]; 0 inside."""
+    dx = max(box.x[0] - x, 0.0, x - box.x[1])
+    dy = max(box.y[0] - y, 0.0, y - box.y[1])
+    return float(np.hypot(dx, dy))

@@ -62,6 +62,8 @@ class Thing:
         return self.words or self.name.replace("-", " ")
 
 
+LID_REST_M = 0.006
+"""A lid on a pot hangs so far below its rim [m]."""
 _GREEN, _WOOD = (0.20, 0.50, 0.15), (0.62, 0.42, 0.22)
 _ALONG_X: Point = (0.0, np.pi / 2, 0.0)
 
@@ -163,8 +165,8 @@ def _board(name: str, colour: Colour, half: Point) -> Thing:
 def _lid(name: str, colour: Colour, radius: float) -> Thing:
     """A disc that lies on a pot's rim, with a rim of its own inside and a knob."""
     parts = (
-        Part("cylinder", (radius, 0.003), (0, 0, 0.009), colour),
-        *_wall(radius - 0.014, 0.0, 0.006, colour, sides=8),
+        Part("cylinder", (radius, 0.003), (0, 0, LID_REST_M + 0.003), colour),
+        *_wall(radius - 0.018, 0.0, LID_REST_M, colour, sides=8),
         Part("box", (0.010, 0.007, 0.011), (0, 0, 0.023), (0.08, 0.08, 0.08)),
     )
     return Thing(

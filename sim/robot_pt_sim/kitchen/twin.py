@@ -15,21 +15,26 @@ from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spe
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.kitchen import spawn
+from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import find_layout
+from robot_pt_sim.kitchen.look import Look
 from robot_pt_sim.kitchen.model import ROBOT, TIMESTEP_S, kitchen_xml
-from robot_pt_sim.kitchen.servo import FINGERS, JointProfile, finger_goal
+from robot_pt_sim.kitchen.servo import FINGERS, PEAK, JointProfile, finger_goal
 from robot_pt_sim.kitchen.tasks import KitchenTask
 from robot_pt_sim.kitchen.things import THINGS
 from robot_pt_sim.rendering import CameraRenderer, choose_backend
 from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneReader, SceneState
 
 CONTROL_HZ = 5.0
-PIECES = 10
-"""Set points per control period; between them the arm's servos run natively."""
+RATES_HZ = (5, 10, 20, 25, 50, 100)
+SUBSTEPS = 5
+"""Time steps that the servos run natively between two set points: 20 ms."""
 HOLD_STEPS = 3
 """Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
 SETTLE_S = 0.4
 """Simulated time between placing everything and the first observation [s]."""
+START_SHARE = 0.04
+"""A fixture starts so near to its place, as a share of its range."""
 SLEEP_M_S = 5e-4
 """Things that move no faster for a while are at rest [m/s], [rad/s]."""
 TWIN_VERSION = 1
@@ -52,33 +57,54 @@ class KitchenSimulator:
         image_size: tuple[int, int] = (64, 64),
         render: bool = True,
         hold_steps: int = HOLD_STEPS,
+        varied: bool = True,
+        control_hz: float = CONTROL_HZ,
+        camera_every: int = 1,
     ):
         """`image_size` = (height, width) [px]; `render` False gives black images. No camera: the state alone, as `PandaSimulator`.
 
-        Raises UserError for an unknown camera role, or where nothing renders; MissingExtraError without mujoco.
+        `varied`: light, colours and cameras differ from episode to episode. `control_hz` and `camera_every`: shorter steps, as
+        `PandaSimulator`; the servos' profiles are as much shorter.
+
+        Raises UserError for an unknown camera role, a rate other than RATES_HZ, or where nothing renders; MissingExtraError without mujoco.
         """
-        self.spec = kitchen_spec(task, cameras, image_size)
-        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon
+        if control_hz not in RATES_HZ or camera_every < 1:
+            raise UserError(
+                f"control_hz is {control_hz:g} and camera_every {camera_every}; give {RATES_HZ} Hz, and at least 1."
+            )
+        self.spec = kitchen_spec(task, cameras, image_size, control_hz)
+        slices = round(control_hz / CONTROL_HZ)
+        self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon * slices
         self.definition = task
-        self._hold_steps = hold_steps
+        self._hold_steps, self._camera_every = hold_steps * slices, camera_every
         render = render and bool(cameras)
         if render:
             choose_backend()
         mujoco = import_mujoco()
         self._mujoco, self._layout = mujoco, find_layout(task.scene)
         self._things = [THINGS[name] for name in task.things]
-        self._model = mujoco.MjModel.from_xml_string(kitchen_xml(self._layout, self._things))
+        fixture = FIXTURES.get(task.fixture)
+        self._model = mujoco.MjModel.from_xml_string(kitchen_xml(self._layout, self._things, fixture))
+        self._fixture_range = (0.0, 0.0) if fixture is None else fixture.range
+        self._look, self._varied = Look(self._model), varied
         _let_sleep(mujoco, self._model)
         self._data = mujoco.MjData(self._model)
         self._arm = load(ROBOT, BRIDGE_ACTION_FRAME)
         self._wire()
         self._cameras = {role: int(self._model.camera(role).id) for role in cameras}
         self._renderer = CameraRenderer(self._model, image_size, list(self._cameras.values())) if render else None
-        self._integrator, self._profile = TargetIntegrator(task.limits), JointProfile(PIECES)
-        self._substeps = round(1 / CONTROL_HZ / TIMESTEP_S / PIECES)
+        self._integrator, self._profile = TargetIntegrator(task.limits), JointProfile(self._pieces(control_hz))
+        self._longest_rad = self._arm.max_velocity_rad_s / control_hz / PEAK
         self._seed: int | None = None
         self._start: dict[str, Any] = {}
         self._steps = self._held = self.unreached = 0
+
+    def _pieces(self, control_hz: float) -> int:
+        """Set points per control period; finer time steps where the usual ones do not fit into it."""
+        steps = 1 / control_hz / TIMESTEP_S / SUBSTEPS
+        fits = abs(steps - round(steps)) < 1e-9
+        self._model.opt.timestep = TIMESTEP_S if fits else TIMESTEP_S / 2
+        return round(steps if fits else 2 * steps)
 
     def _wire(self) -> None:
         model = self._model
@@ -86,7 +112,8 @@ class KitchenSimulator:
         self._motors = [int(model.actuator(name).id) for name in self._arm.joint_names]
         self._gripper_motor = int(model.actuator("gripper").id)
         self._finger_qpos = [int(model.joint(name).qposadr[0]) for name in FINGERS]
-        owned: dict[str, list[str]] = {thing.name: [] for thing in self._things}
+        names = [*self.definition.things, *([HANDLE] if self.definition.fixture else [])]
+        owned: dict[str, list[str]] = {name: [] for name in names}
         for number in range(model.ngeom):
             owner = str(model.geom(number).name).split(":")[0]
             if owner in owned:
@@ -107,27 +134,32 @@ class KitchenSimulator:
         home = self._arm.home_rad
         data.qpos[self._arm_qpos] = home
         data.qpos[self._finger_qpos] = self._arm.finger_range_m[1], -self._arm.finger_range_m[1]
-        drawn = spawn.draw(self._layout, self._things, self._needed(), rng, self._fits)
+        self._set_fixture(rng)
+        drawn = spawn.draw(self.definition, self._layout, rng, self._fits)
         self._put(drawn.starts)
+        look = self._look.draw(np.random.default_rng([seed, 2])) if self._varied else {}
         T_base_tool = self._arm.fk(home)
         self._integrator.reset(T_base_tool[:3, 3], T_base_tool[:3, :3])
         self._goal = np.array(home)
         self._profile.reset(self._goal)
-        for _ in range(round(SETTLE_S * CONTROL_HZ)):
+        for _ in range(round(SETTLE_S * self.spec.control_hz)):
             self._advance()
         mujoco.mj_forward(self._model, data)
         data.time = 0.0
         self._seed, self._steps, self._held, self.unreached = seed, 0, 0, 0
-        self._start = self._describe(drawn.rejected)
+        self._start = {**self._describe(), "rejected_starts": drawn.rejected, "look": look}
         return self._observe()
 
-    def _needed(self) -> int:
-        return len(self.definition.things) - len(self.definition.distractors)
+    def _set_fixture(self, rng: np.random.Generator) -> None:
+        task, (low, high) = self.definition, self._fixture_range
+        if task.fixture:
+            start = task.start + START_SHARE * (high - low) * rng.uniform(-1.0, 1.0)
+            self._data.qpos[int(self._model.joint(JOINT).qposadr[0])] = np.clip(start, low, high)
 
     def _put(self, starts: Mapping[str, spawn.Start]) -> None:
         for name, start in starts.items():
             address = int(self._model.joint(name).qposadr[0])
-            self._data.qpos[address : address + 7] = spawn.qpos(start)
+            self._data.qpos[address : address + 7] = start.qpos()
 
     def _fits(self, starts: Mapping[str, spawn.Start]) -> bool:
         """Nothing touches anything but the counter, which it is held 1 mm over."""
@@ -144,7 +176,7 @@ class KitchenSimulator:
         sent = self._integrator.apply(action)
         T_base_tool = np.eye(4)
         T_base_tool[:3, :3], T_base_tool[:3, 3] = self._integrator.rotation, self._integrator.position
-        reached = self._arm.ik(T_base_tool, self._goal, max_step_rad=self._arm.max_velocity_rad_s / CONTROL_HZ)
+        reached = self._arm.ik(T_base_tool, self._goal, max_step_rad=self._longest_rad)
         self.unreached += reached.position_error_m > 0.005
         self._goal = reached.q
         self._advance()
@@ -167,7 +199,7 @@ class KitchenSimulator:
         data.ctrl[self._gripper_motor] = finger_goal(self._integrator.gripper, *self._arm.finger_range_m)
         for point in self._profile.towards(self._goal):
             data.ctrl[self._motors] = point
-            self._mujoco.mj_step(model, data, nstep=self._substeps)
+            self._mujoco.mj_step(model, data, nstep=SUBSTEPS)
 
     def state(self) -> SceneState:
         """The true state of the scene, for experts and success tests."""
@@ -195,7 +227,8 @@ class KitchenSimulator:
         limits = self.definition.limits
         return {
             "law": "joint position servos along time profiles of 1.25 periods, fingers by force",
-            "twin": TWIN_VERSION, "control_hz": CONTROL_HZ, "timestep_s": TIMESTEP_S, "pieces": PIECES, "hold_steps": self._hold_steps,
+            "twin": TWIN_VERSION, "control_hz": self.spec.control_hz,
+            "timestep_s": float(self._model.opt.timestep), "substeps": SUBSTEPS, "hold_steps": self._hold_steps,
             "limits": {"low": list(limits.low), "high": list(limits.high)},
             "max_step": [limits.max_step_m, limits.max_step_rad],
         }  # fmt: skip
@@ -221,15 +254,16 @@ class KitchenSimulator:
             if self._renderer is None
             else self._renderer.render(self._data, camera)
             for role, camera in self._cameras.items()
+            if self._steps % self._camera_every == 0
         }
         return Observation(
             images=images, proprio=proprio.astype(np.float32), time_ns=round(self._data.time * 1e9), joint_positions=q
         )
 
-    def _describe(self, rejected: int) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         state = self.state()
         return {
-            "seed": self._seed, "task": self.task, "scene": self.definition.scene, "rejected_starts": rejected,
+            "seed": self._seed, "task": self.task, "scene": self.definition.scene,
             "tool_position": state.tool.position.round(5).tolist(),
             "joints": {name: round(value, 5) for name, value in state.joints.items()},
             "objects": {
@@ -247,14 +281,16 @@ def _let_sleep(mujoco: Any, model: Any) -> None:
         model.opt.sleep_tolerance = SLEEP_M_S
 
 
-def kitchen_spec(task: KitchenTask, cameras: Sequence[str], image_size: tuple[int, int]) -> Spec:
+def kitchen_spec(
+    task: KitchenTask, cameras: Sequence[str], image_size: tuple[int, int], control_hz: float = CONTROL_HZ
+) -> Spec:
     """What episodes look like; without cameras the proprio goes on with x, y, z of the things. Raises UserError as `panda_spec`."""
     if not cameras:
         seen = tuple(f"{place}_{axis}" for place in task.places for axis in "xyz")
-        return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=CONTROL_HZ, proprio_names=(*PROPRIO_NAMES, *seen))
+        return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=control_hz, proprio_names=(*PROPRIO_NAMES, *seen))
     unknown = sorted(set(cameras) - set(CAMERA_ROLES))
     if unknown:
         raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
     if min(image_size) < 8 or max(image_size) > 2048:
         raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
-    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment=EMBODIMENT, control_hz=CONTROL_HZ)
+    return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment=EMBODIMENT, control_hz=control_hz)

@@ -1,0 +1,59 @@
+"""Domain randomisation: light, colours and cameras of one episode, drawn from its seed; all of it logged."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+
+LIGHT, AMBIENT, TINT = 0.2, 0.15, 0.06
+"""Half-ranges: share of a light's and of the ambient brightness, and of each colour channel."""
+CAMERA_M, CAMERA_RAD = 0.008, 0.015
+"""Standard deviations of a camera's place and of its turn about each axis."""
+
+
+@final
+class Look:
+    """Changes a model's looks, never its physics."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._nominal = {
+            name: np.array(getattr(model, name)) for name in ("light_diffuse", "geom_rgba", "mat_rgba", "cam_pos", "cam_quat")
+        }
+        self._ambient = np.array(model.vis.headlight.ambient)
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Another look; returns what was drawn, as JSON values."""
+        model, nominal = self._model, self._nominal
+        light = rng.uniform(1 - LIGHT, 1 + LIGHT, model.nlight)
+        ambient = float(rng.uniform(1 - AMBIENT, 1 + AMBIENT))
+        tints = rng.uniform(-TINT, TINT, (model.nmat, 3))
+        bodies = rng.uniform(-TINT, TINT, (model.nbody, 3))
+        shift = rng.normal(0.0, CAMERA_M, (model.ncam, 3))
+        turn = rng.normal(0.0, CAMERA_RAD, (model.ncam, 3))
+        model.light_diffuse[:] = nominal["light_diffuse"] * light[:, None]
+        model.vis.headlight.ambient[:] = self._ambient * ambient
+        model.mat_rgba[:, :3] = np.clip(nominal["mat_rgba"][:, :3] + tints, 0.0, 1.0)
+        model.geom_rgba[:, :3] = np.clip(nominal["geom_rgba"][:, :3] + bodies[model.geom_bodyid], 0.0, 1.0)
+        model.cam_pos[:] = nominal["cam_pos"] + shift
+        model.cam_quat[:] = [_turned(quat, by) for quat, by in zip(nominal["cam_quat"], turn, strict=True)]
+        return {
+            "light": light.round(4).tolist(), "ambient": round(ambient, 4), "materials": tints.round(4).tolist(),
+            "bodies": bodies.round(4).tolist(), "camera_shift_m": shift.round(5).tolist(), "camera_turn_rad": turn.round(5).tolist(),
+        }  # fmt: skip
+
+    def restore(self) -> None:
+        """The layout's own."""
+        for name, values in self._nominal.items():
+            getattr(self._model, name)[:] = values
+        self._model.vis.headlight.ambient[:] = self._ambient
+
+
+def _turned(quaternion: np.ndarray[Any, Any], turn: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(4,) w x y z times a small rotation vector (3,) [rad] in its own frame."""
+    w, x, y, z = quaternion
+    half = turn / 2
+    a, (b, c, d) = 1.0 - float(half @ half) / 2, half
+    product = np.array([w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c, w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a])
+    return product / np.linalg.norm(product)

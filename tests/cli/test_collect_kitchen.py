@@ -1,0 +1,62 @@
+"""`robot-pt collect` in the toy kitchens: tasks and scenes by name, starts counted scene by scene, one version per store."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_pt import cli
+from robot_pt.schema import Episode
+from robot_pt.store import DemoStore
+from robot_pt_sim.kitchen.tasks import find_kitchen
+from robot_pt_sim.kitchen.twin import TWIN_VERSION, kitchen_spec
+
+CARROT = "kitchen/put-carrot-on-plate"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, object]]:
+    status = cli.main(["collect", *arguments, "--json"])
+    return status, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_the_list_names_tasks_and_scenes(capsys: pytest.CaptureFixture[str]) -> None:
+    status, listed = run(capsys, "--list")
+    assert status == 0
+    assert listed["kitchen_scenes"] == [1, 2, 3, 4, 5, 6]
+    assert isinstance(listed["tasks"], list) and CARROT in listed["tasks"] and "lift-red" in listed["tasks"]
+
+
+def test_one_seed_may_be_recorded_in_every_scene_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--task", CARROT, "--episodes", "1", "--workers", "1", "--camera", "none", "--out", str(tmp_path / "demos"))
+    for scene in ("3", "5"):
+        status, result = run(capsys, *common, "--scene", scene)
+        assert (status, result["successes"]) == (0, 1)
+    status, result = run(capsys, *common, "--scene", "5")
+    assert status == 2 and "go on with --seed 1" in str(result["error"])
+    episodes = DemoStore(tmp_path / "demos").source().episodes
+    assert len(episodes) == 2
+
+
+def test_an_unknown_scene_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, result = run(capsys, "--task", CARROT, "--scene", "9", "--out", str(tmp_path / "demos"))
+    assert status == 2 and "choose one of: 1, 2, 3, 4, 5, 6" in str(result["error"])
+    assert not (tmp_path / "demos").exists()
+
+
+def test_a_store_of_another_version_of_the_kitchens_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = kitchen_spec(find_kitchen(CARROT), ("primary",), (64, 64))
+    store = DemoStore.create(tmp_path / "demos", spec)
+    last = np.array([False, True])
+    store.append(
+        Episode(
+            spec=spec, images={"primary": np.zeros((2, 64, 64, 3), np.uint8)}, proprio=np.zeros((2, 7), np.float32),
+            actions=np.zeros((2, 7), np.float32), rewards=np.zeros(2, np.float32), terminated=last, truncated=~last & last,
+            task=CARROT, success=True, metadata={"seed": 0, "controller": {"twin": TWIN_VERSION + 1}},
+        )
+    )  # fmt: skip
+    status, result = run(capsys, "--task", CARROT, "--seed", "50", "--out", str(store.path))
+    assert status == 2
+    assert f"version {TWIN_VERSION + 1} of the kitchens and this is version {TWIN_VERSION}" in str(result["error"])

@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robot_pt_sim.experts import ScriptedExpert
+from robot_pt_sim.kitchen.experts import destination, free_spot, hold_goal, kitchen_phases
+from robot_pt_sim.kitchen.layouts import LAYOUTS
+from robot_pt_sim.kitchen.tasks import TASKS, find_kitchen
+from robot_pt_sim.kitchen.things import THINGS
+from robot_pt_sim.kitchen.twin import KitchenSimulator
+from robot_pt_sim.scene import Pose
+
+
+def solve(simulator, seed, speed=0.8):
+    simulator.reset(seed)
+    expert = ScriptedExpert(kitchen_phases(simulator.definition), max_step_m=0.05, speed=speed)
+    while True:
+        result = simulator.step(expert(simulator.state()))
+        if result.terminated or result.truncated:
+            return result
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["put-carrot-on-plate", "put-cup-in-sink", "put-pot-on-stove", "open-drawer", "close-door", "turn-lever-left", "take-lid-off-pot"],
+)
+def test_the_expert_solves_a_task_of_each_kind(kitchen, task):
+    assert sum(solve(kitchen(task), seed).success for seed in range(3)) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", LAYOUTS)
+def test_experts_solve_nine_in_ten_of_every_task(scene):
+    solved = {}
+    for name in TASKS:
+        simulator = KitchenSimulator(find_kitchen(name, scene), render=False)
+        solved[name] = sum(solve(simulator, seed).success for seed in range(20))
+    assert {name: count for name, count in solved.items() if count < 18} == {}
+
+
+@pytest.mark.parametrize("task", ["put-carrot-on-plate", "open-drawer", "turn-lever-right", "put-lid-on-pot"])
+def test_doing_nothing_and_closing_the_hand_solve_nothing(kitchen, task):
+    simulator = kitchen(task)
+    for gripper in (0.0, 1.0):
+        simulator.reset(1)
+        for _ in range(simulator.horizon):
+            result = simulator.step(np.array([0, 0, 0, 0, 0, 0, gripper], np.float32))
+        assert result.truncated and not result.success
+
+
+def test_the_hold_turns_with_the_thing_the_shorter_way(kitchen):
+    simulator = kitchen("put-carrot-on-plate")
+    simulator.reset(0)
+    state, carrot = simulator.state(), THINGS["carrot"]
+    for yaw, wanted in ((0.3, 0.3), (2.9, 2.9 - np.pi), (-2.9, np.pi - 2.9)):
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        seen = replace(state, objects={"carrot": Pose(np.array([0.3, 0.0, -0.02]), turn)})
+        goal = hold_goal(seen, carrot, 0.0, 1.0)
+        assert goal.yaw == pytest.approx(wanted)
+        np.testing.assert_allclose(goal.position, [0.3, 0.0, -0.02 + 0.0175], atol=1e-9)  # fingertips over the counter
+
+
+def test_a_pan_is_taken_by_its_handle(kitchen):
+    simulator = kitchen("put-pan-on-stove")
+    simulator.reset(0)
+    state = simulator.state()
+    handle, pan = hold_goal(state, THINGS["pan"], 0.0, 1.0).position, state.objects["pan"].position
+    assert np.hypot(*(handle - pan)[:2]) == pytest.approx(0.094, abs=1e-6)
+    assert handle[0] < pan[0]
+
+
+def test_the_free_spot_is_free(kitchen):
+    simulator = kitchen("take-lid-off-pot")
+    for seed in range(5):
+        simulator.reset(seed)
+        state = simulator.state()
+        x, y, _ = free_spot(simulator.definition, state)
+        assert np.hypot(*(state.objects["pot"].position[:2] - (x, y))) > 0.1
+
+
+def test_deep_vessels_are_filled_from_higher_up(kitchen):
+    heights = {}
+    for task, place in (("put-carrot-on-plate", "plate"), ("put-carrot-in-pot", "pot")):
+        simulator = kitchen(task)
+        simulator.reset(0)
+        state = simulator.state()
+        heights[place] = destination(simulator.definition, state)[2] - state.objects[place].position[2]
+    assert heights["plate"] < 0.015 < heights["pot"] < THINGS["pot"].height_m

@@ -1,0 +1,57 @@
+import json
+
+import mujoco
+import numpy as np
+import pytest
+
+from robot_pt_sim.kitchen.layouts import LAYOUTS
+from robot_pt_sim.kitchen.look import Look
+from robot_pt_sim.kitchen.model import kitchen_xml
+from robot_pt_sim.kitchen.things import THINGS
+
+LOOKS = ("light_diffuse", "geom_rgba", "mat_rgba", "cam_pos", "cam_quat")
+
+
+@pytest.fixture
+def model():
+    return mujoco.MjModel.from_xml_string(kitchen_xml(LAYOUTS[3], [THINGS["carrot"], THINGS["plate"]]))
+
+
+def looks(model):
+    return np.concatenate([np.array(getattr(model, name)).ravel() for name in LOOKS] + [model.vis.headlight.ambient])
+
+
+def test_a_look_depends_on_its_seed_and_not_on_the_looks_before(model):
+    look = Look(model)
+    own = looks(model)
+    first = look.draw(np.random.default_rng(5))
+    seen = looks(model)
+    for seed in range(3):
+        look.draw(np.random.default_rng(seed))
+    assert look.draw(np.random.default_rng(5)) == first
+    np.testing.assert_array_equal(looks(model), seen)
+    assert not np.array_equal(seen, own)
+    look.restore()
+    np.testing.assert_array_equal(looks(model), own)
+    assert json.loads(json.dumps(first)) == first
+
+
+def test_colours_stay_colours_and_cameras_stay_near(model):
+    look = Look(model)
+    places, turns = np.array(model.cam_pos), np.array(model.cam_quat)
+    for seed in range(50):
+        look.draw(np.random.default_rng(seed))
+        for colours in (model.geom_rgba, model.mat_rgba):
+            assert colours.min() >= 0 and colours.max() <= 1
+        assert np.linalg.norm(model.cam_pos - places, axis=1).max() < 0.06
+        np.testing.assert_allclose(np.linalg.norm(model.cam_quat, axis=1), 1, atol=1e-12)
+        angle = 2 * np.arccos(np.clip(np.abs((model.cam_quat * turns).sum(1)), 0, 1))
+        assert angle.max() < 0.1
+
+
+def test_physics_is_not_touched(model):
+    physics = ("body_mass", "geom_size", "geom_pos", "geom_friction", "dof_damping", "body_inertia")
+    before = [np.array(getattr(model, name)) for name in physics]
+    Look(model).draw(np.random.default_rng(0))
+    for name, values in zip(physics, before, strict=True):
+        np.testing.assert_array_equal(getattr(model, name), values)
