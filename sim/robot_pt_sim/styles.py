@@ -11,7 +11,7 @@ from robot_pt.errors import UserError
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import Float
 from robot_pt_sim.experts import OPEN, Goal, Phase, ScriptedExpert, frozen, phases_for
-from robot_pt_sim.kitchen.experts import kitchen_phases
+from robot_pt_sim.kitchen.experts import draw_habit, kitchen_phases
 from robot_pt_sim.kitchen.tasks import PREFIX, KitchenTask, find_kitchen
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.tasks import Task, find_task
@@ -36,7 +36,7 @@ class Demonstrator:
         """`strength` scales noise and pauses; 1 = 1 cm standard deviation of the noise on each axis."""
         self._rng = rng
         self.flaw = ""
-        phases = kitchen_phases(task) if isinstance(task, KitchenTask) else phases_for(task)
+        phases = kitchen_phases(task, draw_habit(rng)) if isinstance(task, KitchenTask) else phases_for(task)
         if style == "failed":
             self.flaw, phases = _spoil(task, phases, rng)
         elif style == "recover":

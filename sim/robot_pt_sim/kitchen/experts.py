@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,21 +25,41 @@ FINGERS_M = 0.0125
 """From the tool's middle to the outside of a closed finger [m]."""
 PULL_M, TURN_RAD = 0.035, 0.35
 """How far ahead of a handle its pull is aimed."""
+ASIDE = 0.25
+"""Share of a receptacle's radius that habits differ by at most."""
 BEYOND = 0.15
 """Share of a fixture's way that is pulled beyond its goal."""
 
 
-def kitchen_phases(task: KitchenTask) -> list[Phase]:
+class Habit(NamedTuple):
+    """How one episode's operator goes about it."""
+
+    above_m: float = ABOVE_M
+    carry_m: float = CARRY_M
+    along: float = 0.0
+    """Where a long thing is taken: -1 .. 1, from one end of what is safe to the other."""
+    aside: tuple[float, float] = (0.0, 0.0)
+    """Where in its place a thing is let go: x and y, -1 .. 1."""
+
+
+def draw_habit(rng: np.random.Generator) -> Habit:
+    """Another operator's."""
+    above, carry = rng.uniform(0.055, 0.095), rng.uniform(0.075, 0.105)
+    along, x, y = rng.uniform(-1.0, 1.0, 3)
+    return Habit(float(above), float(carry), float(along), (float(x), float(y)))
+
+
+def kitchen_phases(task: KitchenTask, habit: Habit = Habit()) -> list[Phase]:
     """Fresh phases for one episode of the task."""
-    return FAMILIES[task.family](task)
+    return FAMILIES[task.family](task, habit)
 
 
-def place_phases(task: KitchenTask) -> list[Phase]:
+def place_phases(task: KitchenTask, habit: Habit) -> list[Phase]:
     """Take the thing where the table says, carry it over its place, lower it, let go, retreat."""
-    return carry_phases(THINGS[task.thing], lambda state: destination(task, state))
+    return carry_phases(THINGS[task.thing], lambda state: destination(task, state, habit), habit)
 
 
-def uncover_phases(task: KitchenTask) -> list[Phase]:
+def uncover_phases(task: KitchenTask, habit: Habit) -> list[Phase]:
     """Take the lid by its knob and lay it where the counter is free."""
     spots: list[Array] = []
 
@@ -47,14 +68,14 @@ def uncover_phases(task: KitchenTask) -> list[Phase]:
             spots.append(free_spot(task, state))
         return spots[0]
 
-    return carry_phases(THINGS[task.thing], spot)
+    return carry_phases(THINGS[task.thing], spot, habit)
 
 
-def carry_phases(thing: Thing, spot: Callable[[SceneState], Array]) -> list[Phase]:
+def carry_phases(thing: Thing, spot: Callable[[SceneState], Array], habit: Habit) -> list[Phase]:
     """Take the thing and let it go with its frame at `spot` (3,) [m]."""
 
     def at(level: float, gripper: float) -> Callable[[SceneState], Goal]:
-        return lambda state: hold_goal(state, thing, level, gripper)
+        return lambda state: hold_goal(state, thing, level, gripper, habit.along)
 
     def held_over(height: Callable[[SceneState], float]) -> Callable[[SceneState], Goal]:
         def goal(state: SceneState) -> Goal:
@@ -71,11 +92,11 @@ def carry_phases(thing: Thing, spot: Callable[[SceneState], Array]) -> list[Phas
 
     def lifted(state: SceneState) -> Goal:
         x, y, z = state.target.position
-        return Goal(np.array([x, y, max(z, COUNTER_M) + CARRY_M]), _yaw(state), CLOSED)
+        return Goal(np.array([x, y, max(z, COUNTER_M) + habit.carry_m]), _yaw(state), CLOSED)
 
-    carry = COUNTER_M + CARRY_M + thing.hold.at[2]
+    carry = COUNTER_M + habit.carry_m + thing.hold.at[2]
     return [
-        Phase(kind="reach", goal=at(ABOVE_M, OPEN), reached_m=0.015),
+        Phase(kind="reach", goal=at(habit.above_m, OPEN), reached_m=0.015),
         Phase(kind="reach", goal=at(0.0, OPEN), reached_m=0.006, least_steps=2, most_steps=10),
         Phase(kind="grasp", goal=frozen(at(0.0, CLOSED)), least_steps=3, most_steps=5, until=lambda s: s.grasped(thing.name)),
         Phase(kind="lift", goal=frozen(lifted), reached_m=0.02),
@@ -100,7 +121,7 @@ def retreat_phases() -> list[Phase]:
     ]
 
 
-def fixture_phases(task: KitchenTask) -> list[Phase]:
+def fixture_phases(task: KitchenTask, habit: Habit) -> list[Phase]:
     """To the handle from above, close on it or beside it, lead it along its way past the goal, retreat."""
     fixture = FIXTURES[task.fixture]
     sign = float(np.sign(task.goal - task.start))
@@ -129,7 +150,7 @@ def fixture_phases(task: KitchenTask) -> list[Phase]:
     waiting = OPEN if fixture.grasped else CLOSED
     moved: Callable[[SceneState], bool] = lambda state: (state.joints[JOINT] - end) * sign >= 0  # noqa: E731
     return [
-        Phase(kind="reach", goal=before(ABOVE_M, waiting), reached_m=0.015),
+        Phase(kind="reach", goal=before(habit.above_m, waiting), reached_m=0.015),
         Phase(kind="reach", goal=before(0.0, waiting), reached_m=0.006, least_steps=2, most_steps=8),
         Phase(kind="grasp", goal=frozen(before(0.0, CLOSED)), least_steps=2 if fixture.grasped else 1, most_steps=2),
         Phase(kind="lift", goal=onwards, until=moved, most_steps=30),
@@ -137,13 +158,15 @@ def fixture_phases(task: KitchenTask) -> list[Phase]:
     ]
 
 
-def destination(task: KitchenTask, state: SceneState) -> Array:
+def destination(task: KitchenTask, state: SceneState, habit: Habit = Habit()) -> Array:
     """Where the thing's frame is let go (3,) [m]: just over the floor, or over the rim's lower half of what is deep."""
     if task.place in THINGS:
         receptacle = THINGS[task.place]
         on_rim = receptacle.height_m - LID_REST_M + 0.004
         drop = on_rim if task.thing == "lid" else max(receptacle.floor_m + 0.005, receptacle.height_m - 0.025)
-        return np.asarray(state.objects[task.place].position + [0.0, 0.0, drop])
+        aside = 0.0 if task.thing == "lid" else ASIDE * receptacle.opening_m
+        x, y = aside * np.array(habit.aside)
+        return np.asarray(state.objects[task.place].position + [x, y, drop])
     layout = find_layout(task.scene)
     box, floor = (layout.sink, SINK_FLOOR_M + 0.03) if task.place == "sink" else (layout.stove, STOVE_M + 0.004)
     return np.array([*box.centre, floor])
@@ -164,9 +187,10 @@ def free_spot(task: KitchenTask, state: SceneState) -> Array:
     return np.array([x, y, COUNTER_M + 0.006])
 
 
-def hold_goal(state: SceneState, thing: Thing, level: float, gripper: float) -> Goal:
-    """Tool at the thing's hold, `level` [m] above it, turned the shorter way."""
+def hold_goal(state: SceneState, thing: Thing, level: float, gripper: float, along: float = 0.0) -> Goal:
+    """Tool at the thing's hold, `level` [m] above it, turned the shorter way; `along` as in Habit."""
     pose, (x, y, z) = state.objects[thing.name], thing.hold.at
+    x += along * thing.hold.along
     # what may be taken at any yaw is taken as if it lay at zero
     turned = float(matrix_to_rpy(pose.rotation)[2]) if thing.hold.period else 0.0
     yaw = float(wrap_angle(turned + thing.hold.yaw, min(thing.hold.period or np.pi, 2 * np.pi)))
@@ -179,7 +203,7 @@ def _yaw(state: SceneState) -> float:
     return float(matrix_to_rpy(state.target.rotation)[2])
 
 
-FAMILIES: Mapping[str, Callable[[KitchenTask], list[Phase]]] = {
+FAMILIES: Mapping[str, Callable[[KitchenTask, Habit], list[Phase]]] = {
     "kitchen-place": place_phases,
     "kitchen-fixture": fixture_phases,
     "kitchen-uncover": uncover_phases,

@@ -36,6 +36,8 @@ class Hold(NamedTuple):
     """Of the tool: fingers close along its y [rad]."""
     period: float = np.pi
     """The tool may be turned by multiples of this [rad]; 0: any yaw."""
+    along: float = 0.0
+    """It may be taken so far to either side along x, too [m]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def _stick(name: str, colour: Colour, radius: float, half: float, tip: Colour | 
     if tip is not None:
         parts.append(Part("cylinder", (radius * 0.6, 0.008), (half + radius + 0.006, 0, radius), tip, _ALONG_X))
     return Thing(
-        name=name, parts=tuple(parts), mass_kg=mass, hold=Hold((0, 0, radius)),
+        name=name, parts=tuple(parts), mass_kg=mass, hold=Hold((0, 0, radius), along=0.2 * half),
         radius_m=half + radius + (0.014 if tip else 0.0), height_m=2 * radius,
     )  # fmt: skip
 
@@ -93,7 +95,7 @@ def _arc(name: str, colour: Colour, radius: float, mass: float) -> Thing:
         Part("box", (half, radius * 0.55, radius * 0.25), (0, 0, radius * 0.25), colour),
     )
     return Thing(
-        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, radius)), radius_m=2 * reach, height_m=2 * radius
+        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, radius), along=0.004), radius_m=2 * reach, height_m=2 * radius
     )
 
 
@@ -115,7 +117,7 @@ def _round(name: str, colour: Colour, half: Point, mass: float, cap: Colour | No
 def _slab(name: str, colour: Colour, half: Point, mass: float, *more: Part) -> Thing:
     parts = (Part("box", half, (0, 0, half[2]), colour), *more)
     return Thing(
-        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, half[2])), radius_m=float(np.hypot(*half[:2])),
+        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, half[2]), along=0.2 * half[0]), radius_m=float(np.hypot(*half[:2])),
         height_m=2 * half[2],
     )  # fmt: skip
 

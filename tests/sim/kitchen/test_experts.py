@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robot_pt_sim.experts import ScriptedExpert
-from robot_pt_sim.kitchen.experts import destination, free_spot, hold_goal, kitchen_phases
+from robot_pt_sim.kitchen.experts import destination, draw_habit, free_spot, hold_goal, kitchen_phases
 from robot_pt_sim.kitchen.layouts import LAYOUTS
 from robot_pt_sim.kitchen.tasks import TASKS, find_kitchen
 from robot_pt_sim.kitchen.things import THINGS
@@ -87,3 +87,22 @@ def test_deep_vessels_are_filled_from_higher_up(kitchen):
         state = simulator.state()
         heights[place] = destination(simulator.definition, state)[2] - state.objects[place].position[2]
     assert heights["plate"] < 0.015 < heights["pot"] < THINGS["pot"].height_m
+
+
+def test_habits_differ_and_all_of_them_succeed(kitchen):
+    """Twelve operators at one start: paths apart by centimetres, hardly a failure."""
+    simulator = kitchen("put-cucumber-on-plate")
+    ends, solved = [], 0
+    for number in range(12):
+        simulator.reset(7)
+        habit = draw_habit(np.random.default_rng(number))
+        expert = ScriptedExpert(kitchen_phases(simulator.definition, habit), max_step_m=0.05, speed=0.8)
+        done = False
+        while not done:
+            result = simulator.step(expert(simulator.state()))
+            done = result.terminated or result.truncated
+        solved += result.success
+        state = simulator.state()
+        ends.append(state.objects["cucumber"].position[:2] - state.objects["plate"].position[:2])
+    assert solved >= 11
+    assert np.std(ends, axis=0).min() > 0.004

@@ -223,3 +223,21 @@ def test_three_cameras_see_the_scene_and_each_episode_looks_different(backend):
         assert np.abs(first[role].astype(int) - second[role]).mean() > 2
         np.testing.assert_array_equal(first[role], again[role])
     simulator.close()
+
+
+def test_it_lags_as_the_real_arm_was_identified(kitchen):
+    """SIMPLER (arXiv 2405.05941) fitted joint servos to BridgeData's trajectories: damping over stiffness is 0.16 to 0.28 s.
+
+    A first-order lag of that constant, asked for equal steps at 5 Hz, is behind by exp(-T / tau) / (1 - exp(-T / tau)) steps
+    at the end of each.
+    """
+    stiffness = np.array([1169.789, 730.0, 808.460, 1229.130, 1272.276, 1056.333])
+    damping = np.array([330.0, 180.0, 152.120, 309.622, 201.050, 269.515])
+    kept = np.exp(-0.2 * stiffness / damping)
+    behind = kept / (1 - kept)  # (6,) steps
+    simulator = kitchen("open-drawer")
+    start = simulator.reset(0).proprio[0]
+    for count in range(1, 6):
+        result = simulator.step(act(0.03))
+    lag = (start + 0.03 * count - result.observation.proprio[0]) / 0.03
+    assert behind.min() < lag < behind.max()
