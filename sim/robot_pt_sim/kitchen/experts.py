@@ -49,7 +49,10 @@ def draw_habit(rng: np.random.Generator) -> Habit:
     return Habit(float(above), float(carry), float(along), (float(x), float(y)))
 
 
-def kitchen_phases(task: KitchenTask, habit: Habit = Habit()) -> list[Phase]:
+PLAIN = Habit()
+
+
+def kitchen_phases(task: KitchenTask, habit: Habit = PLAIN) -> list[Phase]:
     """Fresh phases for one episode of the task."""
     return FAMILIES[task.family](task, habit)
 
@@ -158,7 +161,7 @@ def fixture_phases(task: KitchenTask, habit: Habit) -> list[Phase]:
     ]
 
 
-def destination(task: KitchenTask, state: SceneState, habit: Habit = Habit()) -> Array:
+def destination(task: KitchenTask, state: SceneState, habit: Habit = PLAIN) -> Array:
     """Where the thing's frame is let go (3,) [m]: just over the floor, or over the rim's lower half of what is deep."""
     if task.place in THINGS:
         receptacle = THINGS[task.place]

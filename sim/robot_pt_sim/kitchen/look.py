@@ -6,6 +6,8 @@ from typing import Any, final
 
 import numpy as np
 
+from robot_pt.robots.model import import_mujoco
+
 LIGHT, AMBIENT, TINT = 0.2, 0.15, 0.06
 """Half-ranges: share of a light's and of the ambient brightness, and of each colour channel."""
 CAMERA_M, CAMERA_RAD = 0.008, 0.015
@@ -17,7 +19,7 @@ class Look:
     """Changes a model's looks, never its physics."""
 
     def __init__(self, model: Any):
-        self._model = model
+        self._mujoco, self._model = import_mujoco(), model
         self._nominal = {
             name: np.array(getattr(model, name)) for name in ("light_diffuse", "geom_rgba", "mat_rgba", "cam_pos", "cam_quat")
         }
@@ -37,7 +39,9 @@ class Look:
         model.mat_rgba[:, :3] = np.clip(nominal["mat_rgba"][:, :3] + tints, 0.0, 1.0)
         model.geom_rgba[:, :3] = np.clip(nominal["geom_rgba"][:, :3] + bodies[model.geom_bodyid], 0.0, 1.0)
         model.cam_pos[:] = nominal["cam_pos"] + shift
-        model.cam_quat[:] = [_turned(quat, by) for quat, by in zip(nominal["cam_quat"], turn, strict=True)]
+        model.cam_quat[:] = nominal["cam_quat"]
+        for quaternion, by in zip(model.cam_quat, turn, strict=True):
+            self._mujoco.mju_quatIntegrate(quaternion, by, 1.0)
         return {
             "light": light.round(4).tolist(), "ambient": round(ambient, 4), "materials": tints.round(4).tolist(),
             "bodies": bodies.round(4).tolist(), "camera_shift_m": shift.round(5).tolist(), "camera_turn_rad": turn.round(5).tolist(),
@@ -48,12 +52,3 @@ class Look:
         for name, values in self._nominal.items():
             getattr(self._model, name)[:] = values
         self._model.vis.headlight.ambient[:] = self._ambient
-
-
-def _turned(quaternion: np.ndarray[Any, Any], turn: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(4,) w x y z times a small rotation vector (3,) [rad] in its own frame."""
-    w, x, y, z = quaternion
-    half = turn / 2
-    a, (b, c, d) = 1.0 - float(half @ half) / 2, half
-    product = np.array([w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c, w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a])
-    return product / np.linalg.norm(product)
