@@ -93,6 +93,7 @@ def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: in
             "name another --out."
         )
 
+
 def _require_same_kitchens(store: DemoStore) -> None:
     """Refuse a store whose kitchens moved otherwise: the same actions would mean something else in one half of it."""
     from robot_pt import store_episode
@@ -106,4 +107,3 @@ def _require_same_kitchens(store: DemoStore) -> None:
                 f"{store.path} was recorded in version {version} of the kitchens and this is version {TWIN_VERSION}, where the same "
                 "actions end elsewhere; name another --out."
             )
-

@@ -9,7 +9,8 @@ from typing import Any
 from robot_pt.errors import UserError
 from robot_pt.schema import Spec
 from robot_pt_sim import tasks
-from robot_pt_sim.kitchen.tasks import PREFIX, TASKS as KITCHENS, KitchenTask, find_kitchen
+from robot_pt_sim.kitchen.tasks import PREFIX, KitchenTask, find_kitchen
+from robot_pt_sim.kitchen.tasks import TASKS as KITCHENS
 from robot_pt_sim.kitchen.twin import KitchenSimulator, kitchen_spec
 from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator, panda_spec, state_spec
 from robot_pt_sim.point_maze import MAZES, Maze, PointMaze, maze_spec

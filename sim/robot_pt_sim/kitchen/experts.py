@@ -116,7 +116,7 @@ def retreat_phases() -> list[Phase]:
         return Goal(state.target.position.copy(), _yaw(state), OPEN)
 
     def up(state: SceneState) -> Goal:
-        return Goal(state.target.position + [0.0, 0.0, 0.09], _yaw(state), OPEN)
+        return Goal(state.target.position + np.array([0.0, 0.0, 0.09]), _yaw(state), OPEN)
 
     return [
         Phase(kind="release", goal=frozen(stay), least_steps=2, until=lambda state: state.gripper > 0.8, most_steps=4),
@@ -169,7 +169,7 @@ def destination(task: KitchenTask, state: SceneState, habit: Habit = PLAIN) -> A
         drop = on_rim if task.thing == "lid" else max(receptacle.floor_m + 0.005, receptacle.height_m - 0.025)
         aside = 0.0 if task.thing == "lid" else ASIDE * receptacle.opening_m
         x, y = aside * np.array(habit.aside)
-        return np.asarray(state.objects[task.place].position + [x, y, drop])
+        return np.asarray(state.objects[task.place].position + np.array([x, y, drop]))
     layout = find_layout(task.scene)
     box, floor = (layout.sink, SINK_FLOOR_M + 0.03) if task.place == "sink" else (layout.stove, STOVE_M + 0.004)
     return np.array([*box.centre, floor])
@@ -198,7 +198,7 @@ def hold_goal(state: SceneState, thing: Thing, level: float, gripper: float, alo
     turned = float(matrix_to_rpy(pose.rotation)[2]) if thing.hold.period else 0.0
     yaw = float(wrap_angle(turned + thing.hold.yaw, min(thing.hold.period or np.pi, 2 * np.pi)))
     cos, sin = np.cos(turned), np.sin(turned)
-    spot = pose.position + [cos * x - sin * y, sin * x + cos * y, max(z, TIPS_M) + level]
+    spot = pose.position + np.array([cos * x - sin * y, sin * x + cos * y, max(z, TIPS_M) + level])
     return Goal(spot, yaw, gripper)
 
 

@@ -21,7 +21,8 @@ class Look:
     def __init__(self, model: Any):
         self._mujoco, self._model = import_mujoco(), model
         self._nominal = {
-            name: np.array(getattr(model, name)) for name in ("light_diffuse", "geom_rgba", "mat_rgba", "cam_pos", "cam_quat")
+            name: np.array(getattr(model, name))
+            for name in ("light_diffuse", "geom_rgba", "mat_rgba", "cam_pos", "cam_quat")
         }
         self._ambient = np.array(model.vis.headlight.ambient)
 

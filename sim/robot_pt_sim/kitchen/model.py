@@ -13,7 +13,7 @@ from robot_pt.rotations import matrix_to_quaternion, rpy_to_matrix
 from robot_pt_sim.kitchen import servo
 from robot_pt_sim.kitchen.fixtures import Fixture, add_fixture
 from robot_pt_sim.kitchen.layouts import COUNTER_M, Box, Layout, Texture
-from robot_pt_sim.kitchen.things import Colour, Part, Point, Thing
+from robot_pt_sim.kitchen.things import Part, Point, Thing
 
 ROBOT = "wx250s"
 TIMESTEP_S = 0.004

@@ -53,9 +53,7 @@ class JointProfile:
 
     def towards(self, goal: Array) -> Array:
         """(pieces, J) set points [rad] of the control period that begins with this goal (J,)."""
-        points: Array = (
-            self._before + (self._goal - self._before) * self._second + (goal - self._goal) * self._first
-        )
+        points: Array = self._before + (self._goal - self._before) * self._second + (goal - self._goal) * self._first
         self._before, self._goal = self._goal, goal.copy()
         return points
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class KitchenTask:
     goal: float = 0.0
     """At which that joint counts as moved."""
     distractors: tuple[str, ...] = ()
-    success: Callable[[SceneState], bool]
+    success: Callable[[SceneState], bool] = field(compare=False)
     limits: Limits = LIMITS
     horizon: int = 60
     """Control steps before truncation."""
@@ -64,6 +64,11 @@ class KitchenTask:
         """Short name -> body, or "site:NAME"; what matters comes first."""
         handle = {HANDLE: f"site:{HANDLE}"} if self.fixture else {}
         return handle | {name: name for name in self.things}
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Whose positions the proprio of episodes without cameras goes on with: the same in every scene."""
+        return (*([HANDLE] if self.fixture else []), *self.needed)
 
     @property
     def joints(self) -> dict[str, str]:

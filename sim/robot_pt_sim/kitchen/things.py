@@ -95,7 +95,12 @@ def _arc(name: str, colour: Colour, radius: float, mass: float) -> Thing:
         Part("box", (half, radius * 0.55, radius * 0.25), (0, 0, radius * 0.25), colour),
     )
     return Thing(
-        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, radius), along=0.004), radius_m=2 * reach, height_m=2 * radius
+        name=name,
+        parts=parts,
+        mass_kg=mass,
+        hold=Hold((0, 0, radius), along=0.004),
+        radius_m=2 * reach,
+        height_m=2 * radius,
     )
 
 
@@ -117,7 +122,7 @@ def _round(name: str, colour: Colour, half: Point, mass: float, cap: Colour | No
 def _slab(name: str, colour: Colour, half: Point, mass: float, *more: Part) -> Thing:
     parts = (Part("box", half, (0, 0, half[2]), colour), *more)
     return Thing(
-        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, half[2]), along=0.2 * half[0]), radius_m=float(np.hypot(*half[:2])),
+        name=name, parts=parts, mass_kg=mass, hold=Hold((0, 0, half[2]), along=0.2 * half[0]), radius_m=float(max(np.hypot(*half[:2]), *(part.position[0] + part.size[0] for part in more), 0.0)),
         height_m=2 * half[2],
     )  # fmt: skip
 
@@ -172,7 +177,7 @@ def _lid(name: str, colour: Colour, radius: float) -> Thing:
         Part("box", (0.010, 0.007, 0.011), (0, 0, 0.023), (0.08, 0.08, 0.08)),
     )
     return Thing(
-        name=name, parts=parts, mass_kg=0.05, hold=Hold((0, 0, 0.026)), radius_m=radius, height_m=0.034, friction=0.6
+        name=name, parts=parts, mass_kg=0.05, hold=Hold((0, 0, 0.027)), radius_m=radius, height_m=0.034, friction=0.6
     )
 
 

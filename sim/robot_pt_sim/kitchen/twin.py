@@ -248,7 +248,7 @@ class KitchenSimulator:
         proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._opening()]])
         if not self._cameras:
             objects = self._scene.objects(self._data)
-            proprio = np.concatenate([proprio, *(objects[name].position for name in self.definition.places)])
+            proprio = np.concatenate([proprio, *(objects[name].position for name in self.definition.shown)])
         images = {
             role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
             if self._renderer is None
@@ -284,9 +284,9 @@ def _let_sleep(mujoco: Any, model: Any) -> None:
 def kitchen_spec(
     task: KitchenTask, cameras: Sequence[str], image_size: tuple[int, int], control_hz: float = CONTROL_HZ
 ) -> Spec:
-    """What episodes look like; without cameras the proprio goes on with x, y, z of the things. Raises UserError as `panda_spec`."""
+    """What episodes look like; without cameras the proprio goes on with x, y, z of what the task is about. Raises UserError as `panda_spec`."""
     if not cameras:
-        seen = tuple(f"{place}_{axis}" for place in task.places for axis in "xyz")
+        seen = tuple(f"{place}_{axis}" for place in task.shown for axis in "xyz")
         return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=control_hz, proprio_names=(*PROPRIO_NAMES, *seen))
     unknown = sorted(set(cameras) - set(CAMERA_ROLES))
     if unknown:

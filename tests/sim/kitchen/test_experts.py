@@ -23,7 +23,15 @@ def solve(simulator, seed, speed=0.8):
 
 @pytest.mark.parametrize(
     "task",
-    ["put-carrot-on-plate", "put-cup-in-sink", "put-pot-on-stove", "open-drawer", "close-door", "turn-lever-left", "take-lid-off-pot"],
+    [
+        "put-carrot-on-plate",
+        "put-cup-in-sink",
+        "put-pot-on-stove",
+        "open-drawer",
+        "close-door",
+        "turn-lever-left",
+        "take-lid-off-pot",
+    ],
 )
 def test_the_expert_solves_a_task_of_each_kind(kitchen, task):
     assert sum(solve(kitchen(task), seed).success for seed in range(3)) >= 2
@@ -46,7 +54,8 @@ def test_doing_nothing_and_closing_the_hand_solve_nothing(kitchen, task):
         simulator.reset(1)
         for _ in range(simulator.horizon):
             result = simulator.step(np.array([0, 0, 0, 0, 0, 0, gripper], np.float32))
-        assert result.truncated and not result.success
+        assert result.truncated
+        assert not result.success
 
 
 def test_the_hold_turns_with_the_thing_the_shorter_way(kitchen):

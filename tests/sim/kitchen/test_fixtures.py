@@ -36,7 +36,8 @@ def test_it_stays_where_it_is_left(name):
 def test_tasks_go_from_inside_the_range_to_inside_the_range():
     for turn in TURNS:
         low, high = FIXTURES[turn.fixture].range
-        assert low <= turn.start <= high and low < turn.goal < high
+        assert low <= turn.start <= high
+        assert low < turn.goal < high
         assert abs(turn.goal - turn.start) > 0.4 * (high - low) * 0.6
 
 
@@ -45,8 +46,11 @@ def test_units_leave_stove_and_wall_alone(scene):
     layout = LAYOUTS[scene]
     unit, stove = unit_box(layout), layout.stove
     apart = unit.y[0] >= stove.y[1] - 0.02 or unit.y[1] <= stove.y[0] + 0.02
-    assert apart and unit.x[1] < 0.56
-    for name, fixture in FIXTURES.items():
-        for position in fixture.range:
-            x, y, z = fixture.handle_at(layout, position)
-            assert 0.12 < x < 0.45 and -0.15 < y < 0.25 and -0.02 < z < 0.1, name
+    assert apart
+    assert unit.x[1] < 0.56
+    for turn in TURNS:
+        for position in (turn.start, turn.goal):
+            x, y, z = FIXTURES[turn.fixture].handle_at(layout, position)
+            assert 0.12 < x < 0.45, turn.name
+            assert -0.15 < y < 0.25, turn.name
+            assert -0.02 < z < 0.1, turn.name

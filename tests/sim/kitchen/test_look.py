@@ -42,7 +42,8 @@ def test_colours_stay_colours_and_cameras_stay_near(model):
     for seed in range(50):
         look.draw(np.random.default_rng(seed))
         for colours in (model.geom_rgba, model.mat_rgba):
-            assert colours.min() >= 0 and colours.max() <= 1
+            assert colours.min() >= 0
+            assert colours.max() <= 1
         assert np.linalg.norm(model.cam_pos - places, axis=1).max() < 0.06
         np.testing.assert_allclose(np.linalg.norm(model.cam_quat, axis=1), 1, atol=1e-12)
         angle = 2 * np.arccos(np.clip(np.abs((model.cam_quat * turns).sum(1)), 0, 1))

@@ -69,7 +69,7 @@ def test_cameras_see_the_middle_of_the_workspace(scene):
 def lying(things, seconds):
     """{name: (start, end)} of things let go 1 mm over the counter, far from one another."""
     model, data = compiled(1, things)
-    spots = [(0.44, -0.25), (0.30, -0.25), (0.16, -0.25), (0.50, 0.33), (0.16, 0.03), (0.50, 0.15)]
+    spots = [(0.44, -0.25), (0.30, -0.25), (0.16, -0.25), (0.45, 0.33), (0.16, 0.03), (0.45, 0.15)]
     for name, (x, y) in zip(things, spots, strict=False):
         address = int(model.joint(name).qposadr[0])
         data.qpos[address : address + 7] = [x, y, -0.019, 1, 0, 0, 0]

@@ -11,7 +11,8 @@ CARROT = "kitchen/put-carrot-on-plate"
 
 
 def test_they_are_among_the_tasks():
-    assert CARROT in task_names() and "lift" in task_names()
+    assert CARROT in task_names()
+    assert "lift" in task_names()
     assert task_and_scene(f"{CARROT}@3") == (CARROT, 3)
     assert task_and_scene(CARROT) == (CARROT, 1)
     assert task_and_scene("lift") == ("lift", None)
@@ -43,9 +44,9 @@ def test_spec_and_simulator_agree():
     simulator.close()
 
 
-.mark.parametrize(("rate", "every"), [(7.0, 1), (2.5, 1), (50.0, 0)])
+@pytest.mark.parametrize(("rate", "every"), [(7.0, 1), (2.5, 1), (50.0, 0)])
 def test_rates_that_do_not_fit_are_refused(rate, every):
-    with pytest.raises(UserError, match="give .5, 10, 20"):
+    with pytest.raises(UserError, match=r"give \(5, 10, 20"):
         make(CARROT, control_hz=rate, camera_every=every)
 
 

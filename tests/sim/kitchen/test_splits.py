@@ -9,7 +9,8 @@ def test_every_entry_is_a_task_and_no_target_was_pretrained_on(name):
     pretraining, targets = SPLITS[name]
     for entry in (*pretraining, *targets):
         find_kitchen(entry)
-    assert len(set(pretraining)) == len(pretraining) and not set(pretraining) & set(targets)
+    assert len(set(pretraining)) == len(pretraining)
+    assert not set(pretraining) & set(targets)
     assert not {entry.partition("@")[2] for entry in pretraining} & {entry.partition("@")[2] for entry in targets}
 
 
