@@ -146,7 +146,8 @@ def fixture_phases(task: KitchenTask, habit: Habit) -> list[Phase]:
         return lambda state: Goal(handle(state.joints[JOINT], side, level), fixture.yaw, gripper)
 
     def onwards(state: SceneState) -> Goal:
-        at = float(np.clip(state.joints[JOINT] + lead, *sorted((task.start, end + lead / 2))))
+        least, most = sorted((task.start, end + lead / 2))
+        at = float(np.clip(state.joints[JOINT] + lead, least, most))
         side = 0.0 if fixture.grasped else FINGERS_M
         return Goal(handle(at, side, 0.0), fixture.yaw, CLOSED)
 

@@ -23,6 +23,8 @@ REACH_M = 0.020
 MOST_TRIES, TRIES_OF_ONE = 400, 20
 HANDLE_M = 0.04
 """What has a handle towards the robot stands so much farther from it."""
+HANDLE_RADIUS_M = 0.025
+"""Of the circle that is kept free around the end of a handle."""
 HANDLE_YAW = 0.5
 """Handles point at the robot within this angle [rad]."""
 CLEARANCE_M = 0.001
@@ -52,6 +54,14 @@ class Drawn(NamedTuple):
     """Arrangements drawn before, in which something was in the way."""
 
 
+class Circle(NamedTuple):
+    """Part of the counter [m]."""
+
+    x: float
+    y: float
+    radius: float
+
+
 Fits = Callable[[Mapping[str, Start]], bool]
 
 
@@ -75,7 +85,7 @@ def _attempt(task: KitchenTask, layout: Layout, rng: np.random.Generator) -> dic
     starts: dict[str, Start] = {}
     for thing in things:
         box = layout.free if thing.name in task.needed else COUNTER
-        others = [(starts[t.name], _room(t, task)) for t in things if t.name in starts]
+        others = [c for t in things if t.name in starts for c in _circles(t, starts[t.name], _gap(t, task))]
         start = _place(thing, box, taken, others, rng)
         if start is None:
             return None
@@ -88,13 +98,13 @@ def _attempt(task: KitchenTask, layout: Layout, rng: np.random.Generator) -> dic
 
 
 def _place(
-    thing: Thing, box: Box, taken: Sequence[Box], others: Sequence[tuple[Start, float]], rng: np.random.Generator
+    thing: Thing, box: Box, taken: Sequence[Box], others: Sequence[Circle], rng: np.random.Generator
 ) -> Start | None:
-    circle = _circle(thing)
     for _ in range(TRIES_OF_ONE):
         start = _anywhere(box, thing, rng)
-        clear = all(np.hypot(s.x - start.x, s.y - start.y) > room + circle for s, room in others)
-        if clear and not any(distance_to(one, start.x, start.y) < circle for one in taken):
+        own = _circles(thing, start)
+        clear = all(np.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius for a in own for b in others)
+        if clear and not any(distance_to(one, start.x, start.y) < own[0].radius for one in taken):
             return start
     return None
 
@@ -105,12 +115,18 @@ def _anywhere(box: Box, thing: Thing, rng: np.random.Generator) -> Start:
     return Start(x, y, float(rng.uniform(-HANDLE_YAW, HANDLE_YAW) if handled else rng.uniform(-np.pi, np.pi)))
 
 
-def _circle(thing: Thing) -> float:
-    return thing.opening_m or min(thing.radius_m, LONGEST_M)
+def _circles(thing: Thing, start: Start, gap: float = 0.0) -> list[Circle]:
+    """What a thing takes of the counter, its handle last, with a gap around it."""
+    circles = [Circle(start.x, start.y, (thing.opening_m or min(thing.radius_m, LONGEST_M)) + gap)]
+    if thing.hold.period > np.pi:
+        x, y, _ = thing.hold.at
+        cos, sin = np.cos(start.yaw), np.sin(start.yaw)
+        circles.append(Circle(start.x + cos * x - sin * y, start.y + sin * x + cos * y, HANDLE_RADIUS_M + gap))
+    return circles
 
 
-def _room(thing: Thing, task: KitchenTask) -> float:
-    return _circle(thing) + (REACH_M if thing.name == task.thing else GAP_M)
+def _gap(thing: Thing, task: KitchenTask) -> float:
+    return REACH_M if thing.name == task.thing else GAP_M
 
 
 def distance_to(box: Box, x: float, y: float) -> float:

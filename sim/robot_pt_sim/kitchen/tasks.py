@@ -105,7 +105,7 @@ def moved_past(state: SceneState, start: float, goal: float) -> bool:
 PAIRS: tuple[tuple[str, str, str], ...] = (
     *((thing, "on", "plate") for thing in ("carrot", "banana", "croissant", "cucumber", "hot-dog", "potato", "cheese", "lemon")),
     *((thing, "in", "bowl") for thing in ("strawberry", "corn", "eggplant", "lemon", "egg", "mushroom")),
-    *((thing, "in", "pot") for thing in ("potato", "carrot", "corn", "egg")),
+    *((thing, "in", "pot") for thing in ("potato", "mushroom", "corn", "egg")),
     *((thing, "in", "sink") for thing in ("sponge", "cup", "spoon", "knife")),
     *((thing, "on", "cutting-board") for thing in ("cucumber", "butter")),
     *((thing, "on", "stove") for thing in ("pot", "pan")),

@@ -90,7 +90,7 @@ def test_the_free_spot_is_free(kitchen):
 
 def test_deep_vessels_are_filled_from_higher_up(kitchen):
     heights = {}
-    for task, place in (("put-carrot-on-plate", "plate"), ("put-carrot-in-pot", "pot")):
+    for task, place in (("put-carrot-on-plate", "plate"), ("put-corn-in-pot", "pot")):
         simulator = kitchen(task)
         simulator.reset(0)
         state = simulator.state()
