@@ -79,12 +79,12 @@ LAYOUTS: Mapping[int, Layout] = {
     ),
     2: Layout(
         counter=_STONE, wall=_TILES, unit_y=-0.06, cabinet=(0.88, 0.88, 0.86), sink=_RIGHT, stove=Box((0.37, 0.47), (0.04, 0.22)),
-        free=Box((0.19, 0.36), (0.01, 0.22)), lights=(_LAMP,), primary=_OTHER_SHOULDER, secondary=_SIDE,
+        free=Box((0.19, 0.36), (0.01, 0.22)), lights=(Light((-0.2, 0.5, 1.1), 0.60),), primary=_OTHER_SHOULDER, secondary=_SIDE,
     ),
     3: Layout(
         counter=Texture("flat", (0.80, 0.78, 0.72), (0.8, 0.8, 0.8)), wall=Texture("gradient", (0.45, 0.60, 0.75), (0.85, 0.90, 0.95)),
         unit_y=0.12, cabinet=(0.25, 0.38, 0.55), sink=Box((0.20, 0.36), (0.12, 0.24)), stove=Box((0.37, 0.47), (-0.14, 0.02)),
-        free=Box((0.18, 0.36), (-0.14, 0.09)), lights=(_SUN,), primary=((-0.05, -0.22, 0.52), (0.30, 0.04, 0.0)), secondary=_OTHER_SIDE,
+        free=Box((0.18, 0.36), (-0.14, 0.09)), lights=(Light((0.3, -0.4, 1.4), 0.75),), primary=((-0.05, -0.22, 0.52), (0.30, 0.04, 0.0)), secondary=_OTHER_SIDE,
     ),
     4: Layout(
         counter=Texture("flat", (0.23, 0.24, 0.26), (0.2, 0.2, 0.2)), wall=_WHITE, unit_y=0.20, cabinet=(0.70, 0.20, 0.18), sink=_LEFT,

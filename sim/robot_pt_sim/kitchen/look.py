@@ -32,7 +32,7 @@ class Look:
         light = rng.uniform(1 - LIGHT, 1 + LIGHT, model.nlight)
         ambient = float(rng.uniform(1 - AMBIENT, 1 + AMBIENT))
         tints = rng.uniform(-TINT, TINT, (model.nmat, 3))
-        bodies = rng.uniform(-TINT, TINT, (model.nbody, 3))
+        bodies = rng.uniform(-TINT, TINT, (model.nbody, 3))[model.body_rootid]  # the arm has one colour
         shift = rng.normal(0.0, CAMERA_M, (model.ncam, 3))
         turn = rng.normal(0.0, CAMERA_RAD, (model.ncam, 3))
         model.light_diffuse[:] = nominal["light_diffuse"] * light[:, None]

@@ -36,7 +36,7 @@ def kitchen_xml(layout: Layout, things: Sequence[Thing], fixture: Fixture | None
     option.set("timestep", f"{TIMESTEP_S:g}")
     SubElement(root, "statistic", extent="1.2", center="0.3 0 0")
     visual = SubElement(root, "visual")
-    SubElement(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.15 0.15 0.15", specular="0 0 0")
+    SubElement(visual, "headlight", ambient="0.48 0.48 0.48", diffuse="0.2 0.2 0.2", specular="0 0 0")
     SubElement(visual, "map", znear="0.01", zfar="4")
     _materials(root, layout)
     world = root.find("worldbody")

@@ -56,3 +56,10 @@ def test_physics_is_not_touched(model):
     Look(model).draw(np.random.default_rng(0))
     for name, values in zip(physics, before, strict=True):
         np.testing.assert_array_equal(getattr(model, name), values)
+
+
+def test_the_arm_has_one_colour(model):
+    drawn = np.array(Look(model).draw(np.random.default_rng(1))["bodies"])
+    arm = [drawn[model.body(name).id] for name in ("base_link", "shoulder_link", "gripper_link", "left_finger_link")]
+    np.testing.assert_array_equal(arm, [arm[0]] * 4)
+    assert not np.array_equal(drawn[model.body("carrot").id], arm[0])
