@@ -59,7 +59,7 @@ def open(
         progress=progress,
     )
     for sentence in getattr(source, "warnings", []):
-        if "unverified" in sentence or "damaged records" in sentence:
+        if any(word in sentence for word in ("unverified", "damaged records", "copies are read")):
             warnings.warn(sentence, UserWarning, stacklevel=2)
     return source
 
