@@ -6,6 +6,7 @@ Built by reading the packets once, without decoding more than the first frame. T
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -41,6 +42,7 @@ class VideoIndex:
     origin_s: float  # when the container starts to play, on the clock of `times_s` [s]
     format: str  # FFmpeg's name of the container
     codec: str
+    mirrored: bool = False  # left and right change places, once a frame is upright
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -205,6 +207,29 @@ def _lost(container: Any, stream: Any, found: _Packets, path: Path) -> str:
     return ""
 
 
+_TURNS = {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}
+"""What a display matrix makes of a step to the right, (right, down) -> degrees counter-clockwise."""
+
+
+def _turns(frame: Any, path: Path) -> tuple[int, bool]:
+    """(degrees counter-clockwise that turn a frame upright, whether it is then mirrored), by its display matrix.
+
+    FFmpeg's own number for the angle is wrong where the matrix mirrors. Raises DataError for angles between quarter turns.
+    """
+    found = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return int(frame.rotation) % 360, False
+    a, b, _, c, d = struct.unpack("=9i", bytes(found))[:5]  # x' = a x + c y, y' = b x + d y, y downwards
+    mirrored = a * d - b * c < 0
+    size = max(abs(a), abs(b)) or 1
+    rotation = _TURNS.get((round(-a / size if mirrored else a / size, 3), round(b / size, 3)))  # type: ignore[call-overload]
+    if rotation is None:
+        raise DataError(
+            f"{path} is to be turned by {frame.rotation} degrees; only quarter turns are known: transcode it."
+        )
+    return int(rotation), mirrored
+
+
 def _index(container: Any, stream: Any, found: _Packets, path: Path) -> VideoIndex:
     first = found.first
     if not found.timed or None in found.come_out or found.come_out != sorted(found.come_out):
@@ -214,10 +239,7 @@ def _index(container: Any, stream: Any, found: _Packets, path: Path) -> VideoInd
     height, width = int(first.height), int(first.width)
     if not 0 < height * width <= MAX_PIXELS:
         raise DataError(f"{path} claims {height}x{width} pixels; at most {MAX_PIXELS} are allowed, it is damaged.")
-    if first.rotation % 90:
-        raise DataError(
-            f"{path} is to be turned by {first.rotation} degrees; only quarter turns are known: transcode it."
-        )
+    rotation, mirrored = _turns(first, path)
     starts = np.flatnonzero(found.key)
     if not len(starts):
         raise DataError(
@@ -239,7 +261,8 @@ def _index(container: Any, stream: Any, found: _Packets, path: Path) -> VideoInd
         key_rank=starts,
         time_base=time_base,
         stored=(height, width),
-        rotation=int(first.rotation) % 360,
+        rotation=rotation,
+        mirrored=mirrored,
         sample_aspect=Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1),
         origin_s=float(pts[0] * time_base) if started is None else started,
         format=str(container.format.name),

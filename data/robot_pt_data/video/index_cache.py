@@ -27,7 +27,7 @@ from robot_pt_data.index_files import BESIDE, cache_root
 from robot_pt_data.video import forking
 from robot_pt_data.video.index import VideoIndex, build
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the arrays change meaning."""
 
 KEPT = 256
@@ -138,6 +138,7 @@ def encode(index: VideoIndex, stamp: list[int]) -> bytes:
         "time_base": str(index.time_base),
         "stored": index.stored,
         "rotation": index.rotation,
+        "mirrored": index.mirrored,
         "sample_aspect": str(index.sample_aspect),
         "origin_s": index.origin_s,
         "format": index.format,
@@ -164,6 +165,7 @@ def decode(file: Path, stamp: list[int]) -> VideoIndex | None:
             time_base=Fraction(fields["time_base"]),
             stored=(height, width),
             rotation=int(fields["rotation"]),
+            mirrored=bool(fields["mirrored"]),
             sample_aspect=Fraction(fields["sample_aspect"]),
             origin_s=float(fields["origin_s"]),
             format=str(fields["format"]),

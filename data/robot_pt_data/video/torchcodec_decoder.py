@@ -34,6 +34,9 @@ class TorchcodecDecoder:
                 f"torchcodec finds {len(self._decoder)} frames in {path} where there are {len(index)}; use the pyav backend."
             )
 
+        if index.mirrored:  # releases differ in what they make of it
+            raise DataError(f"{path} is to be shown mirrored, which torchcodec is not asked for; use the pyav backend.")
+
     def read(self, numbers: Sequence[int], put: Put) -> None:
         if not numbers:
             return

@@ -1,4 +1,4 @@
-"""From a frame as it is coded to the picture a viewer sees: turned upright, pixels square, cut and resized to one size."""
+"""From a frame as it is coded to the picture a viewer sees: turned upright, unmirrored, pixels square, cut and resized to one size."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def picture(frame: Image, index: VideoIndex, size: tuple[int, int], fit: Fit = "
     if index.rotation:
         frame = np.rot90(frame, index.rotation // 90)
         aspect = 1 / aspect if index.rotation % 180 else aspect
+    if index.mirrored:
+        frame = frame[:, ::-1]
     if fit == "crop":
         rows, columns = _centre(frame.shape[0], frame.shape[1], aspect, size)
         frame = frame[rows, columns]

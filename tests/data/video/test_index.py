@@ -17,7 +17,15 @@ from robot_pt_data.video import index_cache
 from robot_pt_data.video.index import build
 from robot_pt_data.video.index_cache import IndexCache, places, stamp
 from robot_pt_data.video.reader import VideoReader
-from tests.data.video.video_files import Clip, cut_off, number_of, with_table_first, write_sound, write_video
+from tests.data.video.video_files import (
+    Clip,
+    cut_off,
+    number_of,
+    with_matrix,
+    with_table_first,
+    write_sound,
+    write_video,
+)
 
 
 @pytest.fixture
@@ -147,6 +155,8 @@ def test_what_is_no_sound_video(tmp_path: Path) -> None:
 def test_pictures_that_cannot_be_told_when_or_how_to_show(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"to be turned by -?45 degrees; only quarter turns"):
         build(write_video(tmp_path / "askew.mp4", Clip(frames=3, rotation=45)))
+    with pytest.raises(DataError, match="only quarter turns"):
+        build(with_matrix(write_video(tmp_path / "sheared.mp4", Clip(frames=3)), 1, 0.5, -1, 1))
     with pytest.raises(DataError, match="does not say when its frames are shown"):
         build(write_video(tmp_path / "old.avi", Clip(frames=30)))
     path = write_video(tmp_path / "grey.mp4", Clip(frames=30, gop=30))

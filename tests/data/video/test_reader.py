@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from robot_pt.errors import DataError, MissingExtraError, UserError
 from robot_pt_data.video import decoders
 from robot_pt_data.video.reader import VideoReader
-from tests.data.video.video_files import Clip, begun_later, number_of, numbers_of, picture, write_video
+from tests.data.video.video_files import Clip, begun_later, number_of, numbers_of, picture, with_matrix, write_video
 
 HAS_TORCHCODEC = decoders.importlib.util.find_spec("torchcodec") is not None
 BACKENDS = ["pyav", "opencv", *(["torchcodec"] if HAS_TORCHCODEC else [])]
@@ -141,6 +142,27 @@ def test_rotated_phone_videos_come_out_upright(tmp_path: Path, degrees: int, bac
     assert np.abs(image.astype(int) - reference).mean() < 2
     coded = np.rot90(image, -reader.index(path).rotation // 90)
     assert number_of(coded) == 11
+
+
+@pytest.mark.parametrize(
+    "matrix", [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (0, 1, -1, 0), (0, -1, 1, 0)]
+)  # fmt: skip
+def test_every_quarter_turn_mirrored_or_not_is_what_its_matrix_says(tmp_path: Path, matrix: tuple[int, ...]) -> None:
+    a, b, c, d = matrix
+    plain = write_video(tmp_path / "plain.mp4", Clip(frames=8))
+    path = with_matrix(Path(shutil.copy(plain, tmp_path / "a.mp4")), *matrix)
+    reader = VideoReader(tmp_path)
+    coded = reader.frames(plain, [5]).images[0]
+    y, x = np.mgrid[:48, :96]
+    right, down = a * x + c * y, b * x + d * y
+    expected = np.zeros((48, 96, 3) if a else (96, 48, 3), np.uint8)
+    expected[down - down.min(), right - right.min()] = coded
+    found = reader.frames(path, [5]).images[0]
+    np.testing.assert_array_equal(found, expected)
+    assert reader.index(path).mirrored == (a * d - b * c < 0)
+    assert VideoReader(tmp_path).index(path) is not reader.index(path)
+    assert VideoReader(tmp_path).index(path).mirrored == reader.index(path).mirrored, "kept on disk"
+    np.testing.assert_allclose(VideoReader(tmp_path, "opencv").frames(path, [5]).images[0], expected, atol=2)
 
 
 def test_square_pixels_odd_sizes_and_deep_colours(tmp_path: Path, backend: Any) -> None:

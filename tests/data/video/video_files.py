@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,6 +131,20 @@ def with_table_first(path: Path) -> Path:
                 packet.stream = out
                 target.mux(packet)
     return moved.replace(path)
+
+
+def with_matrix(path: Path, a: float, b: float, c: float, d: float) -> Path:
+    """Change an MP4's track header: a player takes a pixel at (x, y) to (a x + c y, b x + d y), y downwards."""
+    content = path.read_bytes()
+    at = (
+        content.index(b"tkhd") + 4 + 40
+    )  # version 0: flags, two times, id, reserved, duration, reserved, layer, group, volume, reserved
+    old = struct.unpack(">9i", content[at : at + 36])
+    assert old[8] == 1 << 30, "the matrix ends with 1 in 2.30 fixed point"
+    one = 1 << 16
+    new = struct.pack(">9i", round(a * one), round(b * one), 0, round(c * one), round(d * one), 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:at] + new + content[at + 36 :])
+    return path
 
 
 def begun_later(path: Path, ticks: int) -> Path:
