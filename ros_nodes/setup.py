@@ -38,5 +38,5 @@ setup(
         ("share/" + NAME + "/config", files("config/*.yaml")),
     ],
     zip_safe=True,
-    entry_points={"console_scripts": [f"{node} = {NAME}.{node}_node:main" for node in NODES]},
+    entry_points={"console_scripts": [f"{node} = {NAME}.executables:{node}" for node in NODES]},
 )

@@ -78,11 +78,12 @@ class Kinematics:
         self._tool_task = mink.FrameTask(
             TOOL_SITE, "site", position_cost=1.0, orientation_cost=METRES_PER_RADIAN, lm_damping=LM_DAMPING
         )
-        self._posture_task = mink.PostureTask(model.kinematics, cost=np.sqrt(STEP_DAMPING * HOMING / (1 - HOMING)))
-        self._posture_task.set_target(model.home_rad)
         joints = len(model.joint_names)
         self._redundant = joints > 6
         self._damping = STEP_DAMPING * np.eye(joints)
+        posture = mink.PostureTask(model.kinematics, cost=np.sqrt(STEP_DAMPING * HOMING / (1 - HOMING)))
+        posture.set_target(model.home_rad)
+        self._homing = posture.compute_qp_objective(self._configuration).H  # the same everywhere: its c is H (q - home)
         self._no_rows, self._plain = (
             np.zeros((0, joints)),
             np.zeros(joints, np.int32),
@@ -153,7 +154,8 @@ class Kinematics:
 
     def _aim(self, target: Float64) -> None:
         x, y, z, w = matrix_to_quaternion(target[:3, :3]).tolist()
-        self._tool_task.set_target(self._pose(np.array([w, x, y, z, *target[:3, 3].tolist()])))
+        pose = self._pose(np.array([w, x, y, z, *target[:3, 3].tolist()]))
+        self._tool_task.transform_target_to_world = pose  # `set_target` copies it
 
     def _step(self, lower: Float64, upper: Float64, *, homing: bool) -> bool:
         """One step of mink's tasks within the box; False where the solver finds none."""
@@ -161,8 +163,8 @@ class Kinematics:
         H, c = self._tool_task.compute_qp_objective(self._configuration)
         H += self._damping
         if homing:
-            more = self._posture_task.compute_qp_objective(self._configuration)
-            H, c = H + more.H, c + more.c
+            H += self._homing
+            c += self._homing @ (q - self._arm.home_rad)
         most = np.minimum(upper - q, LONGEST_STEP_RAD)
         least = np.maximum(lower - q, -LONGEST_STEP_RAD)
         change, _, found, _ = self._minimum_of(H, c, self._no_rows, most, least, self._plain)

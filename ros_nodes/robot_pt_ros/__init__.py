@@ -5,7 +5,7 @@ Importing the package makes ``import rclpy`` work on a machine without ROS 2 tha
 
 from importlib.util import find_spec
 
-from robot_pt_ros.ros import is_overlay, use_ros
+from robot_pt_ros.ros import is_overlay, use_ros_when_imported
 
-if is_overlay() or (find_spec("rclpy") is None and find_spec("cyclonedds") and find_spec("rosbags")):
-    use_ros()
+if not is_overlay() and find_spec("rclpy") is None and find_spec("cyclonedds") and find_spec("rosbags"):
+    use_ros_when_imported()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -42,17 +43,19 @@ class Leaving(Protocol):
 
 def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Spin the node until SIGINT, SIGTERM or its own end; returns the exit code (2 after a user's mistake at start)."""
-    asked, ended = threading.Event(), list[int]()
+    asked, ended, executors = threading.Event(), list[int](), list[SingleThreadedExecutor]()
     atexit.register(_end_at_once, ended)  # first registered, last called
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
-        executor.wake()
+        for spinning in executors:
+            spinning.wake()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
+    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    executors.append(executor)
     try:
         node = make()
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
@@ -62,6 +65,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         ended.append(2)
         return 2
     executor.add_node(node)
+    gc.freeze()  # what was imported stays: looking through it for garbage takes 0.1 s, in the midst of a tick
     try:
         while rclpy.ok() and not asked.is_set() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.1)

@@ -9,6 +9,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from robot_pt.gate.gate import Gate, GateOutput
+from robot_pt.gate.motion import SAME
 from robot_pt.gate.reasons import SENTENCES
 from robot_pt.robots import Arm
 from robot_pt_ros import topics
@@ -41,8 +42,9 @@ class SupervisorReports:
             self._command.publish(self._joint_bytes.at(stamp_ns, [*q.tolist(), gripper]))
         if output.applied is not None:
             self._applied.publish(self._pose_bytes.at(output.applied.stamp_ns, output.applied.T_base_tool))
-        if output.requested is not None and any(output.clipped.tolist()):
-            self._clipped.publish(Float64MultiArray(data=output.clipped.tolist()))
+        clipped = output.clipped.tolist()
+        if output.requested is not None and max(map(abs, clipped)) > SAME:
+            self._clipped.publish(Float64MultiArray(data=clipped))
 
     def state(self, output: GateOutput) -> None:
         """The mode of that tick, and why, in a sentence for the operator."""

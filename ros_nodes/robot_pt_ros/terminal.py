@@ -35,7 +35,7 @@ class Terminal:
             self._before = termios.tcgetattr(self._handle)
         except (OSError, termios.error):
             raise UserError(
-                "there is no terminal to read keys from; start the teleop node in one (python -m robot_pt_ros.teleop_node "
+                "there is no terminal to read keys from; start the teleop node in one (python -m robot_pt_ros teleop "
                 "--ros-args -p device:=keyboard), or choose another teleop device."
             ) from None
         if os.tcgetpgrp(self._handle) != os.getpgrp():

@@ -115,7 +115,10 @@ def probe(name: str, timeout_s: float = 60.0) -> tuple[str, str]:
     environment = {**os.environ, "MUJOCO_GL": name}
     command = [sys.executable, "-c", _RENDER_ONE_FRAME]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout_s,
+            start_new_session=True,  # a Ctrl-C is not to look like a renderer that fails
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no frame within {timeout_s:.0f} s", ""
     names = [line.removeprefix("renderer: ") for line in done.stdout.splitlines() if line.startswith("renderer: ")]

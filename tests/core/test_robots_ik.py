@@ -236,7 +236,11 @@ def test_a_step_is_the_one_of_mink(arm, shares, seed, step, homing):
     limit = mink.ConfigurationLimit(kin._arm.kinematics, gain=1.0)
     limit.lower = np.maximum(lower, q - kinematics.LONGEST_STEP_RAD)
     limit.upper = np.minimum(upper, q + kinematics.LONGEST_STEP_RAD)
-    tasks = [kin._tool_task, kin._posture_task] if homing else [kin._tool_task]
+    posture = mink.PostureTask(
+        kin._arm.kinematics, cost=np.sqrt(kinematics.STEP_DAMPING * kinematics.HOMING / (1 - kinematics.HOMING))
+    )
+    posture.set_target(arm.home_rad)
+    tasks = [kin._tool_task, posture] if homing else [kin._tool_task]
     change = mink.solve_ik(
         kin._configuration, tasks, 1.0, "daqp", damping=kinematics.STEP_DAMPING, limits=[limit]
     )  # fmt: skip

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class NodeProcess:
-    """`python -m robot_pt_ros.NAME_node --ros-args -p ..` on a domain; ended at `close`.
+    """`python -m robot_pt_ros NAME --ros-args -p ..` on a domain; ended at `close`.
 
     `terminal`: handle of the terminal that it gets, in whose foreground it runs.
     """
@@ -29,7 +29,7 @@ class NodeProcess:
         environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         with open(self.said, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", f"robot_pt_ros.{name}_node", "--ros-args", *args, *given],
+                [sys.executable, "-u", "-m", "robot_pt_ros", name, "--ros-args", *args, *given],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder,
                 preexec_fn=None if terminal is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
                 pass_fds=() if terminal is None else (terminal,),

@@ -338,7 +338,7 @@ def test_our_nodes_run_as_modules_of_the_interpreter_asked_for(tmp_path, monkeyp
         "- arg: {name: python, default: ''}\n- node: {pkg: robot_pt_ros, exec: camera, launch-prefix: $(var python)}\n"
     )
     (process,) = planned(tmp_path, text, f"python:={given}")
-    assert process.argv == (*start, "-m", "robot_pt_ros.camera_node", "--ros-args")
+    assert process.argv == (*start, "-m", "robot_pt_ros", "camera", "--ros-args")
     assert (process.interpreter, process.label) == (start[-1], "camera-1")
 
 

@@ -50,7 +50,7 @@ def plan(monkeypatch):
     def program(package, executable, environment):
         assert package == "robot_pt_ros"
         assert executable in nodes
-        return ("-m", f"robot_pt_ros.{executable}_node")
+        return ("-m", "robot_pt_ros", executable)
 
     monkeypatch.setattr(packages, "program", program)
 

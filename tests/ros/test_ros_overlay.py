@@ -74,6 +74,22 @@ def test_a_missing_wheel_is_named(tmp_path: Path) -> None:
     assert "pip install 'robot-pt[ros]'" in done.stderr
 
 
+def test_the_package_alone_brings_nothing_in_until_ros_is_asked_for() -> None:
+    done = run(
+        "import robot_pt_ros, robot_pt_ros.executables\nfrom robot_pt_ros.ros import is_overlay\n"
+        "assert not is_overlay() and not {'cyclonedds', 'rosbags', 'numpy'} & sys.modules.keys()\n"
+        "from sensor_msgs.msg import Image\nimport rclpy\nassert is_overlay() and Image().height == 0\n"
+        "print([type(finder).__name__ for finder in sys.meta_path])\nimport cook_msgs"
+    )
+    assert "No module named 'cook_msgs'" in done.stderr
+    assert "_FirstImport" not in done.stdout
+
+
+def test_a_package_of_messages_that_nobody_has_is_missing_as_any_other() -> None:
+    done = run("import robot_pt_ros\nimport cook_msgs")
+    assert done.stderr.strip().endswith("ModuleNotFoundError: No module named 'cook_msgs'")
+
+
 def test_what_is_out_of_scope_says_so() -> None:
     ros.use_ros()
     for module in ("rclpy.action", "rclpy.qos_overriding_options"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.ros import graph as graphs
@@ -53,10 +54,9 @@ def test_an_estop_is_heard_on_either_topic_and_its_silence_is_one(tmp_path: Any)
         cell = Cell(watcher)
         assert change_state(watcher, watcher.node, "supervisor", 1, 3) == [True, True], supervisor.text
         watcher.until_mode("disarmed")
-        time.sleep(0.3)
-        ok, said = watcher.pull("safety/arm")
-        assert not ok
-        assert "heartbeat is not heard" in said
+        watcher.until(
+            lambda: "heartbeat is not heard" in watcher.pull("safety/arm")[1], 30, "armed, or another refusal"
+        )
 
         def armed() -> None:
             cell.beats = True
@@ -67,7 +67,7 @@ def test_an_estop_is_heard_on_either_topic_and_its_silence_is_one(tmp_path: Any)
         armed()
         cell.beats, silent = False, time.monotonic()
         tripped = watcher.until_mode("estop", since_s=silent)
-        assert 0.4 < tripped.heard_s - silent < 3.0
+        assert 0.4 < tripped.heard_s - silent < 10.0
         assert "estop_silent" in tripped.counts
         armed()
         watcher.until_mode("estop", since_s=cell.press())
@@ -76,3 +76,30 @@ def test_an_estop_is_heard_on_either_topic_and_its_silence_is_one(tmp_path: Any)
     finally:
         supervisor.close()
         watcher.close()
+
+
+def test_what_was_clipped_is_said_and_what_rounding_leaves_is_not(graph: Any) -> None:
+    from rclpy.lifecycle import LifecycleNode
+    from std_msgs.msg import Float64MultiArray
+
+    from robot_pt.commands import PoseTarget
+    from robot_pt.gate.gate import Gate, GateOutput
+    from robot_pt.gate.modes import Mode
+    from robot_pt.robots import load
+    from robot_pt_ros import gate_parameters, topics
+    from robot_pt_ros.supervisor_reports import SupervisorReports
+
+    node, arm, heard = graph.node("supervisor", LifecycleNode), load("panda"), []
+    gate_parameters.declare(node)
+    reports = SupervisorReports(node, Gate(arm, gate_parameters.gate_limits(node, arm)), arm)
+    listener = graph.node("listener")
+    listener.create_subscription(Float64MultiArray, topics.CLIPPED, heard.append, topics.recorded(10))
+    (publisher,) = (one for one in node.publishers if one.topic_name.endswith(topics.CLIPPED))
+    assert graph.spin_until(publisher.get_subscription_count)
+    target = PoseTarget(1, np.eye(4), 1.0)
+    for by in (0.0, 1e-12, 0.25, -1e-12):
+        reports.decision(GateOutput(Mode.POLICY, None, target, np.array([0, 0, 0, 0, 0, by, 0]), (), False))
+    reports.decision(GateOutput(Mode.POLICY, None, None, np.ones(7), (), False))
+    reports.decision(GateOutput(Mode.POLICY, None, target, np.full(7, -0.5), (), False))
+    assert graph.spin_until(lambda: len(heard) == 2)
+    assert [list(message.data) for message in heard] == [[0, 0, 0, 0, 0, 0.25, 0], [-0.5] * 7]

@@ -1,7 +1,7 @@
 """The command line of a node or program, word for word as launch_ros builds it.
 
 `PREFIX EXEC args --ros-args ros_args --ros-args -r __node:=NAME -r __ns:=NAMESPACE --params-file FILE ... -r FROM:=TO ...`
-(ros2/launch_ros, actions/node.py). Our own nodes run as `PYTHON -m robot_pt_ros.EXEC_node`: a prefix that ends in an interpreter is
+(ros2/launch_ros, actions/node.py). Our own nodes run as `PYTHON -m robot_pt_ros EXEC`: a prefix that ends in an interpreter is
 that PYTHON, without one it is the interpreter that runs launch.
 """
 

@@ -50,7 +50,7 @@ def share(package: str, environment: Mapping[str, str]) -> Path:
 
 
 def program(package: str, executable: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The words that start `exec` of `pkg`: a path, or for our own nodes `-m module` for an interpreter to be put before.
+    """The words that start `exec` of `pkg`: a path, or for our own nodes `-m robot_pt_ros NAME` for an interpreter to be put before.
 
     Raises UserError: the package or the executable is not there.
     """
@@ -58,7 +58,7 @@ def program(package: str, executable: str, environment: Mapping[str, str]) -> tu
         names = sorted(path.stem.removesuffix("_node") for path in _HERE.glob("*_node.py"))
         if executable not in names:
             raise UserError(f"{OURS} has no executable {executable!r}; it has {', '.join(names) or 'none'}.")
-        return ("-m", f"{OURS}.{executable}_node")
+        return ("-m", OURS, executable)
     path = prefix(package, environment) / "lib" / package / executable
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise UserError(f"package {package!r} has no executable {executable!r}; {path} is not a program.")

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -39,10 +39,11 @@ class Running:
         self.shares_terminal = bool(process.environment.get(TERMINAL))
         argv = write_parameters(process, parameter_files)
         try:
-            self._popen = subprocess.Popen(
-                argv, env={"PYTHONUNBUFFERED": "1", **process.environment}, cwd=process.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, process_group=None if self.shares_terminal else 0,
-            )  # fmt: skip
+            with _held(signal.SIGINT, signal.SIGTERM) if argv[0] == process.interpreter else contextlib.nullcontext():
+                self._popen = subprocess.Popen(
+                    argv, env={"PYTHONUNBUFFERED": "1", **process.environment}, cwd=process.directory, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=None if self.shares_terminal else 0,
+                )  # fmt: skip
         except OSError as error:
             raise UserError(f"{process.label} cannot be started: {error.strerror}: {argv[0]}.") from None
         self.pid = self._popen.pid
@@ -69,6 +70,16 @@ class Running:
         self.exit_code = self._popen.wait()
         self._reader.join(timeout=2.0)  # its last words come before its end
         ended(self.exit_code)
+
+
+@contextlib.contextmanager
+def _held(*numbers: signal.Signals) -> Iterator[None]:
+    """A process started meanwhile gets these signals when it asks for them (`robot_pt_ros.executables`), not before it can answer."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def write_parameters(process: Process, folder: Path) -> list[str]:
