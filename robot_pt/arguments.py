@@ -19,7 +19,7 @@ def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, descript
 
     `--help` prints and raises SystemExit(0). Raises UserError: no such verb, or arguments it does not take.
     """
-    if not arguments or not (arguments[0] in verbs or arguments[0].startswith("-")):
+    if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
         raise UserError(_no_verb(prog, arguments, list(verbs)))
     said = io.StringIO()
     try:

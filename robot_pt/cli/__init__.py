@@ -12,16 +12,19 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from robot_pt.cli.comparing import Compare, Probe
-from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
-from robot_pt.cli.learning import Finetune, Pretrain
-from robot_pt.cli.online import Online
-from robot_pt.cli.reward import RewardCheck, RewardGroup, RewardLabel, RewardTrain
-from robot_pt.cli.robot import Launch
-from robot_pt.cli.simulation import Collect, Evaluate
-from robot_pt.cli.tour import Bench, Demo
-from robot_pt.cli.verb import Verb
-from robot_pt.errors import TrainingInterrupted, UserError
+try:
+    from robot_pt.cli.comparing import Compare, Probe
+    from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
+    from robot_pt.cli.learning import Finetune, Pretrain
+    from robot_pt.cli.online import Online
+    from robot_pt.cli.reward import RewardCheck, RewardGroup, RewardLabel, RewardTrain
+    from robot_pt.cli.robot import Launch
+    from robot_pt.cli.simulation import Collect, Evaluate
+    from robot_pt.cli.tour import Bench, Demo
+    from robot_pt.cli.verb import Verb
+    from robot_pt.errors import TrainingInterrupted, UserError
+except KeyboardInterrupt:  # Ctrl-C while Python is still reading its modules
+    raise SystemExit(130) from None
 
 VERBS: dict[str, type | dict[str, type]] = {
     "data": {"index": DataIndex, "inspect": DataInspect, "export": DataExport, "cache": DataCache},

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-try:
-    import tyro
-except KeyboardInterrupt:  # Ctrl-C while Python is still reading its modules
-    raise SystemExit(130) from None
+import tyro
 
 PathArgument = Annotated[Path, tyro.conf.Positional]
 PathArguments = Annotated[tuple[Path, ...], tyro.conf.Positional]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,34 +96,34 @@ def train(
     frames, _ = labelled_frames(asked)
     parts = training.split(frames, config.held_out, config.seed)
     _say_split(frames, parts)
-    out.mkdir(parents=True, exist_ok=True)
-    fitted = _fit(network, frames, parts, size, config, out)
-    card = Card(
-        camera=asked.camera,
-        image_size=size,
-        encoder=replace(architecture, weights=""),
-        rule=rule,
-        scale=fitted.scale,
-        offset=fitted.offset,
-    )
-    label = frames.label[parts.held_out]
-    probability = 1 / (1 + np.exp(-(fitted.scale * fitted.logit + fitted.offset)))
-    threshold = asked.choose(probability, label)
-    classifier = SuccessClassifier(network, replace(card, rule=replace(rule, threshold=threshold)), device=device)
-    settings = {
-        "final_steps": final_steps,
-        "early_share": early_share,
-        **json.loads(json.dumps(asdict(config))),
-        "data": [str(p) for p in asked.data],
-        "encoder": encoder,
-    }
-    replace_json(out / EPISODES, _keys(frames, parts))
-    version = classifier.save(out)
-    replace_json(
-        out / "config.json",
-        {"format_version": 1, "verb": "reward train", "arguments": settings, "versions": runs.versions()},
-    )
-    _report(out, settings)
+    with _new_folder(out):
+        fitted = _fit(network, frames, parts, size, config, out)
+        card = Card(
+            camera=asked.camera,
+            image_size=size,
+            encoder=replace(architecture, weights=""),
+            rule=rule,
+            scale=fitted.scale,
+            offset=fitted.offset,
+        )
+        label = frames.label[parts.held_out]
+        probability = 1 / (1 + np.exp(-(fitted.scale * fitted.logit + fitted.offset)))
+        threshold = asked.choose(probability, label)
+        classifier = SuccessClassifier(network, replace(card, rule=replace(rule, threshold=threshold)), device=device)
+        settings = {
+            "final_steps": final_steps,
+            "early_share": early_share,
+            **json.loads(json.dumps(asdict(config))),
+            "data": [str(p) for p in asked.data],
+            "encoder": encoder,
+        }
+        replace_json(out / EPISODES, _keys(frames, parts))
+        version = classifier.save(out)
+        replace_json(
+            out / "config.json",
+            {"format_version": 1, "verb": "reward train", "arguments": settings, "versions": runs.versions()},
+        )
+        _report(out, settings)
     return {
         "run": str(out), "version": version, "frames": len(frames), "positive": int(frames.label.sum()),
         "episodes": len(frames.keys), "held_out_episodes": len(parts.held_out_groups), "best_update": fitted.step,
@@ -175,6 +176,21 @@ def _rule(needed: int, window: int, final_steps: int) -> Rule:
     """2 of 3 frames unless asked otherwise; fewer where fewer show success, or an episode that ends with it would never be one."""
     window = window or max(needed, min(3, final_steps), 1)
     return Rule(threshold=0.5, needed=needed or min(2, window), window=window)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[None]:
+    """Make `out`; take away again what came into it where the classifier did not come about, which would bar the next try."""
+    before = set(out.iterdir()) if out.is_dir() else None
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in set(out.iterdir()) - (before or set()):
+            path.unlink()
+        if before is None:
+            out.rmdir()
+        raise
 
 
 def _fit(

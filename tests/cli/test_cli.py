@@ -112,6 +112,19 @@ def test_the_module_runs_as_a_command() -> None:
     assert "robot-pt data inspect" in done.stdout
 
 
+def test_ctrl_c_while_modules_are_read_ends_without_a_word() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tyro': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from robot_pt.cli import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None:
     code = "import sys, robot_pt.cli; print(sorted({'torch', 'tensorflow', 'mujoco', 'zarr'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -199,6 +199,25 @@ def test_the_rule_asks_for_no_more_frames_than_show_success(final_steps: int, ex
     assert _rule(3, 5, final_steps).window == 5
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_training_that_is_cut_off_leaves_nothing_in_the_way_of_the_next(
+    places, tmp_path, capsys, monkeypatch, there
+) -> None:
+    out = tmp_path / "r"
+    if there:
+        out.mkdir()
+
+    def cut_off(*_: object) -> None:
+        assert (out / "metrics.jsonl").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("robot_pt.success.training.fit", cut_off)
+        run(capsys, "reward", "train", "--data", places["train"], "--out", out, *FAST, code=130)
+    assert list(tmp_path.rglob("*")) == ([out] if there else [])
+    run(capsys, "reward", "train", "--data", places["train"], "--out", out, *FAST)
+
+
 def test_what_cannot_be_used_is_one_sentence(places, tmp_path, capsys) -> None:
     one_kind = tmp_path / "pictures"
     for kind in ("success", "failure"):
