@@ -56,9 +56,22 @@ class Ridge:
 
     def weights(self, y_nK: Array, penalty: float) -> tuple[Array, Array]:
         """((D, K) weights, (K,) offset) for targets of any mean."""
+        projected, offset = self._projected(y_nK)
+        return self._basis @ self._shrunk(projected, penalty), offset
+
+    def errors(self, y_nK: Array, judge_x: Array, judge_y: Array) -> list[float]:
+        """Squared error on other rows (m, D) and (m, K), summed, with each of `PENALTIES`: in the eigenbasis, which they share."""
+        projected, offset = self._projected(y_nK)
+        seen, wanted = judge_x @ self._basis, judge_y - offset
+        return [float(((seen @ self._shrunk(projected, p) - wanted) ** 2).sum()) for p in PENALTIES]
+
+    def _projected(self, y_nK: Array) -> tuple[Array, Array]:
         offset = y_nK.mean(0)
-        projected = self._basis.T @ (self._x.T @ (y_nK - offset) / len(self._x))
-        return self._basis @ (projected / (self._values + penalty * self._scale)[:, None]), offset
+        return self._basis.T @ (self._x.T @ (y_nK - offset) / len(self._x)), offset
+
+    def _shrunk(self, projected_DK: Array, penalty: float) -> Array:
+        out: Array = projected_DK / (self._values + penalty * self._scale)[:, None]
+        return out
 
 
 @final
@@ -71,11 +84,7 @@ class RidgePath:
 
     def best(self, y_nK: Array) -> tuple[Array, Array]:
         """Weights and offset with the penalty whose error on the rows of `judge` is least, fitted on all rows."""
-        x, y = self._x[self._judge], y_nK[self._judge]
-        errors = []
-        for penalty in PENALTIES:
-            weights, offset = self._part.weights(y_nK[~self._judge], penalty)
-            errors.append(float(((x @ weights + offset - y) ** 2).sum()))
+        errors = self._part.errors(y_nK[~self._judge], self._x[self._judge], y_nK[self._judge])
         return self._whole.weights(y_nK, PENALTIES[int(np.argmin(errors))])
 
 
@@ -93,7 +102,7 @@ class Later:
         roots = np.sqrt(values[kept])
         short = self._n < x_nD.shape[1]
         self._basis = x_nD.T @ vectors[:, kept] / roots if short else vectors[:, kept]  # (D, r), orthonormal
-        self._z = x_nD @ self._basis
+        self._z, self._values = x_nD @ self._basis, values[kept]
         self._scale = float(values[kept].sum()) / (self._n * x_nD.shape[1]) or 1.0
 
     def weights(self, penalty: float, steps: int = 50) -> Array:
@@ -105,14 +114,34 @@ class Later:
             gradient = -self._z.T @ share / self._n + strength * w
             if float(np.abs(gradient).max(initial=0.0)) < 1e-8:
                 break
-            hessian = (self._z * (share * (1 - share))[:, None]).T @ self._z / self._n
-            hessian[np.diag_indices_from(hessian)] += strength
-            step, length = np.linalg.solve(hessian, gradient), 1.0
+            step, length = self._newton(share * (1 - share), gradient, strength), 1.0
             while (found := self._loss(w - length * step, strength)) > loss and length > 1e-4:
                 length /= 2
             w, loss = w - length * step, found
         out: Array = self._basis @ w
         return out
+
+    def _newton(self, curvature_n: Array, gradient: Array, strength: float) -> Array:
+        """Solve (Z' diag(curvature) Z / n + strength) step = gradient by conjugate gradients.
+
+        The columns of Z are orthogonal, so the diagonal that equal curvatures would leave is nearly the whole matrix.
+        """
+        likely = self._values * float(curvature_n.mean()) / self._n + strength
+        step, left = np.zeros_like(gradient), gradient.copy()
+        ready = left / likely
+        direction, size = ready, float(left @ ready)
+        enough = 1e-18 * size
+        for _ in range(2 * len(gradient)):
+            if size <= enough:
+                break
+            image = self._z.T @ (curvature_n * (self._z @ direction)) / self._n + strength * direction
+            length = size / float(direction @ image)
+            step += length * direction
+            left -= length * image
+            ready = left / likely
+            size, before = float(left @ ready), size
+            direction = ready + size / before * direction
+        return step
 
     def _loss(self, w: Array, strength: float) -> float:
         return float(np.logaddexp(0, -(self._z @ w)).mean() + strength * (w @ w) / 2)

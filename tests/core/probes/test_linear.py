@@ -25,6 +25,18 @@ def test_ridge_is_the_solution_of_the_augmented_least_squares_problem(seed, pena
     np.testing.assert_allclose(offset, y.mean(0))
 
 
+@pytest.mark.parametrize(("n", "d"), [(60, 7), (20, 40)])
+def test_errors_of_all_penalties_are_those_of_their_weights(n, d):
+    x, y = data(n=n, d=d)
+    judge_x, judge_y = data(n=15, d=d, seed=1)
+    fitted = Ridge(x)
+    expected = []
+    for penalty in PENALTIES:
+        weights, offset = fitted.weights(y, penalty)
+        expected.append(((judge_x @ weights + offset - judge_y) ** 2).sum())
+    np.testing.assert_allclose(fitted.errors(y, judge_x, judge_y), expected, rtol=1e-9)
+
+
 def test_ridge_has_a_minimum_where_there_are_fewer_rows_than_features():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(5, 40))
