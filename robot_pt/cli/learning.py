@@ -66,6 +66,8 @@ class Pretrain:
     """Camera role to train on; none: learn from the state alone."""
     language: bool = False
     """Condition on the instruction's words beside the task id."""
+    options: tuple[str, ...] = ()
+    """NAME=VALUE for fields of the algorithm's or objective's config, such as layers=4 width=72 for bet, or optim.learning_rate=1e-4."""
     captions: Path | None = None
     """For --objective r3m: an .npz of `captions` and `features`, as a text encoder of yours gave them; without it words are hashed."""
     route: Literal["max_q", "advantage_weighted"] = "max_q"
@@ -119,7 +121,7 @@ class Pretrain:
             route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success, target=self.target, demos=self.demos,
             mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
-            reading=self.reading.to_reading(),
+            reading=self.reading.to_reading(), options=self.options,
         )  # fmt: skip
 
     def _represent(self) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class Pretrain:
             self.data, self.out, objective=objective, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
             batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, assume_success=self.assume_success,
             captions=self.captions, checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
-            reading=self.reading.to_reading(),
+            reading=self.reading.to_reading(), options=self.options,
         )  # fmt: skip
 
     def _refuse(self, options: Sequence[str], why: str) -> None:

@@ -26,6 +26,7 @@ from robot_pt.recipes.algorithms import Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
+from robot_pt.recipes.options import changed
 from robot_pt.recipes.progress import warn
 from robot_pt.recipes.target import HELD_OUT as HELD_OUT
 from robot_pt.recipes.target import Target, judge, named, open_target, outcome, selector_of
@@ -46,7 +47,7 @@ def pretrain(
     batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
     bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
-    resume: bool = False, reading: Reading | None = None,
+    resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -72,6 +73,7 @@ def pretrain(
     camera = "" if camera == "none" else camera
     require_camera(source.spec, camera)
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
+    ptr = PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16)
     settings = runs.RunSettings(
         algorithm=algorithm,
         encoder=encoder_config,
@@ -83,9 +85,9 @@ def pretrain(
         reward=RewardLabel(assume_success=assume_success),
         bounds=bounds_for(source),
         proprio=_proprio(source, camera),
-        ptr=PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16),
-        bc=BCConfig(bf16=bf16),
-        options=_options(algorithm, bf16),
+        ptr=changed(ptr, options, algorithm) if algorithm == "ptr" else ptr,
+        bc=changed(BCConfig(bf16=bf16), options, algorithm) if algorithm == "bc" else BCConfig(bf16=bf16),
+        options=_options(algorithm, bf16, options),
         frozen=_frozen(freeze_encoder, encoder_config, start_from),
         seed=seed,
     )
@@ -201,9 +203,9 @@ def _frozen(wanted: bool, encoder: EncoderConfig, start: Start | None) -> Frozen
     return "backbone" if start is None else start.trains
 
 
-def _options(algorithm: Algorithm, bf16: bool) -> Any:
+def _options(algorithm: Algorithm, bf16: bool, words: Sequence[str]) -> Any:
     standard = algorithms.default_config(algorithm)
-    return standard if standard is None else replace(standard, bf16=bf16)
+    return standard if standard is None else changed(replace(standard, bf16=bf16), words, algorithm)
 
 
 def _proprio(source: EpisodeSource, camera: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

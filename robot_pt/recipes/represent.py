@@ -26,6 +26,7 @@ from robot_pt.recipes.datasets import Reading, open_each, say_success
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.objectives import Representation
+from robot_pt.recipes.options import changed
 from robot_pt.recipes.pretrain import HELD_OUT, bounds_for, image_size_for, require_camera, warn_of_clipping
 from robot_pt.recipes.progress import warn
 from robot_pt.recipes.seen import seen_by
@@ -81,7 +82,7 @@ def represent(
     data: Sequence[Path], out: Path, *, objective: Representation, encoder: str = "auto", encoder_weights: Path | None = None,
     steps: int = 160_000, batch_size: int = 64, image_size: int = 0, camera: str = "primary", assume_success: bool = False,
     captions: Path | None = None, checkpoint_every: int = 0, bf16: bool = False, seed: int = 0, resume: bool = False,
-    reading: Reading | None = None,
+    reading: Reading | None = None, options: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh encoder on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -100,7 +101,10 @@ def represent(
     if needs.language and not any(any(source.episodes.instruction) for source in sources):
         warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
-    config = trajectories.fitted(objectives.config_for(objective, steps=steps, bf16=bf16), sources, assume_success)
+    config = changed(objectives.config_for(objective, steps=steps, bf16=bf16), options, objective)
+    config = changed(
+        trajectories.fitted(config, sources, assume_success), options, objective
+    )  # said twice: gamma before, ranges after
     if needs.returns and config.reward.source == "success":
         for source in sources:
             say_success(source, assume_success, "pretraining data")

@@ -19,10 +19,11 @@ FLAGS = {
     "data inspect": {"path", "mapping", "skip_corrupt", "labels"},
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
+    "data upload": {"path", "to", "every_s"},
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
-        "language", "captions", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
+        "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
         "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
     },
     "finetune": {
