@@ -6,7 +6,7 @@
                                                         in the same folder)
 
 Pretraining data is that of the protocol; probing data are episodes of its six tasks from other starts, through two cameras. An encoder
-takes 1 to 2 minutes of a core to train and half a minute to probe.
+takes half a minute to 2 minutes of a core to train and 7 s to probe.
 """
 
 from __future__ import annotations
