@@ -213,7 +213,7 @@ def _load(root: Path, spec: Spec, uid: str, skipped: dict[str, str] | None, know
         except DataError as error:
             if skipped is None:
                 raise DataError(
-                    f"{error} Run DemoStore.recover(check_all=True) to set damaged episodes aside, or open with skip_corrupt."
+                    f"{error} Run DemoStore.recover(check_all=True) to set damaged episodes aside, or leave them out with skip_corrupt (--skip-corrupt)."
                 ) from None
             skipped[name] = str(error)
     rows = _join(parts, spec)

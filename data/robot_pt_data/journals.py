@@ -119,7 +119,7 @@ class JournalSource:
         mapped = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, MAPPED_AT_LEAST)  # each keeps a file handle
         found: list[Recorded] = []
         files = members(path)
-        hint = " Leave it out with skip_corrupt." if len(files) > 1 else ""
+        hint = " Leave it out with skip_corrupt (--skip-corrupt)." if len(files) > 1 else ""
         for file in files:
             try:
                 one = _recorded(file, mapping, keep=len(found) < mapped)

@@ -76,5 +76,5 @@ def no_torchcodec() -> UserError:
 def damaged(path: Path, number: int, time_s: float, why: str) -> DataError:
     """The sentence about a frame that cannot be had."""
     return DataError(
-        f"frame {number} of {path} (at {time_s:.3f} s) cannot be decoded ({why}); fetch the file again, or leave it out with skip_corrupt."
+        f"frame {number} of {path} (at {time_s:.3f} s) cannot be decoded ({why}); fetch the file again, or leave it out with skip_corrupt (--skip-corrupt)."
     )
