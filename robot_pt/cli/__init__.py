@@ -14,7 +14,7 @@ from typing import Any
 
 try:
     from robot_pt.cli.comparing import Compare, Probe
-    from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect
+    from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect, DataUpload
     from robot_pt.cli.learning import Finetune, Pretrain
     from robot_pt.cli.online import Online
     from robot_pt.cli.reward import RewardCheck, RewardGroup, RewardLabel, RewardTrain
@@ -27,7 +27,7 @@ except KeyboardInterrupt:  # Ctrl-C while Python is still reading its modules
     raise SystemExit(130) from None
 
 VERBS: dict[str, type | dict[str, type]] = {
-    "data": {"index": DataIndex, "inspect": DataInspect, "export": DataExport, "cache": DataCache},
+    "data": {"index": DataIndex, "inspect": DataInspect, "export": DataExport, "cache": DataCache, "upload": DataUpload},
     "collect": Collect,
     "pretrain": Pretrain,
     "finetune": Finetune,

@@ -1,4 +1,4 @@
-"""``robot-pt data index | inspect | export | cache``."""
+"""``robot-pt data index | inspect | export | cache | upload``."""
 
 from __future__ import annotations
 
@@ -114,10 +114,31 @@ class DataCache:
 
 
 @dataclass(kw_only=True)
+class DataUpload:
+    """Copy a demo store's whole episodes and labels to a URL, where `robot-pt online --follow URL` on another machine finds them."""
+
+    path: PathArgument
+    """The DemoStore, such as the folder of a robot's recorder, which may go on recording."""
+    to: str
+    """URL that fsspec opens: s3://bucket/demos, gs://..., file:///mnt/demos."""
+    every_s: float = 0.0
+    """Look for further episodes that often, in seconds, until Ctrl-C; 0: upload once."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes.upload import upload
+
+        return upload(self.path, self.to, every_s=self.every_s)
+
+
+@dataclass(kw_only=True)
 class DataGroup:
-    """index | inspect | export | cache a data set."""
+    """index | inspect | export | cache | upload a data set."""
 
     json: bool = False
 
     def run(self) -> dict[str, Any]:
-        raise UserError("`robot-pt data` needs one of index, inspect, export, cache; try `robot-pt data --help`.")
+        raise UserError(
+            "`robot-pt data` needs one of index, inspect, export, cache, upload; try `robot-pt data --help`."
+        )

@@ -26,7 +26,7 @@ from robot_pt.recipes.datasets import Reading
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.pretrain import replay_of, warn_of_clipping
 from robot_pt.recipes.progress import say, warn
-from robot_pt.recipes.target import HELD_OUT, judge, named, open_target, outcome, require_ratio, selector_of
+from robot_pt.recipes.target import HELD_OUT, judge, named, open_target, outcome, prior_of, require_ratio, selector_of
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
 from robot_pt.sources import EpisodeSource, split_episodes
@@ -63,6 +63,7 @@ def finetune(
     wanted, source = open_target(
         target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading
     )
+    source = prior_of(algorithm or before.algorithm, source, data, target)
     return finetune_with(
         start, wanted.train, wanted.judges, source, out, mixing_ratio=mixing_ratio, steps=steps,
         checkpoint_every=checkpoint_every or max(1, min(steps // 10, 5_000)), assume_success=assume_success, seed=seed,

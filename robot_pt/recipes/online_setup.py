@@ -25,6 +25,7 @@ from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.finetune import tasks_with
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say, warn
+from robot_pt.recipes.target import prior_of
 from robot_pt.schema import Spec
 from robot_pt.sources import EpisodeSource
 from robot_pt.tasks import TaskTable
@@ -197,14 +198,17 @@ def spec_of_episodes(trained: PolicyRecord, wanted: Wanted) -> Spec:
     return offered
 
 
-def open_sources(wanted: Wanted, reading: Reading) -> dict[str, EpisodeSource]:
-    """The data that is there already, by its name in the mixture."""
+def open_sources(wanted: Wanted, reading: Reading, algorithm: str) -> dict[str, EpisodeSource]:
+    """The data that is there already, by its name in the mixture. Raises as `prior_of`."""
     given = {"offline": [Path(p) for p in wanted.data], "target": [Path(wanted.target)] if wanted.target else []}
-    return {
+    sources: dict[str, EpisodeSource] = {
         name: open_all(paths, assume_success=wanted.assume_success, reading=reading.of(paths), what=f"{name} data")
         for name, paths in given.items()
         if paths
     }
+    if wanted.target and "offline" in sources:
+        sources["offline"] = prior_of(algorithm, sources["offline"], given["offline"], Path(wanted.target))
+    return sources
 
 
 def task_table(trained: PolicyRecord, start: Path, wanted: Wanted, sources: Mapping[str, EpisodeSource]) -> TaskTable:

@@ -29,7 +29,7 @@ from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.options import changed
 from robot_pt.recipes.progress import warn
 from robot_pt.recipes.target import HELD_OUT as HELD_OUT
-from robot_pt.recipes.target import Target, judge, named, open_target, outcome, selector_of
+from robot_pt.recipes.target import Target, judge, named, open_target, outcome, prior_of, selector_of
 from robot_pt.replay import Replay
 from robot_pt.rewards import RewardLabel
 from robot_pt.schema import ACTION_NAMES, Spec
@@ -70,6 +70,7 @@ def pretrain(
             seed=seed,
             reading=reading,
         )
+        source = prior_of(algorithm, source, data, target)
     camera = "" if camera == "none" else camera
     require_camera(source.spec, camera)
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)

@@ -10,6 +10,7 @@ import numpy as np
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
+from robot_pt.agents.cog import unrewarded
 from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError, UserError
 from robot_pt.recipes import runs
@@ -59,6 +60,20 @@ def open_target(
         f"target: {len(train.episodes)} demonstrations to train on, {len(judges.episodes)} held out to choose the checkpoint."
     )
     return Target(train, judges, mixing_ratio, wanted.episodes.task), parts[0] if len(parts) == 1 else Concat(parts)
+
+
+def prior_of(algorithm: str, source: EpisodeSource, data: Sequence[Path], target: Path) -> EpisodeSource:
+    """The data beside `target` as the algorithm is told of it: COG without a reward or an end, every other one as it is.
+
+    Raises UserError where COG's target is among the data, as its rewards would be given and taken away at once.
+    """
+    if algorithm != "cog":
+        return source
+    if any(path.resolve() == target.resolve() for path in data):
+        raise UserError(
+            f"cog takes the rewards of --data away, and {target} is among it and is the --target too; give it as the --target alone."
+        )
+    return unrewarded(source)
 
 
 def require_ratio(mixing_ratio: float) -> None:

@@ -263,3 +263,55 @@ def test_freezing_random_weights_is_said_aloud(data, tmp_path, capsys) -> None:
     code, _, said = run("pretrain", *words, capsys=capsys)
     assert code == 0, said
     assert "keeps the random weights that small starts with" in said
+
+
+def returns_seen(out: Path) -> np.ndarray:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return np.array([row["critic/return_to_go"] for row in rows if "critic/return_to_go" in row])
+
+
+def test_cog_is_told_of_no_success_but_those_of_the_target(data, tmp_path, capsys) -> None:
+    """All episodes succeed: a return is 10 less a few steps, or that of never succeeding, -1 / (1 - 0.96)."""
+    common = (
+        "--target",
+        data["target"],
+        "--demos",
+        3,
+        "--camera",
+        "none",
+        "--steps",
+        6,
+        "--batch-size",
+        8,
+        "--mixing-ratio",
+        0.5,
+    )
+    seen = {}
+    for algorithm in ("cql", "cog"):
+        out = tmp_path / algorithm
+        words = ("pretrain", "--algorithm", algorithm, "--data", data["source"], "--out", out, *common)
+        assert run(*words, capsys=capsys)[0] == 0
+        seen[algorithm] = returns_seen(out)
+    assert len(seen["cog"]) > 0
+    assert (seen["cql"] > 3).all()
+    np.testing.assert_allclose(seen["cog"], (seen["cql"] - 25) / 2, atol=3)
+    words = ("pretrain", "--algorithm", "cog", "--data", data["target"], "--out", tmp_path / "both", *common)
+    code, result, _ = run(*words, capsys=capsys)
+    assert code == 2
+    assert "give it as the --target alone" in result["error"]
+    words = (
+        "finetune",
+        "--from",
+        tmp_path / "cog",
+        "--data",
+        data["target"],
+        "--target",
+        data["target"],
+        "--demos",
+        3,
+        "--steps",
+        1,
+    )
+    code, result, _ = run(*words, "--out", tmp_path / "f", capsys=capsys)
+    assert code == 2
+    assert "give it as the --target alone" in result["error"]
