@@ -129,7 +129,8 @@ def train(out: Path, seed: int, scale: Scale, names: Sequence[str]) -> None:
 def _keep(out: Path, asked: Mapping[str, float]) -> None:
     """demo.json of a new demo: stages of two seeds or budgets make no report together. Raises as `demo`."""
     path = out / "demo.json"
-    require_own(out, path.name, "a demo")
+    if not (out / "stages.json").is_file():  # of a demo begun by an earlier version, which kept no demo.json
+        require_own(out, path.name, "a demo")
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         replace_json(path, asked)

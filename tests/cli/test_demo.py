@@ -60,6 +60,10 @@ def test_a_demo_goes_on_as_it_was_asked_for(tmp_path: Path) -> None:
         demo.demo(tmp_path / "demo", seed=1)
     with pytest.raises(MismatchError, match=r"--minutes 14.0, now it is 5"):
         demo.demo(tmp_path / "demo", minutes=5)
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "stages.json").write_text("{}")
+    demo._keep(tmp_path / "earlier", {"seed": 3, "minutes": 14.0})
+    assert json.loads((tmp_path / "earlier" / "demo.json").read_text()) == {"seed": 3, "minutes": 14.0}
 
 
 def test_demonstrations_never_start_where_policies_are_judged() -> None:
