@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from robot_pt.errors import MismatchError, UserError
 from robot_pt.evaluate import FIRST_SEED
 from robot_pt.recipes.limits import at_least
-from robot_pt.recipes.progress import bar
+from robot_pt.recipes.progress import bar, warn
 
 if TYPE_CHECKING:
     from robot_pt.store import DemoStore
 
 QUALITY = {"clean": "none", "mixed": "mixed"}
+SHOWN = 5
+"""Starts that were not recorded are told one by one, up to so many."""
 
 
 def tasks() -> list[str]:
@@ -68,8 +70,13 @@ def collect(
             task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
             camera=cameras, image_size=(image_size, image_size), progress=advance,
         )  # fmt: skip
+    for sentence in report.unreachable[:SHOWN]:
+        warn(f"not recorded, {sentence}")
+    if not report.episodes:
+        raise UserError(f"no start of {task} could be recorded; {report.unreachable[0]}")
     return {
         "store": str(out), "task": task, "episodes": report.episodes, "successes": report.successes, "steps": report.steps,
+        "unreachable": len(report.unreachable),
         "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
         "store_episodes": len(store.source().episodes),
     }  # fmt: skip

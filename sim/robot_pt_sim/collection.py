@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from robot_pt.errors import UserError
 from robot_pt.schema import OBJECT_POSITIONS, Episode, Float, Observation
 from robot_pt_sim import maze_play
+from robot_pt_sim.experts import UnreachableTarget
 from robot_pt_sim.installation import versions
 from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.point_maze import MAZES, PointMaze
@@ -45,6 +46,8 @@ class CollectReport:
     seconds: float = 0.0
     styles: Counter[str] = field(default_factory=Counter)
     """Episodes per style."""
+    unreachable: list[str] = field(default_factory=list)
+    """Starts that were not recorded as the expert could not get where it had to, one sentence each."""
     successes_by_style: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -69,8 +72,9 @@ def collect(
     """Record `episodes` scripted episodes of `task` with seeds `seed`, `seed` + 1, ... and hand each to `out`, in order.
 
     `noise`: a preset of `styles.MIXTURES` (of `maze_play.MIXTURES` for a maze) or style -> share; `strength` scales it. `variant`: fields of the task to
-    change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over. Raises UserError for
-    an unknown task, noise, camera or variant before anything runs.
+    change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over, and so does a renderer that fails. A start
+    whose targets are out of reach gives no episode. Raises UserError for an unknown task, noise, camera or variant before
+    anything runs, and for a renderer that fails.
     """
     if episodes < 1:
         raise UserError(f"{episodes} episodes were asked for; give at least 1.")
@@ -82,13 +86,23 @@ def collect(
     report, start = CollectReport(), time.monotonic()
     jobs = range(seed, seed + episodes)
     with closing(run_jobs(setup, jobs, default_workers() if workers is None else workers)) as recorded:
-        for episode in recorded:
-            hand_over(episode)
-            _count(report, episode)
+        for done, found in enumerate(recorded, 1):
+            if isinstance(found, Unreachable):
+                report.unreachable.append(f"seed {found.seed}: {found.sentence}")
+            else:
+                hand_over(found)
+                _count(report, found)
             report.seconds = time.monotonic() - start
             if progress is not None:
-                progress(report.episodes, episodes)
+                progress(done, episodes)
     return report
+
+
+class Unreachable(NamedTuple):
+    """Instead of an episode."""
+
+    seed: int
+    sentence: str
 
 
 def _count(report: CollectReport, episode: Episode) -> None:
@@ -122,7 +136,13 @@ class _Collector:
     def __init__(self, simulator: AnySimulator, shares: Mapping[str, float], strength: float):
         self._simulator, self._shares, self._strength = simulator, shares, strength
 
-    def __call__(self, seed: int) -> Episode:
+    def __call__(self, seed: int) -> Episode | Unreachable:
+        try:
+            return self._record(seed)
+        except UnreachableTarget as error:
+            return Unreachable(seed, str(error))
+
+    def _record(self, seed: int) -> Episode:
         simulator = self._simulator
         rng = np.random.default_rng([seed, 1])  # apart from the stream that places the objects
         style = draw_style(self._shares, rng)

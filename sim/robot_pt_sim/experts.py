@@ -12,12 +12,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robot_pt.errors import UserError
 from robot_pt.rotations import Array, matrix_to_rpy, rpy_to_matrix, wrap_angle
 from robot_pt.schema import Float
 from robot_pt_sim.scene import Pose, SceneState
 from robot_pt_sim.tasks import TABLE_TOP, Task
 
 OPEN, CLOSED = 1.0, 0.0
+UNREACHED_M, PATIENCE = 0.005, 3
+"""Distance [m] that inverse kinematics may stay from a target, and control steps in a row that it may stay farther."""
+
+
+class UnreachableTarget(UserError):
+    """An expert's way leads to where its arm cannot go."""
 
 
 class Grip(NamedTuple):
@@ -72,7 +79,7 @@ class ScriptedExpert:
         assert phases, "an expert needs at least one phase"
         assert 0 < speed <= 1, speed
         self._phases, self._step_m = list(phases), max_step_m * speed
-        self._at = self._elapsed = 0
+        self._at = self._elapsed = self._short = 0
 
     @property
     def finished(self) -> bool:
@@ -84,7 +91,13 @@ class ScriptedExpert:
         return self._phases[min(self._at, len(self._phases) - 1)].kind
 
     def __call__(self, state: SceneState) -> Float:
-        """The next canonical action (7,)."""
+        """The next canonical action (7,). Raises UnreachableTarget where the arm stays short of its target for `PATIENCE` steps."""
+        self._short = self._short + 1 if state.unreached_m > UNREACHED_M else 0
+        if self._short >= PATIENCE:
+            raise UnreachableTarget(
+                f"the arm stays {1000 * state.unreached_m:.0f} mm short of {state.target.position.round(3).tolist()} m, on its way to "
+                f"{self.phase}; put nearer what it is to reach."
+            )
         while not self.finished and self._done(state):
             self._at, self._elapsed = self._at + 1, 0
         goal = self._phases[min(self._at, len(self._phases) - 1)].goal(state)

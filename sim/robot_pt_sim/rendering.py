@@ -55,6 +55,10 @@ class Backend(NamedTuple):
     reason: str
 
 
+class RendererFailed(UserError):
+    """OpenGL failed after it had drawn before."""
+
+
 def choose_backend() -> Backend:
     """Probe EGL, then OSMesa, set MUJOCO_GL to the first that renders a frame and say why.
 
@@ -161,6 +165,8 @@ class CameraRenderer:
         self._renderer = mujoco.Renderer(model, *size)
         # registered after mujoco's own: contexts must go before it terminates EGL at exit
         atexit.register(_close_if_alive, weakref.ref(self))
+        self._shape = (*size, 3)
+        self._failures = _failures_of(mujoco)
         for flag in ("SHADOW", "REFLECTION", "HAZE"):
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
         self._option = mujoco.MjvOption()
@@ -170,14 +176,24 @@ class CameraRenderer:
         self._radius = np.where(model.geom_rbound > 0, model.geom_rbound, np.inf)  # planes have no bound
 
     def render(self, data: Any, camera: int) -> Image:
-        """(H, W, 3) as MuJoCo camera `camera` sees `data`, which must be fresh from mj_forward or a step."""
+        """(H, W, 3) as MuJoCo camera `camera` sees `data`, which must be fresh from mj_forward or a step.
+
+        Raises RendererFailed where OpenGL fails, as a driver under memory pressure or a machine that was suspended may.
+        """
         visible = self._in_view(data, camera)
         self._model.geom_group[:] = np.where(self._seen & ~visible, 5, self._model.geom_group)
         try:
             self._renderer.update_scene(data, camera, self._option)
         finally:
             self._model.geom_group[self._seen] = 1
-        return np.ascontiguousarray(self._renderer.render())
+        frame = np.zeros(self._shape, np.uint8)  # a lost context draws nothing and says nothing
+        try:
+            self._renderer.render(out=frame)
+        except self._failures as error:
+            raise RendererFailed(_failed(str(error))) from error
+        if not frame.any():
+            raise RendererFailed(_failed("the frame is black"))
+        return frame
 
     def _in_view(self, data: Any, camera: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(geoms,) whether the bounding sphere of each geom touches the camera's view pyramid."""
@@ -193,6 +209,20 @@ class CameraRenderer:
 
     def close(self) -> None:
         self._renderer.close()
+
+
+def _failed(why: str) -> str:
+    used = os.environ.get("MUJOCO_GL") or "MuJoCo's default"
+    return (
+        f"OpenGL ({used}) failed while it drew: {why}; what is finished is kept, go on in a new process, with MUJOCO_GL=osmesa if it "
+        "happens again."
+    )
+
+
+def _failures_of(mujoco: Any) -> tuple[type[Exception], ...]:
+    """What drawing raises where it fails; RuntimeError where a context cannot be made current."""
+    opengl = [sys.modules["OpenGL.error"].Error] if "OpenGL.error" in sys.modules else []
+    return (RuntimeError, mujoco.FatalError, *opengl)
 
 
 def _close_if_alive(renderer: weakref.ref[CameraRenderer]) -> None:

@@ -36,6 +36,8 @@ class SceneState:
     """Positions of the task's own joints, e.g. a door hinge [rad]."""
     contacts: frozenset[frozenset[str]]
     """Pairs that touch, among the fingers and the task's objects."""
+    unreached_m: float = 0.0
+    """How far inverse kinematics stays from the commanded position [m]; 0 under a controller that does not ask."""
 
     def touching(self, first: str, second: str) -> bool:
         return frozenset((first, second)) in self.contacts
@@ -53,6 +55,7 @@ class SceneState:
             "objects": {name: _pose_to_json(pose) for name, pose in self.objects.items()},
             "joints": dict(self.joints),
             "contacts": sorted(sorted(pair) for pair in self.contacts),
+            "unreached_m": self.unreached_m,
         }
 
     @classmethod
@@ -65,6 +68,7 @@ class SceneState:
             objects={name: _pose_from_json(pose) for name, pose in values["objects"].items()},
             joints={name: float(value) for name, value in values["joints"].items()},
             contacts=frozenset(frozenset(pair) for pair in values["contacts"]),
+            unreached_m=float(values.get("unreached_m", 0.0)),
         )
 
 

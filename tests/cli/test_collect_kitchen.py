@@ -1,6 +1,7 @@
 """`robot-pt collect` in the toy kitchens: tasks and scenes by name, starts counted scene by scene, one version per store."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from robot_pt import cli
 from robot_pt.schema import Episode
 from robot_pt.store import DemoStore
+from robot_pt_sim.kitchen.layouts import LAYOUTS, Box
 from robot_pt_sim.kitchen.tasks import find_kitchen
 from robot_pt_sim.kitchen.twin import TWIN_VERSION, kitchen_spec
 
@@ -75,3 +77,23 @@ def test_a_store_of_another_version_of_the_kitchens_is_refused(
     status, result = run(capsys, "--task", CARROT, "--seed", "50", "--out", str(store.path))
     assert status == 2
     assert f"version {TWIN_VERSION + 1} of the kitchens and this is version {TWIN_VERSION}" in str(result["error"])
+
+
+def test_starts_out_of_reach_are_told_and_not_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scene 2 with its free part of the counter where the arm ends: beyond it, or partly."""
+    common = ("--task", "kitchen/put-lemon-on-plate", "--scene", "2", "--workers", "1", "--camera", "none")
+    for name, nearest in (("none", 0.48), ("some", 0.22)):
+        free, stove = Box((nearest, 0.56), (0.22, 0.40)), Box((0.15, 0.2), (0.3, 0.35))
+        monkeypatch.setitem(LAYOUTS, 2, replace(LAYOUTS[2], free=free, stove=stove))  # type: ignore[call-overload]
+        status, result = run(capsys, *common, "--episodes", "6", "--out", str(tmp_path / name))
+        recorded = len(DemoStore(tmp_path / name).episodes)
+        if name == "none":
+            assert (status, recorded) == (2, 0)
+            assert "no start of kitchen/put-lemon-on-plate@2 could be recorded; seed 0: the arm stays" in str(
+                result["error"]
+            )
+        else:
+            assert (status, recorded, result["unreachable"]) == (0, result["episodes"], 6 - recorded)
+            assert 0 < recorded < 6

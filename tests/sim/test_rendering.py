@@ -7,9 +7,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import robot_pt_sim
 from robot_pt.errors import UserError
+from robot_pt.store import DemoStore
 from robot_pt_sim import rendering
-from robot_pt_sim.rendering import Backend, choose_backend, probe, require_no_tensorflow
+from robot_pt_sim.collection import CollectSetup, _Collector
+from robot_pt_sim.processes import run_jobs
+from robot_pt_sim.rendering import Backend, RendererFailed, choose_backend, probe, require_no_tensorflow
+from robot_pt_sim.simulators import spec_of
 
 
 @pytest.fixture
@@ -195,3 +200,56 @@ def test_frames_are_upright_and_their_own(pictured):
     before = first.copy()
     pictured.step(np.array([0, 0, 0.05, 0, 0, 0, 1], np.float32))
     np.testing.assert_array_equal(first, before)
+
+
+def test_a_context_that_is_lost_stops_with_a_sentence(backend):
+    """OpenGL draws nothing then and says nothing: the memory of an older frame would be recorded."""
+    for lost in ("_gl_context", "_mjr_context"):
+        simulator = robot_pt_sim.make("kitchen/open-drawer", seed=0)
+        getattr(simulator._renderer._renderer, lost).free()
+        with pytest.raises(
+            RendererFailed, match=rf"OpenGL \({backend.name}\) failed while it drew: the frame is black"
+        ):
+            simulator.step(np.zeros(7, np.float32))
+        simulator.close()
+
+
+def test_a_closed_renderer_is_told(backend):
+    simulator = robot_pt_sim.make("kitchen/open-drawer", seed=0)
+    simulator.close()
+    with pytest.raises(RendererFailed, match="after close"):
+        simulator.step(np.zeros(7, np.float32))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_recorded_before_a_renderer_failed_is_kept(backend, tmp_path, workers):
+    store = DemoStore.create(tmp_path / "demos", spec_of("kitchen/open-drawer", ("primary",), (32, 32)))
+    setup = LosesItsContext("kitchen/open-drawer", {"clean": 1}, 1.0, ("primary",), (32, 32), {})
+
+    def record():
+        for episode in run_jobs(setup, range(6), workers):
+            store.append(episode)
+
+    with pytest.raises(UserError, match="what is finished is kept"):
+        record()
+    episodes = DemoStore(tmp_path / "demos").source().episodes
+    assert 2 <= len(episodes) <= 4
+    assert not [path for path in store.path.rglob("*") if "tmp" in path.name]
+
+
+class LosesItsContext(CollectSetup):
+    """After two episodes of a process."""
+
+    def __call__(self):
+        collector = super().__call__()
+        return OfTwoEpisodes(collector._simulator, self.shares, self.strength)
+
+
+class OfTwoEpisodes(_Collector):
+    done = 0
+
+    def __call__(self, seed):
+        if self.done == 2:
+            self._simulator._renderer._renderer._gl_context.free()
+        self.done += 1
+        return super().__call__(seed)

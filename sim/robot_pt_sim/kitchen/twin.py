@@ -14,6 +14,7 @@ from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
+from robot_pt_sim.experts import UNREACHED_M
 from robot_pt_sim.kitchen import spawn
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import find_layout
@@ -98,6 +99,7 @@ class KitchenSimulator:
         self._seed: int | None = None
         self._start: dict[str, Any] = {}
         self._steps = self._held = self.unreached = 0
+        self._short_m = 0.0
 
     def _pieces(self, control_hz: float) -> int:
         """Set points per control period; finer time steps where the usual ones do not fit into it."""
@@ -140,7 +142,7 @@ class KitchenSimulator:
         look = self._look.draw(np.random.default_rng([seed, 2])) if self._varied else {}
         T_base_tool = self._arm.fk(home)
         self._integrator.reset(T_base_tool[:3, 3], T_base_tool[:3, :3])
-        self._goal = np.array(home)
+        self._goal, self._short_m = np.array(home), 0.0
         self._profile.reset(self._goal)
         for _ in range(round(SETTLE_S * self.spec.control_hz)):
             self._advance()
@@ -177,7 +179,8 @@ class KitchenSimulator:
         T_base_tool = np.eye(4)
         T_base_tool[:3, :3], T_base_tool[:3, 3] = self._integrator.rotation, self._integrator.position
         reached = self._arm.ik(T_base_tool, self._goal, max_step_rad=self._longest_rad)
-        self.unreached += reached.position_error_m > 0.005
+        self._short_m = float(reached.position_error_m)
+        self.unreached += self._short_m > UNREACHED_M
         self._goal = reached.q
         self._advance()
         self._mujoco.mj_forward(self._model, self._data)
@@ -212,6 +215,7 @@ class KitchenSimulator:
             objects=self._scene.objects(data),
             joints=self._scene.joints(data),
             contacts=self._scene.contacts(data),
+            unreached_m=self._short_m,
         )
 
     def truth(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robot_pt_sim.experts import ScriptedExpert
+from robot_pt_sim.experts import ScriptedExpert, UnreachableTarget
 from robot_pt_sim.kitchen.experts import destination, draw_habit, free_spot, hold_goal, kitchen_phases
 from robot_pt_sim.kitchen.layouts import LAYOUTS
 from robot_pt_sim.kitchen.tasks import TASKS, find_kitchen
@@ -115,3 +115,29 @@ def test_habits_differ_and_all_of_them_succeed(kitchen):
         ends.append(state.objects["cucumber"].position[:2] - state.objects["plate"].position[:2])
     assert solved >= 11
     assert np.std(ends, axis=0).min() > 0.004
+
+
+def test_an_expert_says_what_is_out_of_its_reach(kitchen):
+    """The plate stands in the far left corner of the counter, 0.66 m from the base."""
+    simulator = kitchen("put-carrot-on-plate")
+    simulator.reset(0)
+    address = int(simulator._model.joint("plate").qposadr[0])
+    simulator._data.qpos[address : address + 3] = [0.53, 0.37, -0.05]
+    expert = ScriptedExpert(kitchen_phases(simulator.definition), max_step_m=0.05)
+
+    def drive():
+        for _ in range(simulator.horizon):
+            simulator.step(expert(simulator.state()))
+
+    with pytest.raises(UnreachableTarget, match=r"mm short of \[0.45, 0.25, .* put nearer what it is to reach"):
+        drive()
+
+
+def test_a_moment_out_of_reach_is_no_reason_to_give_up(kitchen):
+    simulator = kitchen("put-carrot-on-plate")
+    simulator.reset(0)
+    expert = ScriptedExpert(kitchen_phases(simulator.definition), max_step_m=0.05)
+    for short in [0.02, 0.02, 0.004, 0.02, 0.02]:
+        assert expert(replace(simulator.state(), unreached_m=short)).shape == (7,)
+    with pytest.raises(UnreachableTarget, match="20 mm short"):
+        expert(replace(simulator.state(), unreached_m=0.02))
