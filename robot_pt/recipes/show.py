@@ -25,6 +25,10 @@ def _rows(values: Mapping[str, Any], indent: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows.append((f"{indent}{name}", ""))
             rows += _rows(value, indent + "  ")
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) for v in value):
+            for number, one in enumerate(value, 1):
+                rows.append((f"{indent}{name}" + (f" {number}" if len(value) > 1 else ""), ""))
+                rows += _rows(one, indent + "  ")
         elif isinstance(value, list | tuple) and value and isinstance(value[0], str) and len(value) <= 20:
             rows += [(f"{indent}{name}" if i == 0 else "", str(v)) for i, v in enumerate(value)]
         else:
