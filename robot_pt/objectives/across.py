@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from robot_pt.clips import ClipBatch
 
 
 def gathered(value_BX: Tensor) -> tuple[Tensor, int]:
@@ -20,6 +24,34 @@ def gathered(value_BX: Tensor) -> tuple[Tensor, int]:
     parts = [torch.empty_like(value_BX) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, value_BX.contiguous())
     return torch.cat(parts), dist.get_rank() * len(value_BX)
+
+
+def shared(value_BX: Tensor) -> Tensor:
+    """(N, ...) rows of all processes, for a loss over the whole batch that every process computes alike: its gradient, averaged over
+    processes, is that of one process with the whole batch. Alone: the rows themselves.
+
+    This process's rows carry the gradient, as many times as there are processes, since each of the others sees only its own.
+    """
+    if not _several():
+        return value_BX
+    rows, first = gathered(value_BX)
+    world = dist.get_world_size()
+    mine = world * value_BX - (world - 1) * value_BX.detach()
+    return torch.cat([rows[:first], mine, rows[first + len(value_BX) :]])
+
+
+def everyone(batch: ClipBatch) -> ClipBatch:
+    """`batch` with what a loss of codes reads (which frames are there, of which episodes, sentences, keys) of all processes; the rest stays
+    this one's."""
+    if not _several():
+        return batch
+    names = ("valid", "step", "episode", "language", "sample_key")
+    found: dict[str, Any] = {name: _of_all(getattr(batch, name)) for name in names}
+    return batch._replace(**found)
+
+
+def _of_all(value: Tensor) -> Tensor:
+    return gathered(value.to(torch.uint8))[0].bool() if value.dtype == torch.bool else gathered(value)[0]
 
 
 def masked_mean(value: Tensor, valid: Tensor) -> Tensor:

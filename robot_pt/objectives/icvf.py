@@ -30,7 +30,7 @@ from robot_pt.errors import UserError
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.objectives import Needs
-from robot_pt.objectives.across import masked_mean
+from robot_pt.objectives.across import everyone, gathered, masked_mean, shared
 from robot_pt.objectives.negatives import other_rows
 from robot_pt.objectives.stepper import StepConfig, Stepper
 from robot_pt.objectives.views import frames_of, over_frames, view
@@ -198,22 +198,26 @@ class ICVF:
 
     def update(self, batch: ClipBatch, step: int) -> dict[str, Tensor]:
         frames = view(frames_of(batch), batch.sample_key, step, _VIEW, self.config.augment, seed=self.seed)
-        loss, metrics = self.loss(frames, batch, *choose_goals(batch, step, self.config, seed=self.seed))
+        whole = everyone(batch)
+        loss, metrics = self.loss(frames, whole, *choose_goals(whole, step, self.config, seed=self.seed))
         self.stepper.step(loss, step, self.grad_sync)
         return {"objective/loss": loss.detach(), **metrics}
 
     def loss(
         self, frames_BSHWC: Tensor, batch: ClipBatch, outcome: Goal, intent: Goal
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of these views, and what to log. Clips without a next frame do not count; their s may be another's goal."""
+        """The loss of these views, and what to log. Clips without a next frame do not count; their s may be another's goal.
+
+        frames_BSHWC: of this process; batch and goals: of all (`across.everyone`).
+        """
         gamma, valid_B = self.config.gamma, batch.valid.all(1)
         with self.stepper.precision():
-            code_BSZ = over_frames(self.encoder, frames_BSHWC)
+            code_BSZ = shared(over_frames(self.encoder, frames_BSHWC))
             value_EB = self.heads(
                 code_BSZ[:, _NOW], code_BSZ[outcome.row, outcome.frame], code_BSZ[intent.row, intent.frame]
             )
         with torch.no_grad(), self.stepper.precision():
-            kept_BSZ = over_frames(self.target_encoder, frames_BSHWC)
+            kept_BSZ, _ = gathered(over_frames(self.target_encoder, frames_BSHWC))
             now, then = kept_BSZ[:, _NOW], kept_BSZ[:, _NEXT]
             s, z = kept_BSZ[outcome.row, outcome.frame], kept_BSZ[intent.row, intent.frame]
             next_EB, next_wanted_EB, wanted_EB = self.target_heads(

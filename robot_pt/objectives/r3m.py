@@ -32,7 +32,7 @@ from robot_pt.language import LANGUAGE_DIM
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.objectives import Needs
-from robot_pt.objectives.across import masked_mean
+from robot_pt.objectives.across import everyone, masked_mean, shared
 from robot_pt.objectives.negatives import other_rows
 from robot_pt.objectives.stepper import StepConfig, Stepper
 from robot_pt.objectives.views import frames_of, over_frames, resized_crop
@@ -205,7 +205,7 @@ class R3M:
             frames = resized_crop(frames, batch.sample_key, step, _VIEW, seed=self.seed, scale=self.config.crop_scale)
         with self.stepper.precision():
             code_BSZ = over_frames(self.encoder, frames)
-        loss, metrics = self.loss(code_BSZ.float(), batch, step)
+        loss, metrics = self.loss(shared(code_BSZ.float()), everyone(batch), step)
         self.stepper.step(loss, step, self.grad_sync)
         return {"objective/loss": loss.detach(), **metrics}
 

@@ -26,7 +26,7 @@ from robot_pt.errors import UserError
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.objectives import Needs
-from robot_pt.objectives.across import masked_mean
+from robot_pt.objectives.across import everyone, masked_mean, shared
 from robot_pt.objectives.negatives import other_rows
 from robot_pt.objectives.stepper import StepConfig, Stepper
 from robot_pt.objectives.views import frames_of, over_frames, resized_crop
@@ -108,8 +108,8 @@ def vip_loss(first_B: Tensor, now_KB: Tensor, next_KB: Tensor, valid_KB: Tensor,
 
 
 def log_mean_exp(x: Tensor, valid: Tensor) -> Tensor:
-    """log(EPSILON + mean of e^x over the valid), log EPSILON without one. Over this process's clips: a mean inside a logarithm does
-    not split over processes, so N of them learn from N batches rather than from one."""
+    """log(EPSILON + mean of e^x over the valid), log EPSILON without one. A mean inside a logarithm does not split over processes: x is of
+    the clips of all of them."""
     lowest = x.masked_fill(~valid, -1e30)  # finite: no NaN in the gradient where nothing is valid
     mean = lowest.flatten().logsumexp(0) - valid.sum().clamp(min=1).to(x.dtype).log()
     return torch.logaddexp(mean, mean.new_tensor(math.log(EPSILON)))
@@ -144,7 +144,7 @@ class VIP:
         frames = frames_of(batch)
         if self.config.crop_scale is not None:
             frames = resized_crop(frames, batch.sample_key, step, _VIEW, seed=self.seed, scale=self.config.crop_scale)
-        loss, metrics = self.loss(self.phi(frames), batch, step)
+        loss, metrics = self.loss(shared(self.phi(frames)), everyone(batch), step)
         self.stepper.step(loss, step, self.grad_sync)
         return {"objective/loss": loss.detach(), **metrics}
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robot_pt.objectives.across import contrast, gathered, masked_mean
+from robot_pt.objectives import across
+from robot_pt.objectives.across import contrast, everyone, gathered, masked_mean, shared
+from tests.objectives.clip_batch import clips, noise_frames
 
 CHILD = """
 import torch
@@ -35,13 +37,48 @@ with processes("cpu") as ranks:
 """
 
 
+OBJECTIVES = """
+import torch
+from robot_pt.distributed import processes
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.objectives.icvf import ICVF
+from robot_pt.objectives.r3m import R3M, R3MConfig
+from robot_pt.objectives.vip import VIP
+from tests.objectives.clip_batch import SPEC, clips, noise_frames
+
+def gradients(kind, rows, sync):
+    config = R3MConfig(language=5, hidden=8) if kind is R3M else None
+    learner = kind.build(SPEC, image_size=(32, 32), task_slots=1, encoder=EncoderConfig(name="small", latent=8), config=config, seed=1)
+    if sync is not None:
+        learner.grad_sync = sync
+    frames = noise_frames(8, learner.plan.frames)
+    valid = torch.ones(8, learner.plan.frames, dtype=torch.bool)
+    valid[5:7, -1] = False
+    whole = clips(frames, valid=valid, language=torch.randn(8, 5, generator=torch.Generator().manual_seed(2)))
+    parts = {name: value[rows] for name, value in whole._asdict().items() if name != "images"}
+    metrics = learner.update(whole._replace(images={"primary": frames[rows]}, **parts), 0)
+    return metrics["objective/loss"], [p.grad for g in learner.stepper._optimizer.param_groups for p in g["params"]]
+
+alone = {kind: gradients(kind, slice(0, 8), None) for kind in (R3M, VIP, ICVF)}
+with processes("cpu") as ranks:
+    for kind, (loss, expected) in alone.items():
+        found, mine = gradients(kind, slice(4 * ranks.rank, 4 * ranks.rank + 4), ranks.mean_gradients)
+        torch.testing.assert_close(ranks.mean(found), loss)
+        for a, b in zip(mine, expected):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    if ranks.is_first:
+        print("as one process")
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_learn_as_one_does(tmp_path):
-    """Rows that count are not shared equally here: 4 of one process, 1 of the other."""
-    (tmp_path / "child.py").write_text(CHILD)
+@pytest.mark.parametrize("script", [CHILD, OBJECTIVES], ids=["contrast", "others of the batch"])
+def test_two_processes_learn_as_one_does(tmp_path, script):
+    """Rows that count are not shared equally here."""
+    (tmp_path / "child.py").write_text(script)
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "child.py")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert "as one process" in done.stdout, done.stderr[-2000:]
 
@@ -52,6 +89,31 @@ def test_alone_all_rows_are_here():
     assert torch.equal(rows, value)
     assert not rows.requires_grad
     assert first == 0
+
+
+def test_rows_of_all_processes_have_the_gradient_that_their_mean_needs(monkeypatch):
+    """Two processes, seen from the second: its rows count twice, the other's come without gradient."""
+    other, mine = torch.randn(2, 3), torch.randn(2, 3, requires_grad=True)
+    assert shared(mine) is mine
+    monkeypatch.setattr(across, "_several", lambda: True)
+    monkeypatch.setattr(across.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(across, "gathered", lambda value: (torch.cat([other, value.detach()]), 2))
+    rows = shared(mine)
+    torch.testing.assert_close(rows, torch.cat([other, mine]))
+    rows.square().sum().backward()
+    torch.testing.assert_close(mine.grad, 2 * 2 * mine.detach())
+
+
+def test_a_batch_of_all_processes_keeps_the_pictures_of_this_one(monkeypatch):
+    batch = clips(noise_frames(2, 3, side=8), valid=torch.tensor([[True, False, True]] * 2))
+    assert everyone(batch) is batch
+    monkeypatch.setattr(across, "_several", lambda: True)
+    monkeypatch.setattr(across, "gathered", lambda value: (torch.cat([value, value + 0]), 0))
+    found = everyone(batch)
+    assert found.valid.dtype == torch.bool
+    assert found.valid.tolist() == [[True, False, True]] * 4
+    assert found.sample_key.tolist() == [0, 1, 0, 1]
+    assert found.images is batch.images
 
 
 def test_rows_that_do_not_count_have_no_gradient_whatever_they_hold():

@@ -50,5 +50,5 @@ def test_rows_follow_from_keys_step_stream_and_seed() -> None:
 
 
 def test_one_clip_has_no_others() -> None:
-    with pytest.raises(UserError, match="a batch of 1 per process has none: give at least 2"):
+    with pytest.raises(UserError, match="a batch of 1 has none: give at least 2"):
         other_rows(torch.arange(1), 0, 0, 3, seed=0)
