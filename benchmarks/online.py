@@ -1,7 +1,8 @@
 """Offline pretraining, then online finetuning in a maze: which algorithm dips, which one ends where. Resumable cell by cell.
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
-    python benchmarks/online.py --table               the table, online.json and online.svg from what is there
+    python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
+    python benchmarks/online.py --table               the table, online.json and online.svg (online-pits...) from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
 One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
@@ -14,14 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from online_cell import Schedule, run_cell, settings_of
+from online_cell import TASKS, Task, run_cell
 from online_learners import ALGORITHMS, PEERS
-from online_task import Problem
 
 from robot_pt.aggregate import bootstrap_interval, iqm
 from robot_pt.errors import UserError
@@ -54,15 +55,15 @@ def finished(path: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-def run(algorithms: Sequence[str], seeds: int, problem: Problem, schedule: Schedule, out: Path) -> None:
+def run(algorithms: Sequence[str], seeds: int, task: Task, out: Path) -> None:
     """Every cell that is not there; seed by seed, so that all algorithms have as many."""
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         for algorithm in algorithms:
             path = cell_file(out, algorithm, seed)
-            if finished(path, settings_of(problem, schedule)):
+            if finished(path, task.settings()):
                 continue
-            result = run_cell(algorithm, seed, problem, schedule)
+            result = run_cell(algorithm, seed, task)
             replace_json(path, result)
             measures = ", ".join(f"{m} {value:.2f}" for m, value in measures_of(result).items())
             print(f"{algorithm} seed {seed}: {measures}; {result['cpu_s']:.0f} s of a core", flush=True)
@@ -175,10 +176,11 @@ def _joined(cell: dict[str, Any]) -> tuple[Any, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [*ALGORITHMS, *PEERS]
+    parser.add_argument("--task", choices=TASKS, default="detours")
     parser.add_argument("--algorithms", default="", help=f"comma-separated, of {', '.join(known)}; default all of ours")
     parser.add_argument("--peers", action="store_true", help="d3rlpy's too")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help=f"default {RESULTS.relative_to(HERE.parent)}/TASK")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a tenth of the steps, into a folder of its own: does it run?"
@@ -190,11 +192,13 @@ def main() -> None:
     )
     if unknown := sorted(set(algorithms) - set(known)):
         raise SystemExit(f"there is no algorithm {unknown[0]!r}; choose from {', '.join(known)}.")
-    schedule = Schedule(offline_updates=300, online_steps=400, evaluate_every=100) if options.quick else Schedule()
-    out = options.out / "quick" if options.quick else options.out
+    task, out = TASKS[options.task], options.out or RESULTS / options.task
+    if options.quick:
+        short = replace(task.schedule, offline_updates=300, online_steps=400, evaluate_every=100)
+        task, out = replace(task, schedule=short), out / "quick"
     try:
         if not options.table:
-            run(algorithms, 1 if options.quick else options.seeds, Problem(), schedule, out)
+            run(algorithms, 1 if options.quick else options.seeds, task, out)
         found = load(out)
     except UserError as error:
         raise SystemExit(str(error)) from None
@@ -202,12 +206,21 @@ def main() -> None:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
     page = HERE if options.table else out
     print(table(found))
-    (page / "online.json").write_text(digest(found))
+    name = "online" if options.task == "detours" else f"online-{options.task}"
+    (page / f"{name}.json").write_text(digest(found))
     try:
-        plot(found, page / "online.svg")
+        plot(found, page / f"{name}.svg")
     except ImportError:
         print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
-    print(json.dumps({"benchmark": "online", "cells": {name: summarise(cells) for name, cells in found.items()}}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "online",
+                "task": options.task,
+                "cells": {name: summarise(cells) for name, cells in found.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

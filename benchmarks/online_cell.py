@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
-from online_learners import Learner, make, settings, standardising
+from online_learners import Learner, Rates, make, standardising
 from online_task import Problem, Steps, batches, offline_data, play_episode, success_rate
 
 from robot_pt.machine import versions
@@ -20,8 +20,6 @@ FIRST_ONLINE_SEED = 500_000
 SCHEMA_VERSION = 2
 TAIL = 3
 """Evaluations whose mean is the success before and after."""
-WINDOW = 8
-"""Last offline evaluations, whose lowest shows how far success wobbles while nothing but training goes on."""
 WATCHED = {"q_data": "critic/q_data", "return": "critic/return_to_go", "bound_rate": "critic/bound_rate"}
 Curve = list[list[float]]
 Logged = dict[str, float]
@@ -34,43 +32,66 @@ class Schedule:
     """Control steps of the maze."""
     evaluate_every: int = 125
     """Updates offline, steps online."""
+    settled: int = 8
+    """Last offline evaluations, whose lowest shows how far success wobbles while nothing but training goes on."""
 
 
-def settings_of(problem: Problem, schedule: Schedule) -> dict[str, Any]:
-    return {**asdict(problem), **asdict(schedule), **settings()}
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every cell of one table has in common."""
+
+    problem: Problem = field(default_factory=Problem)
+    schedule: Schedule = field(default_factory=Schedule)
+    rates: Rates = field(default_factory=Rates)
+
+    def settings(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self.problem), **asdict(self.schedule), **self.rates.settings()}
+
+
+TASKS = {
+    "detours": Task(),
+    "pits": Task(
+        problem=Problem(maze="maze-pits", reward_shift=0.0),
+        schedule=Schedule(offline_updates=750, online_steps=1_000, settled=4),
+        rates=Rates(conservative_weight=10.0, backup="plain", scaled_log_std=False),
+    ),
+}
+"""detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
+where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
 
 
-def run_cell(algorithm: str, seed: int, problem: Problem, schedule: Schedule) -> dict[str, Any]:
+def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     """JSON values; the curves are lists of [updates or steps, success rate]."""
-    begun = time.process_time()
+    begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
-    learner = make(algorithm, standardising(offline.columns["proprio"]), seed)
-    before, scale = _offline(learner, offline, problem, schedule, seed)
+    learner = make(algorithm, rates, standardising(offline.columns["proprio"], rates.input_scale), seed, problem.gamma)
+    before, scale = _offline(learner, offline, task, seed)
     learner = learner.go_online()
-    curve, online, scale_online = _online(learner, offline, problem, schedule, seed)
+    curve, online, scale_online = _online(learner, offline, task, seed)
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
-        "settings": settings_of(problem, schedule), "plan": asdict(learner.plan), "offline_curve": before, "online_curve": curve,
-        **summary(before, curve), "online_episodes": online.episodes, "online_successes": online.successes,
+        "settings": task.settings(), "plan": asdict(learner.plan), "offline_curve": before, "online_curve": curve,
+        **summary(before, curve, schedule.settled), "online_episodes": online.episodes, "online_successes": online.successes,
         "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
         "scale_offline": watched(scale), "scale_online": watched(scale_online),
         "cpu_s": round(time.process_time() - begun, 1), "versions": versions(),
     }  # fmt: skip
 
 
-def summary(offline: Curve, online: Curve) -> dict[str, float]:
+def summary(offline: Curve, online: Curve, settled: int) -> dict[str, float]:
     """Success before and after (means of `TAIL` evaluations), the lowest point online, and what that is to be held against.
 
-    wobble: how far below `before` the last `WINDOW` offline evaluations reach. regret: mean of 1 - success online.
+    wobble: how far below `before` the last `settled` offline evaluations reach. regret: mean of 1 - success online.
     """
     rates, ahead = [rate for _, rate in online], [rate for _, rate in offline]
     before = float(np.mean(ahead[-TAIL:]))
     return {
         "before": before,
-        "wobble": before - min(ahead[-WINDOW:]),
+        "wobble": before - min(ahead[-settled:]),
         "lowest": min(rates),
         "after": float(np.mean(rates[-TAIL:])),
         "regret": float(np.mean([1 - r for r in rates])),
@@ -84,14 +105,13 @@ def watched(logged: Sequence[Logged]) -> dict[str, float]:
     return {name: float(f"{np.mean(values):.4g}") for name, values in found.items() if values}
 
 
-def _offline(
-    learner: Learner, offline: Steps, problem: Problem, schedule: Schedule, seed: int
-) -> tuple[Curve, list[Logged]]:
+def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
+    problem, schedule = task.problem, task.schedule
     curve: Curve = [[0, success_rate(learner.explore, problem)]]
     logged: list[Logged] = []
     if not learner.pretrains:
         return curve, logged
-    feed = batches(offline, Steps(problem), 1.0, problem.batch_size, seed)
+    feed = batches(offline, Steps(problem), 1.0, task.rates.batch_size, seed)
     for step in range(schedule.offline_updates):
         _log(logged, learner.update(next(feed), step))
         if (step + 1) % schedule.evaluate_every == 0 or step + 1 == schedule.offline_updates:
@@ -99,10 +119,9 @@ def _offline(
     return curve, logged
 
 
-def _online(
-    learner: Learner, offline: Steps, problem: Problem, schedule: Schedule, seed: int
-) -> tuple[Curve, Steps, list[Logged]]:
+def _online(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, Steps, list[Logged]]:
     """Trajectory-wise: an episode, then as many updates as it had steps times the ratio of the plan."""
+    problem, schedule = task.problem, task.schedule
     plan, online, simulator = learner.plan, Steps(problem), PointMaze(find_maze(problem.maze))
     feed = batches(offline, online, plan.offline_share, plan.batch_size, seed + 1_000_003)
     curve: Curve = []

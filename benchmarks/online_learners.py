@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from online_task import BOUNDS, Problem
+from online_task import BOUNDS
 
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.networks.encoders import EncoderConfig
@@ -21,6 +21,8 @@ from robot_pt_sim.point_maze import maze_spec
 class Rates:
     """Runs of thousands of updates instead of a million: smaller networks, faster rates and targets than published, for all alike."""
 
+    batch_size: int = 64
+
     hidden: tuple[int, ...] = (64, 64)
     tau: float = 0.05
     input_scale: float = 4.0
@@ -30,6 +32,10 @@ class Rates:
     conservative_weight: float = 20.0
     actions: int = 4
     """Sampled actions per kind in CQL's term, PTR's number: 12 instead of 30 per state."""
+    backup: Literal["max", "plain"] = "max"
+    """CQL's and Cal-QL's: the best of the sampled actions at the next state, or one, SAC's."""
+    scaled_log_std: bool = True
+    """CQL's and Cal-QL's deviation as nakamotoo/Cal-QL writes it, 0.37 at the start; without, d3rlpy's, 1 at the start."""
     weighting_scale: float = 5.0
     """Rewards here are five times AntMaze's -1 and 0, so advantages are divided by that much more before they weigh samples."""
     ensemble_updates: int = 2
@@ -41,16 +47,31 @@ class Rates:
     logged_every: int = 250
     """Updates."""
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        return {"critic_hidden": self.hidden, "actor_hidden": self.hidden, "tau": self.tau}
 
-RATES = Rates()
-BATCH = Problem.batch_size
-SHAPE: dict[str, Any] = {"critic_hidden": RATES.hidden, "actor_hidden": RATES.hidden, "tau": RATES.tau}
-PLAN = OnlinePlan(batch_size=BATCH, updates_per_step=RATES.updates_per_step)
+    @property
+    def plan(self) -> OnlinePlan:
+        return OnlinePlan(batch_size=self.batch_size, updates_per_step=self.updates_per_step)
 
+    @property
+    def inverse_temperature(self) -> float:
+        """AntMaze's 10 of IQL, at the scale of the rewards here."""
+        return 10.0 / self.weighting_scale
 
-def settings() -> dict[str, Any]:
-    """JSON values."""
-    return {**asdict(RATES), "hidden": list(RATES.hidden)}
+    @property
+    def conservative(self) -> dict[str, Any]:
+        """One fixed weight, Adroit's and Kitchen's way."""
+        return {
+            **self.shape, "weight": self.conservative_weight, "target_gap": None, "actions": self.actions, "backup": self.backup,
+            "scaled_log_std": self.scaled_log_std, "actor_learning_rate": self.actor_rate,
+            "critic_learning_rate": self.critic_rate, "temperature_learning_rate": self.actor_rate,
+        }  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "hidden": list(self.hidden)}
 
 
 class Learner(Protocol):
@@ -77,15 +98,16 @@ class Ours:
     """An agent of robot_pt.agents on the state alone."""
 
     def __init__(
-        self, agent: Any, plan: OnlinePlan, *, pretrains: bool = True, seed: int = 0,
+        self, agent: Any, rates: Rates, seed: int, *, plan: OnlinePlan | None = None, pretrains: bool = True,
         online: Callable[[Any], Learner] | None = None,
     ):  # fmt: skip
-        self.agent, self.plan, self.pretrains, self._online = agent, plan, pretrains, online
+        self.agent, self.plan, self.pretrains, self._online = agent, plan or rates.plan, pretrains, online
+        self._logged_every = rates.logged_every
         self._noise = torch.Generator().manual_seed(seed)
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
         metrics = self.agent.update(to_device(batch, "cpu"), step)
-        if step % RATES.logged_every:
+        if step % self._logged_every:
             return {}
         return {name: float(value) for name, value in metrics.items()}
 
@@ -115,125 +137,114 @@ def build(agent: Any, config: Any, proprio: tuple[Any, Any], seed: int) -> Any:
     )  # fmt: skip
 
 
-def conservative(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
-    """Cal-QL and CQL with one fixed weight, Adroit's and Kitchen's way."""
+def conservative(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.cql import CQL, CQLConfig
 
-    shape = conservative_shape()
     if name == "cal_ql":
-        return Ours(build(CalQL, CalQLConfig(**shape), proprio, seed), PLAN, seed=seed)
-    return Ours(build(CQL, CQLConfig(**shape), proprio, seed), PLAN, seed=seed)
+        return Ours(build(CalQL, CalQLConfig(**rates.conservative), proprio, seed), rates, seed)
+    return Ours(build(CQL, CQLConfig(**rates.conservative), proprio, seed), rates, seed)
 
 
-def conservative_shape() -> dict[str, Any]:
-    return {
-        **SHAPE, "weight": RATES.conservative_weight, "target_gap": None, "actions": RATES.actions,
-        "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate,
-        "temperature_learning_rate": RATES.actor_rate,
-    }  # fmt: skip
-
-
-def weighted(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def weighted(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     """IQL with its AntMaze settings; AWAC with the softmax weights of its released code."""
     from robot_pt.agents.awac import AWAC, AWACConfig
     from robot_pt.agents.iql import IQL, IQLConfig
 
-    rates: dict[str, Any] = {
-        **SHAPE, "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate
+    shape: dict[str, Any] = {
+        **rates.shape, "actor_learning_rate": rates.actor_rate, "critic_learning_rate": rates.critic_rate
     }  # fmt: skip
     if name == "iql":
         config = IQLConfig.antmaze(
-            online=True, value_learning_rate=RATES.critic_rate, inverse_temperature=inverse_temperature(), **rates
+            online=True, value_learning_rate=rates.critic_rate, inverse_temperature=rates.inverse_temperature, **shape
         )
-        return Ours(build(IQL, config, proprio, seed), PLAN, seed=seed)
-    awac = AWACConfig(weights="softmax", temperature=RATES.weighting_scale, **rates)
-    return Ours(build(AWAC, awac, proprio, seed), PLAN, seed=seed)
+        return Ours(build(IQL, config, proprio, seed), rates, seed)
+    awac = AWACConfig(weights="softmax", temperature=rates.weighting_scale, **shape)
+    return Ours(build(AWAC, awac, proprio, seed), rates, seed)
 
 
-def inverse_temperature() -> float:
-    """AntMaze's 10 of IQL, at the scale of the rewards here."""
-    return 10.0 / RATES.weighting_scale
-
-
-def _cloned(proprio: tuple[Any, Any], seed: int) -> Any:
+def _cloned(rates: Rates, proprio: tuple[Any, Any], seed: int) -> Any:
     from robot_pt.agents.bc import BC, BCConfig
 
-    config = BCConfig(learning_rate=RATES.critic_rate, head="tanh_gaussian", std="state", augment=None)
+    config = BCConfig(learning_rate=rates.critic_rate, head="tanh_gaussian", std="state", augment=None)
     return build(BC, config, proprio, seed)
 
 
-def cloning(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def cloning(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     """Behaviour cloning: what the data shows by itself; it goes on cloning online."""
-    return Ours(_cloned(proprio, seed), PLAN, seed=seed)
+    return Ours(_cloned(rates, proprio, seed), rates, seed)
 
 
-def rlpd(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def rlpd(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     """From nothing, half of each batch from the data; fewer updates per step than the paper's 20, for time."""
     from robot_pt.agents.rlpd import RLPD
 
-    agent = build(RLPD, _rlpd_config(**SHAPE), proprio, seed)
-    return Ours(agent, agent.plan, pretrains=False, seed=seed)
+    agent = build(RLPD, _rlpd_config(rates), proprio, seed)
+    return Ours(agent, rates, seed, plan=agent.plan, pretrains=False)
 
 
-def rlpd_from_bc(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def rlpd_from_bc(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     """RLPD whose policy starts as a behaviour clone's; its critic starts fresh."""
     from robot_pt.agents.rlpd import RLPD
     from robot_pt.agents.taking_over import take_over
 
     def online(pretrained: Any) -> Learner:
         like_bc = {"actor_hidden": (256, 256, 256), "log_std_range": pretrained.config.log_std_range}
-        agent = build(RLPD, _rlpd_config(**{**SHAPE, **like_bc}), proprio, seed)
+        agent = build(RLPD, _rlpd_config(rates, **like_bc), proprio, seed)
         take_over(agent, pretrained.state_dict())
-        return Ours(agent, agent.plan, seed=seed)
+        return Ours(agent, rates, seed, plan=agent.plan)
 
-    return Ours(_cloned(proprio, seed), PLAN, seed=seed, online=online)
+    return Ours(_cloned(rates, proprio, seed), rates, seed, online=online)
 
 
-def _rlpd_config(**changes: Any) -> Any:
+def _rlpd_config(rates: Rates, **changes: Any) -> Any:
     from robot_pt.agents.rlpd import antmaze
 
+    shape = {**rates.shape, "critic_learning_rate": rates.critic_rate, **changes}
     return antmaze(
-        critic_updates=RATES.ensemble_updates, warm_up_steps=RATES.warm_up_steps, batch_size=BATCH,
-        critic_learning_rate=RATES.critic_rate, **changes,
-    )  # fmt: skip
+        critic_updates=rates.ensemble_updates, warm_up_steps=rates.warm_up_steps, batch_size=rates.batch_size, **shape
+    )
 
 
-def wsrl(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def wsrl(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
     """Pretrains as Cal-QL with LayerNorm, then goes on as SAC without the data."""
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.taking_over import take_over
     from robot_pt.agents.wsrl import WSRL, WSRLConfig
 
-    config = CalQLConfig(**conservative_shape(), layer_norm=True)
+    config = CalQLConfig(**rates.conservative, layer_norm=True)
 
     def online(pretrained: Any) -> Learner:
         following = WSRLConfig.after(
-            config, warm_up_steps=RATES.warm_up_steps, batch_size=BATCH, critic_updates=RATES.ensemble_updates
+            config,
+            warm_up_steps=rates.warm_up_steps,
+            batch_size=rates.batch_size,
+            critic_updates=rates.ensemble_updates,
         )
         agent = build(WSRL, following, proprio, seed)
         fresh = take_over(agent, pretrained.state_dict())
         assert not fresh, f"{fresh} start fresh"
-        return Ours(agent, following.plan(), seed=seed)
+        return Ours(agent, rates, seed, plan=following.plan())
 
-    return Ours(build(CalQL, config, proprio, seed), PLAN, seed=seed, online=online)
+    return Ours(build(CalQL, config, proprio, seed), rates, seed, online=online)
 
 
-ALGORITHMS: dict[str, Callable[[str, tuple[Any, Any], int], Learner]] = {
+ALGORITHMS: dict[str, Callable[[str, Rates, tuple[Any, Any], int], Learner]] = {
     "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "wsrl": wsrl, "rlpd": rlpd,
     "rlpd_bc": rlpd_from_bc, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
 
 
-def make(name: str, proprio: tuple[Any, Any], seed: int) -> Learner:
+def make(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int, gamma: float) -> Learner:
+    """`gamma`: what d3rlpy is told of it; our batches hold it."""
     if name.startswith("d3rlpy_"):
         from online_peer import Peer
 
-        return Peer(name.removeprefix("d3rlpy_"), proprio, seed)
-    return ALGORITHMS[name](name, proprio, seed)
+        return Peer(name.removeprefix("d3rlpy_"), rates, proprio, seed, gamma)
+    return ALGORITHMS[name](name, rates, proprio, seed)
 
 
-def standardising(proprio: Float) -> tuple[Any, Any]:
+def standardising(proprio: Float, input_scale: float) -> tuple[Any, Any]:
     """(mean, deviation) that networks see the state by."""
-    return proprio.mean(0), np.maximum(proprio.std(0), 1e-3) / RATES.input_scale
+    return proprio.mean(0), np.maximum(proprio.std(0), 1e-3) / input_scale

@@ -8,8 +8,8 @@ import d3rlpy
 import numpy as np
 import torch
 from d3rlpy.torch_utility import TorchMiniBatch
-from online_learners import BATCH, PLAN, RATES, inverse_temperature
-from online_task import BOUNDS, Problem
+from online_learners import Rates
+from online_task import BOUNDS
 
 from robot_pt.schema import Batch, Float
 
@@ -21,12 +21,12 @@ class Peer:
     """Observations standardised and actions scaled to [-1, 1] here, as our networks do inside."""
 
     pretrains = True
-    plan = PLAN
 
-    def __init__(self, name: str, proprio: tuple[Any, Any], seed: int):
+    def __init__(self, name: str, rates: Rates, proprio: tuple[Any, Any], seed: int, gamma: float):
         d3rlpy.seed(seed)
+        self.plan, self._logged_every = rates.plan, rates.logged_every
         self._mean, self._std = (np.asarray(x, np.float32) for x in proprio)
-        self._learner = config_of(name).create(device="cpu:0")
+        self._learner = config_of(name, rates, gamma).create(device="cpu:0")
         self._learner.create_impl((len(self._mean),), len(BOUNDS.low))
         self._impl = self._learner.impl
 
@@ -39,7 +39,7 @@ class Peer:
             terminals=column(batch.discount == 0), intervals=torch.ones(len(action), 1), device="cpu:0",
         )  # fmt: skip
         metrics = self._impl.update(ready, step)
-        return {name: float(value) for name, value in metrics.items()} if step % RATES.logged_every == 0 else {}
+        return {name: float(value) for name, value in metrics.items()} if step % self._logged_every == 0 else {}
 
     @torch.no_grad()
     def act(self, proprio_NP: Float) -> Float:
@@ -56,22 +56,25 @@ class Peer:
         return torch.from_numpy((proprio_NP - self._mean) / self._std)
 
 
-def config_of(name: str) -> Any:
-    """The settings of online_learners where d3rlpy has them; an alpha rate of 0 leaves the weight fixed."""
-    encoder = d3rlpy.models.encoders.VectorEncoderFactory(list(RATES.hidden))
+def config_of(name: str, rates: Rates, gamma: float) -> Any:
+    """The settings of online_learners where d3rlpy has them; an alpha rate of 0 leaves the weight fixed.
+
+    Its plain backup takes the policy's central action; ours draws one.
+    """
+    encoder = d3rlpy.models.encoders.VectorEncoderFactory(list(rates.hidden))
     shared: dict[str, Any] = {
-        "actor_encoder_factory": encoder, "critic_encoder_factory": encoder, "batch_size": BATCH, "gamma": Problem.gamma, "tau": RATES.tau,
-        "actor_learning_rate": RATES.actor_rate, "critic_learning_rate": RATES.critic_rate,
+        "actor_encoder_factory": encoder, "critic_encoder_factory": encoder, "batch_size": rates.batch_size, "gamma": gamma,
+        "tau": rates.tau, "actor_learning_rate": rates.actor_rate, "critic_learning_rate": rates.critic_rate,
     }  # fmt: skip
     conservative = {
-        **shared, "temp_learning_rate": RATES.actor_rate, "alpha_learning_rate": 0.0, "initial_alpha": 1.0, "alpha_threshold": 0.0,
-        "conservative_weight": RATES.conservative_weight, "n_action_samples": RATES.actions, "max_q_backup": True,
+        **shared, "temp_learning_rate": rates.actor_rate, "alpha_learning_rate": 0.0, "initial_alpha": 1.0, "alpha_threshold": 0.0,
+        "conservative_weight": rates.conservative_weight, "n_action_samples": rates.actions, "max_q_backup": rates.backup == "max",
     }  # fmt: skip
     return {
         "cal_ql": lambda: d3rlpy.algos.CalQLConfig(**conservative),
         "cql": lambda: d3rlpy.algos.CQLConfig(**conservative),
         "iql": lambda: d3rlpy.algos.IQLConfig(
-            **shared, value_encoder_factory=encoder, expectile=0.9, weight_temp=inverse_temperature()
+            **shared, value_encoder_factory=encoder, expectile=0.9, weight_temp=rates.inverse_temperature
         ),
-        "awac": lambda: d3rlpy.algos.AWACConfig(**shared, lam=RATES.weighting_scale),
+        "awac": lambda: d3rlpy.algos.AWACConfig(**shared, lam=rates.weighting_scale),
     }[name]()

@@ -35,6 +35,8 @@ class Problem:
     """Walks tried for the data."""
     style: str = "detour"
     """Of the walks, see `robot_pt_sim.maze_play`."""
+    strength: float = 1.0
+    """Of the walks' noise."""
     successes_only: bool = True
     """Keep the walks that reached the goal, as Adroit's binary tasks do; where most fail, their return is the lowest there is and bounds nothing."""
     anywhere: bool = True
@@ -43,14 +45,14 @@ class Problem:
     gamma: float = 0.97
     reward_scale: float = 10.0
     reward_shift: float = -5.0
-    """AntMaze's: -5, and +5 at the goal, which ends the return; an episode that fails is worth -5 / (1 - gamma)."""
+    """AntMaze's: -5, and +5 at the goal, which ends the return; an episode that runs out of time is worth -5 / (1 - gamma). With 0 it is
+    worth 0, as is one that ends in a pit."""
     evaluation_episodes: int = 100
-    batch_size: int = 64
 
     @property
     def label(self) -> RewardLabel:
         return RewardLabel(
-            source="success", final_steps=1, scale=self.reward_scale, shift=self.reward_shift, terminal="rewarded"
+            source="success", final_steps=1, scale=self.reward_scale, shift=self.reward_shift, terminal="either"
         )
 
 
@@ -111,7 +113,7 @@ def offline_data(problem: Problem) -> Steps:
             steps.append(episode)
 
     collect(
-        problem.maze, problem.episodes, keep, workers=1, noise=problem.style, camera=(),
+        problem.maze, problem.episodes, keep, workers=1, noise=problem.style, strength=problem.strength, camera=(),
         seed=problem.data_seed * problem.episodes,
     )  # fmt: skip
     return steps
@@ -122,10 +124,11 @@ def success_rate(act: Act, problem: Problem) -> float:
     maze = find_maze(problem.maze)
     batch = MazeBatch(maze, problem.evaluation_episodes)
     proprio = batch.reset(episode_seeds(0, problem.evaluation_episodes), anywhere=problem.anywhere)
-    reached = np.zeros(problem.evaluation_episodes, bool)
+    reached, fallen = np.zeros((2, problem.evaluation_episodes), bool)
     for _ in range(maze.horizon):
         proprio, _, success = batch.step(act(proprio))
-        reached |= success
+        fallen |= batch.fallen() & ~reached
+        reached |= success & ~fallen
     return float(reached.mean())
 
 

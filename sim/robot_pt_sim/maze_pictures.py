@@ -1,4 +1,4 @@
-"""A maze seen from above: dark walls, a green goal, a red point."""
+"""A maze seen from above: dark walls, black pits, a green goal, a red point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robot_pt.schema import Image
 
-FLOOR, WALL, GOAL, POINT = (225, 225, 220), (45, 50, 60), (60, 160, 70), (200, 40, 40)  # RGB
+FLOOR, WALL, PIT, GOAL, POINT = (225, 225, 220), (45, 50, 60), (0, 0, 0), (60, 160, 70), (200, 40, 40)  # RGB
 GOAL_SHOWN_M, POINT_SHOWN_M = 0.4, 0.25
 _SUBPIXEL_BITS = 6
 
@@ -25,7 +25,7 @@ def draw(rows: tuple[str, ...], position: NDArray[np.float64], size: tuple[int, 
 @lru_cache(maxsize=8)
 def _empty(rows: tuple[str, ...], size: tuple[int, int]) -> Image:
     """The maze without a point; cell edges fall on whole pixels, so the walls are where they are."""
-    cells = np.array([[WALL if cell == "#" else FLOOR for cell in row] for row in rows], np.uint8)
+    cells = np.array([[{"#": WALL, "x": PIT}.get(cell, FLOOR) for cell in row] for row in rows], np.uint8)
     picture: Image = cv2.resize(cells, size[::-1], interpolation=cv2.INTER_NEAREST)
     down = next(j for j, row in enumerate(rows) if "G" in row)
     goal = np.array([rows[down].index("G") + 0.5, len(rows) - down - 0.5])

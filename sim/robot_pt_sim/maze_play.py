@@ -1,8 +1,9 @@
 """Scripted walks through a maze, good and bad: what a maze's demonstrations are made of.
 
 "clean" goes from a start to the goal the shortest way. "play" is AntMaze-like data: from anywhere towards some cell nearby, at
-its own pace, with correlated noise, giving up after a while, whatever the task's goal is. No play walk joins start and goal, so
-only an algorithm that puts pieces together finds the way; and since walks go both ways, imitating them goes nowhere. "detour" is
+its own pace, with correlated noise, giving up after a while, whatever the task's goal is. Where there are no pits no play walk joins
+start and goal, so only an algorithm that puts pieces together finds the way; and since walks go both ways, imitating them goes nowhere.
+"detour" is
 narrow data of an operator who means well: from a start to the goal by way of somewhere else, nearly without noise, and often out
 of time; what it did in a corridor depends on where it had been, which no policy sees.
 """

@@ -9,7 +9,7 @@ Frame: x to the right, y up, origin at the lower left corner of the drawing, one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,10 @@ _GAP = 1e-9  # between the point and a wall it leans on
 
 @dataclass(frozen=True, kw_only=True)
 class Maze:
-    """One task: '#' wall, '.' free, 'S' starts, 'G' goal; the first row is the top one."""
+    """One task: '#' wall, '.' free, 'x' pit, 'S' starts, 'G' goal; the first row is the top one.
+
+    A point whose middle comes over a pit has fallen: the episode ends there without success, as one does whose cup is dropped.
+    """
 
     name: str
     rows: tuple[str, ...]
@@ -54,9 +57,18 @@ class Maze:
 
     @property
     def free(self) -> Bool:
-        """(columns, rows): cell [i, j] covers i <= x < i + 1 and j <= y < j + 1."""
-        drawn: Bool = np.array([[c != "#" for c in row] for row in reversed(self.rows)]).T
-        return drawn
+        """(columns, rows) cells to be in: no wall, no pit. Cell [i, j] covers i <= x < i + 1 and j <= y < j + 1."""
+        return self._drawn(lambda c: c not in "#x")
+
+    @property
+    def walls(self) -> Bool:
+        """(columns, rows)."""
+        return self._drawn(lambda c: c == "#")
+
+    @property
+    def pits(self) -> Bool:
+        """(columns, rows)."""
+        return self._drawn(lambda c: c == "x")
 
     @property
     def starts(self) -> Int:
@@ -70,9 +82,12 @@ class Maze:
         return column, row
 
     def _marked(self, mark: str) -> Int:
-        drawn = np.array([list(row) for row in reversed(self.rows)]).T
-        found: Int = np.argwhere(drawn == mark)
+        found: Int = np.argwhere(self._drawn(lambda c: c == mark))
         return found
+
+    def _drawn(self, wanted: Callable[[str], bool]) -> Bool:
+        cells: Bool = np.array([[wanted(c) for c in row] for row in reversed(self.rows)]).T
+        return cells
 
 
 MAZES: Mapping[str, Maze] = {
@@ -94,6 +109,11 @@ MAZES: Mapping[str, Maze] = {
             ),
             horizon=80,
         ),
+        Maze(
+            name="maze-pits",
+            rows=("#######", "#S...S#", "#.#x#.#", "#.....#", "#.#x#.#", "#S...G#", "#######"),
+            horizon=60,
+        ),
     )
 }
 
@@ -108,7 +128,8 @@ class MazeBatch:
 
     def __init__(self, maze: Maze, count: int):
         self.maze, self.count = maze, count
-        self._free, self._goal = maze.free, np.array(maze.goal) + 0.5
+        self._free, self._walls, self._pits = maze.free, maze.walls, maze.pits
+        self._goal = np.array(maze.goal) + 0.5
         self.position: Points = np.tile(maze.starts[0] + 0.5, (count, 1))
         self.velocity: Points = np.zeros((count, 2))
         self.steps: Int = np.zeros(count, np.int64)
@@ -147,6 +168,11 @@ class MazeBatch:
         reached: Bool = np.square(self.position - self._goal).sum(1) < GOAL_RADIUS_M**2
         return reached
 
+    def fallen(self) -> Bool:
+        """(N,) the point's middle is over a pit."""
+        over: Bool = self._pits[tuple(np.floor(self.position).astype(np.int64).T)]
+        return over
+
     def proprio(self) -> Float:
         """(N, 4) x, y [m], vx, vy [m/s]."""
         return np.concatenate([self.position, self.velocity], axis=1).astype(np.float32)
@@ -168,7 +194,7 @@ class MazeBatch:
         ahead_N2 = np.repeat(np.floor(edge).astype(np.int64)[:, None], 2, axis=1)
         beside_N2 = np.floor(beside).astype(np.int64)
         cells = (ahead_N2, beside_N2) if axis == 0 else (beside_N2, ahead_N2)
-        blocked = ~self._free[cells].all(1)
+        blocked = self._walls[cells].any(1)
         wall = np.where(wanted_N > 0, np.floor(edge) - RADIUS_M - _GAP, np.floor(edge) + 1 + RADIUS_M + _GAP)
         there = np.where(blocked, wall, here + wanted_N)
         self.position[:, axis] = there
@@ -204,13 +230,14 @@ class PointMaze:
             raise UserError("the simulator has not been reset; call reset(seed) before step(action).")
         _, sent, success = self.batch.step(np.asarray(action)[None])
         reached = bool(success[0])
+        ended = reached or bool(self.batch.fallen()[0])
         return StepResult(
             observation=self._observe(),
             sent_action=sent[0],
             reward=float(reached),
             success=reached,
-            terminated=reached,
-            truncated=not reached and int(self.batch.steps[0]) >= self.horizon,
+            terminated=ended,
+            truncated=not ended and int(self.batch.steps[0]) >= self.horizon,
         )
 
     def initial_conditions(self) -> dict[str, Any]:

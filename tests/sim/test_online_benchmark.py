@@ -13,13 +13,17 @@ from robot_pt.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import online
-from online_cell import Schedule, run_cell, settings_of, summary, watched
-from online_learners import ALGORITHMS, make, standardising
+from online_cell import TASKS, Schedule, Task, run_cell, summary, watched
+from online_learners import ALGORITHMS, Rates, make, standardising
 from online_task import BOUNDS, Problem, Steps, batches, offline_data, success_rate
 
 sys.path.pop(0)
-PROBLEM = Problem(maze="maze-u", style="play", successes_only=False, episodes=12, evaluation_episodes=8, batch_size=16)
-SHORT = Schedule(offline_updates=4, online_steps=50, evaluate_every=20)
+PROBLEM = Problem(maze="maze-u", style="play", successes_only=False, episodes=12, evaluation_episodes=8)
+SHORT = Task(
+    problem=PROBLEM,
+    schedule=Schedule(offline_updates=4, online_steps=50, evaluate_every=20),
+    rates=Rates(batch_size=16),
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +83,13 @@ def test_only_successes_are_kept_where_that_is_asked(data):
 
 def test_measures_of_a_curve():
     offline = [[0, 0.0], *([n, 0.5] for n in range(1, 6)), [6, 0.3], [7, 0.5], [8, 0.7], [9, 0.6]]
-    found = summary(offline, [[500, 0.2], [1000, 0.8], [1500, 1.0], [2000, 0.9]])
+    found = summary(offline, [[500, 0.2], [1000, 0.8], [1500, 1.0], [2000, 0.9]], settled=8)
     expected = {"before": 0.6, "wobble": 0.3, "lowest": 0.2, "after": 0.9, "regret": 0.275}
     assert found == pytest.approx(expected)
     assert online.measures_of(found)["dip"] == pytest.approx(0.1)  # 0.3 was the lowest without any switch
     assert online.measures_of({**found, "lowest": 0.35})["dip"] == 0
-    assert summary([[0, 0.25]], [[9, 1.0]])["wobble"] == 0
+    assert summary([[0, 0.25]], [[9, 1.0]], settled=8)["wobble"] == 0
+    assert summary(offline, [[9, 1.0]], settled=3)["wobble"] == pytest.approx(0.1)
 
 
 def test_the_scale_of_q_is_that_of_the_last_quarter():
@@ -108,18 +113,43 @@ def test_who_does_nothing_fails_and_who_knows_the_way_does_not():
     assert success_rate(walk, PROBLEM) == 1
 
 
+def test_who_falls_into_a_pit_has_not_reached_the_goal() -> None:
+    """Straight from the lower left to the right and back up: over the pits of the third column where the way leads there."""
+    problem = replace(TASKS["pits"].problem, evaluation_episodes=200)
+    right = success_rate(lambda proprio: np.tile(np.float32([0.4, 0.0]), (len(proprio), 1)), problem)
+    down_right = success_rate(lambda proprio: np.tile(np.float32([0.4, -0.4]), (len(proprio), 1)), problem)
+    assert 0 < right < down_right < 1
+    data = offline_data(replace(problem, episodes=40, successes_only=False, strength=3.0)).columns
+    ends = data["discount"] == 0
+    assert {*data["reward"][ends].tolist()} == {0.0, 10.0}  # fallen, and there
+    assert (data["return_to_go"][ends & (data["reward"] == 0)] == 0).all()
+    assert (data["reward"][~ends] == 0).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_both_conservative_ones_are_told_the_same_by_every_task(name) -> None:
+    from dataclasses import asdict
+
+    task, proprio = TASKS[name], (np.zeros(4, np.float32), np.ones(4, np.float32))
+    ours, theirs = (make(a, task.rates, proprio, 0, task.problem.gamma) for a in ("cal_ql", "cql"))
+    assert asdict(ours.agent.config) == asdict(theirs.agent.config)
+    assert ours.agent.config.backup == task.rates.backup
+    assert ours.agent.config.scaled_log_std == task.rates.scaled_log_std
+    assert json.loads(json.dumps(task.settings())) == task.settings()
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_goes_offline_and_online(name):
-    result = run_cell(name, 0, PROBLEM, SHORT)
+    result = run_cell(name, 0, SHORT)
     assert json.loads(json.dumps(result)) == result
     assert result["offline_curve"][-1][0] == (0 if name == "rlpd" else 4)
     assert result["online_curve"][0][0] > 0
     assert result["online_episodes"] >= 2
-    assert result["settings"] == settings_of(PROBLEM, SHORT)
+    assert result["settings"] == SHORT.settings()
 
 
 def test_exploring_scatters_about_what_is_done(data):
-    learner = make("cal_ql", standardising(data.columns["proprio"]), 0)
+    learner = make("cal_ql", Rates(), standardising(data.columns["proprio"], 1.0), 0, PROBLEM.gamma)
     proprio = data.columns["proprio"][:64]
     greedy, drawn = learner.act(proprio), learner.explore(proprio)
     assert greedy.shape == drawn.shape == (64, 2)
@@ -129,15 +159,15 @@ def test_exploring_scatters_about_what_is_done(data):
 
 
 def test_cells_are_resumed_and_never_mixed(tmp_path, capsys):
-    online.run(["bc"], 2, PROBLEM, SHORT, tmp_path)
+    online.run(["bc"], 2, SHORT, tmp_path)
     stamps = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.json")}
     assert set(stamps) == {"bc-0.json", "bc-1.json"}
     (tmp_path / "bc-1.json").unlink()
-    online.run(["bc"], 2, PROBLEM, SHORT, tmp_path)
+    online.run(["bc"], 2, SHORT, tmp_path)
     assert (tmp_path / "bc-0.json").stat().st_mtime_ns == stamps["bc-0.json"]
     assert (tmp_path / "bc-1.json").exists()
     with pytest.raises(UserError, match="evaluate_every"):
-        online.run(["bc"], 1, PROBLEM, Schedule(offline_updates=4, online_steps=50, evaluate_every=25), tmp_path)
+        online.run(["bc"], 1, replace(SHORT, schedule=replace(SHORT.schedule, evaluate_every=25)), tmp_path)
     assert capsys.readouterr().out.count("bc seed") == 3
 
 
@@ -167,11 +197,11 @@ def test_the_curves_are_drawn(tmp_path):
 
 
 def test_the_page_keeps_one_line_per_cell(tmp_path):
-    online.run(["bc", "iql"], 2, PROBLEM, SHORT, tmp_path)
+    online.run(["bc", "iql"], 2, SHORT, tmp_path)
     text = online.digest(online.load(tmp_path))
     kept = json.loads(text)
     assert [(row["algorithm"], row["seed"]) for row in kept["cells"]] == [("iql", 0), ("iql", 1), ("bc", 0), ("bc", 1)]
     assert len(text.splitlines()) == 1 + 4 + 1
-    assert kept["settings"] == settings_of(PROBLEM, SHORT)
+    assert kept["settings"] == SHORT.settings()
     assert kept["cells"][0]["scale_offline"].keys() == {"q_data", "return"}
     assert kept["data"]["episodes"] == 12
