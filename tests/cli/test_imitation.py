@@ -13,6 +13,10 @@ from robot_pt.schema import Observation
 from tests.cli.test_runs import SPEC, run, store
 
 NAMES = ("autoregressive_bc", "bet")
+SMALL = {
+    "autoregressive_bc": ["bins=16", "hidden=16,16", "beam=2"],
+    "bet": ["layers=1", "heads=2", "width=8", "window=4", "bins=8"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def pretrain(data: Path, out: Path, name: str, steps: int, capsys, *more: object) -> dict:
     words = ["--data", data, "--out", out, "--algorithm", name, "--steps", steps, "--batch-size", 8, *more]
+    words += ["--options", *SMALL[name]]
     code, result, said = run("pretrain", *words, capsys=capsys)
     assert code == 0, said
     return result
