@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robot_pt.clips import ClipBatch
+from robot_pt.errors import UserError
 
 
 def gathered(value_BX: Tensor) -> tuple[Tensor, int]:
@@ -75,7 +76,13 @@ def contrast(
     Args:
         valid_B: rows that count; the gradient of the others is exactly 0.
         excluded_BN: columns that are neither positive nor negative for a row, such as frames of the same episode; the target stays.
+    Raises:
+        UserError: a single column, which every row would pick without having learned anything.
     """
+    if logits_BN.shape[1] < 2:
+        raise UserError(
+            "this objective tells a frame from others of its batch; a batch of 1 has none: give at least 2."
+        )
     valid_B = torch.ones_like(target_B, dtype=torch.bool) if valid_B is None else valid_B
     logits_BN = logits_BN.float()
     if excluded_BN is not None:

@@ -6,9 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from robot_pt.errors import UserError
 from robot_pt.objectives import across
 from robot_pt.objectives.across import contrast, everyone, gathered, masked_mean, shared
 from tests.objectives.clip_batch import clips, noise_frames
+
+
+def test_a_frame_alone_has_nothing_to_be_told_from() -> None:
+    with pytest.raises(UserError, match="a batch of 1 has none: give at least 2"):
+        contrast(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+
 
 CHILD = """
 import torch

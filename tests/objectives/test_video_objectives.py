@@ -106,10 +106,10 @@ def test_a_state_of_another_encoder_is_refused(name: str) -> None:
         build(name, encoder=dataclasses.replace(ENCODER, latent=16)).load_state_dict(state)
 
 
-@pytest.mark.parametrize("name", ["r3m", "vip", "icvf"])
+@pytest.mark.parametrize("name", ["atc", "r3m", "vip", "icvf"])
 def test_a_batch_of_one_has_no_negatives(name: str) -> None:
     objective = build(name)
-    with pytest.raises(UserError, match="a batch of 1 per process"):
+    with pytest.raises(UserError, match="a batch of 1 has none"):
         objective.update(videos().clips(objective.plan, 0, 1), 0)
 
 
