@@ -89,7 +89,7 @@ def check(path: Path, table: ClipTable, skip_corrupt: bool) -> None:
     if not len(table.length):
         why = f" ({faults[0].rstrip('.')})" if faults else ""
         raise DataError(
-            f"{path} gives no clip of at least {clips.LEAST} frames{why}; name another folder or lower rate_hz."
+            f"{path} gives no clip of at least {clips.LEAST} frames{why}; name another folder, or raise rate_hz or clip_s."
         )
 
 
