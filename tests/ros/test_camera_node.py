@@ -123,7 +123,7 @@ class Flaky:
         pass
 
 
-def wait_for(reached: Callable[[], Any], timeout_s: float = 10.0) -> None:
+def wait_for(reached: Callable[[], Any], timeout_s: float = 30.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < end_s, "not reached"
@@ -138,7 +138,7 @@ def test_the_newest_frame_is_held_the_others_are_counted_and_stamps_are_of_the_c
     before = time.time_ns()
     taken = grabber.take()
     assert taken is not None
-    assert 0.25e9 <= before - taken.stamp_ns < 2e9
+    assert 0.25e9 <= before - taken.stamp_ns < 10e9
     assert grabber.dropped >= 18
     status = grabber.status()
     assert 1 < status["rate_hz"] < 250

@@ -50,7 +50,7 @@ def following(recorder):
 
 def settled(recorder, name):
     """Its work is done in another thread."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while recorder.running != name and time.monotonic() < until:
         time.sleep(0.01)
     assert recorder.running == name
@@ -80,7 +80,7 @@ def test_an_episode_is_closed_when_nothing_more_comes_and_not_before(recorder, f
     following.told(state("a", "ended", outcome="success", end_ns=9), 1)
     following.look()
     assert recorder.running == "a"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while recorder.running and time.monotonic() < until:
         time.sleep(LINGER_S / 3)
         following.look()

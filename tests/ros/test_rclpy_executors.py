@@ -116,11 +116,11 @@ def test_spin_until_future_complete(graph) -> None:
     future = Future()
     start_s = time.monotonic()
     executor.spin_until_future_complete(future, timeout_sec=0.2)
-    assert 0.2 <= time.monotonic() - start_s < 2
+    assert 0.2 <= time.monotonic() - start_s < 10
     threading.Timer(0.1, future.set_result, (1,)).start()
-    executor.spin_until_future_complete(future, timeout_sec=10)
+    executor.spin_until_future_complete(future, timeout_sec=100)
     assert future.result() == 1
-    assert time.monotonic() - start_s < 5
+    assert time.monotonic() - start_s < 30
 
 
 def test_timers_fire_at_their_rate_and_stop(graph) -> None:
@@ -128,8 +128,9 @@ def test_timers_fire_at_their_rate_and_stop(graph) -> None:
     timer = node.create_timer(
         0.02, lambda: turns.append(time.monotonic()), clock=Clock(clock_type=ClockType.STEADY_TIME)
     )
-    graph.spin_for(1.0)
-    assert 35 <= len(turns) <= 51
+    begun_s = time.monotonic() - 0.02
+    assert graph.spin_until(lambda: len(turns) >= 25)
+    assert turns[-1] - begun_s >= (len(turns) - 1) * 0.02, "never more often"
     timer.cancel()
     turns.clear()
     graph.spin_for(0.1)
@@ -151,10 +152,8 @@ def test_a_fast_timer_does_not_starve_the_others(graph) -> None:
     node.create_timer(0.05, lambda: count("slow"))
     guard = node.create_guard_condition(lambda: count("guard"))
     guard.trigger()
-    graph.spin_for(0.5)
-    assert counts["slow"] >= 5
+    assert graph.spin_until(lambda: counts["slow"] >= 5 and counts["fast"] > 100)
     assert counts["guard"] == 1
-    assert counts["fast"] > 100
 
 
 def test_single_spins_serve_all_in_turn(graph) -> None:
@@ -229,21 +228,25 @@ def multi_threaded(graph, threads: int) -> MultiThreadedExecutor:
 @pytest.mark.parametrize(("group", "together"), [(ReentrantCallbackGroup, 3), (MutuallyExclusiveCallbackGroup, 1)])
 def test_threads_run_as_many_as_groups_allow(graph, group, together: int) -> None:
     multi_threaded(graph, 4)
-    node, lock, running, most = graph.node(), threading.Lock(), [0], [0]
-    shared = group()
+    node, lock, running, most, ended = graph.node(), threading.Lock(), [0], [0], []
+    shared, enough = group(), threading.Event()
 
     def work() -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.2)
+            if running[0] == together:
+                enough.set()
+        assert enough.wait(30)
+        time.sleep(0.1)  # time for one too many
         with lock:
             running[0] -= 1
+            ended.append(1)
 
     guards = [node.create_guard_condition(work, callback_group=shared) for _ in range(3)]
     for guard in guards:
         guard.trigger()
-    graph.spin_for(1.2)
+    assert graph.spin_until(lambda: len(ended) == 3)
     assert most[0] == together
     assert running[0] == 0
 
@@ -256,7 +259,7 @@ def test_an_exception_in_a_thread_surfaces_while_spinning(graph) -> None:
 
     graph.node().create_guard_condition(fail).trigger()
     with pytest.raises(ValueError, match="from a thread"):
-        graph.spin_until(lambda: False, timeout_s=5)
+        graph.spin_until(lambda: False, timeout_s=30)
 
 
 def test_rates_sleep_while_others_spin(graph) -> None:
@@ -275,7 +278,7 @@ def test_rates_sleep_while_others_spin(graph) -> None:
     start_s = time.monotonic()
     for _ in range(10):
         rate.sleep()
-    assert 0.15 <= time.monotonic() - start_s < 2
+    assert 0.15 <= time.monotonic() - start_s < 20
 
     def sleep_on() -> None:
         try:
@@ -287,8 +290,8 @@ def test_rates_sleep_while_others_spin(graph) -> None:
     sleeper = threading.Thread(target=sleep_on)
     sleeper.start()
     graph.context.try_shutdown()
-    sleeper.join(5)
-    spinner.join(5)
+    sleeper.join(30)
+    spinner.join(30)
     assert sorted(ended) == ["interrupted", "shut down"]
     with pytest.raises(ValueError, match="frequency"):
         node.create_rate(0)
@@ -313,10 +316,10 @@ def test_shutdown_waits_for_what_runs(graph) -> None:
         done.append(1)
 
     graph.node().create_guard_condition(work).trigger()
-    executor.spin_once(timeout_sec=5)
-    assert started.wait(5)
+    executor.spin_once(timeout_sec=30)
+    assert started.wait(30)
     assert not executor.shutdown(timeout_sec=0.01)
-    assert executor.shutdown(timeout_sec=5)
+    assert executor.shutdown(timeout_sec=30)
     assert done == [1]
     assert executor.get_nodes() == []
     executor.spin()  # returns at once

@@ -141,6 +141,34 @@ def test_logs_reach_rosout(graph) -> None:
     python_logging.getLogger("unrelated").warning("not ROS")
 
 
+def test_a_node_that_is_gone_is_not_kept_by_its_logger(graph) -> None:
+    node = graph.node("leaver")
+    assert "leaver" in _logging_state._sinks
+    node.destroy_node()
+    assert "leaver" not in _logging_state._sinks
+    get_logger("leaver").error("nobody publishes this")
+
+
+def test_of_two_nodes_of_one_name_the_later_goes_on_saying(graph) -> None:
+    first, logs = graph.node("twin"), []
+    second = graph.node("twin")
+    latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    graph.node("listener").create_subscription(Log, "/rosout", logs.append, latched)
+    first.destroy_node()
+    assert "twin" in _logging_state._sinks
+    second.get_logger().warning("still here")
+    assert graph.spin_until(lambda: [log.msg for log in logs if log.name == "twin"] == ["still here"])
+    second.destroy_node()
+    assert "twin" not in _logging_state._sinks
+
+
+def test_what_is_ignored_on_the_command_line_is_said(graph, capsys: pytest.CaptureFixture[str]) -> None:
+    graph.start(("--ros-args", "--enclave", "/cell", "--log-file-name", "x"))
+    said = capsys.readouterr().err
+    assert "'--enclave /cell' is ignored" in said
+    assert "'--log-file-name x' is ignored" in said
+
+
 def test_where_log_files_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_LOG_DIR", "/logs")
     assert str(get_logging_directory()) == "/logs"

@@ -102,12 +102,12 @@ def test_signals_end_a_spin(program, number: int, said: str) -> None:
     time.sleep(0.2)
     start_s = time.monotonic()
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     # The context goes down in a thread of its own, so KeyboardInterrupt may be the first to be seen.
     assert out.splitlines()[0] in (said, said.replace("False", "True")), err
     assert out.endswith("ended\n")
     assert process.returncode == 0
-    assert time.monotonic() - start_s < 5
+    assert time.monotonic() - start_s < 30
 
 
 NO_HANDLERS = """
@@ -132,7 +132,7 @@ def test_without_handlers_signals_are_the_programs_own(program) -> None:
     process = program(NO_HANDLERS)
     await_ready(process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert out == "still True\n", err
     assert process.returncode == 0
 
@@ -153,7 +153,7 @@ print('ended')
 
 
 def test_a_signal_before_the_spin_ends_it_too(program) -> None:
-    out, err = program(EARLY).communicate(timeout=20)
+    out, err = program(EARLY).communicate(timeout=60)
     assert out == "ended\n", err
 
 
@@ -179,7 +179,7 @@ def test_a_handler_from_before_is_called_as_well(program) -> None:
     process = program(CHAINED)
     await_ready(process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert out.splitlines() == ["mine too", "told"], err
     assert process.returncode == 0, err
 
@@ -293,10 +293,10 @@ def test_a_killed_process_leaves_the_graph(graph, program) -> None:
 
 def test_programs_with_bad_arguments_end_at_once(program) -> None:
     process = program("import rclpy\nrclpy.init()\n", "--ros-args", "--params-file", "/none.yaml")
-    assert "/none.yaml" in process.communicate(timeout=20)[1]
+    assert "/none.yaml" in process.communicate(timeout=60)[1]
     assert process.returncode != 0
     process = program("import rclpy\nrclpy.init()\n", "--ros-args", "--nonsense")
-    assert "UnknownROSArgsError" in process.communicate(timeout=20)[1]
+    assert "UnknownROSArgsError" in process.communicate(timeout=60)[1]
     quiet = program(
         "import rclpy\nrclpy.init()\nn = rclpy.create_node('n')\nn.get_logger().info('hush')\nn.get_logger().error('loud')",
         "--ros-args",
@@ -305,7 +305,7 @@ def test_programs_with_bad_arguments_end_at_once(program) -> None:
         "-e",
         "/enclave",
     )
-    err = quiet.communicate(timeout=20)[1]
+    err = quiet.communicate(timeout=60)[1]
     assert "loud" in err
     assert "hush" not in err
     assert "'-e /enclave' is ignored" in err
@@ -372,6 +372,6 @@ def test_signals_at_any_moment_end_a_busy_program(program, executor: str, number
         await_ready(process)
         time.sleep(0.037 * attempt)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert out == "ended\n", err
         assert process.returncode == 0, err

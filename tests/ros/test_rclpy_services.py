@@ -34,8 +34,8 @@ def test_requests_are_answered_each_with_its_own(graph) -> None:
     service = server.create_service(SetBool, "flip", answer)
     client, other = asker.create_client(SetBool, "flip"), asker.create_client(SetBool, "flip")
     assert (service.service_name, client.service_name) == ("/flip", "/flip")
-    assert client.wait_for_service(10)
-    assert other.wait_for_service(10)
+    assert client.wait_for_service(30)
+    assert other.wait_for_service(30)
     futures = [client.call_async(SetBool.Request(data=bool(i % 2))) for i in range(6)]
     others = [other.call_async(SetBool.Request(data=True)) for _ in range(3)]
     assert graph.spin_until(lambda: all(future.done() for future in futures + others))
@@ -53,7 +53,7 @@ def test_calls_are_checked_and_can_be_forgotten(graph) -> None:
 
     node.create_service(Trigger, "do", answer)
     client = node.create_client(Trigger, "do")
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(30)
     with pytest.raises(TypeError, match="Expected"):
         client.call_async(SetBool.Request())
     future = client.call_async(Trigger.Request())
@@ -82,16 +82,16 @@ def test_blocking_calls_wait_in_another_thread(graph) -> None:
     node = graph.node()
     node.create_service(Trigger, "do", lambda _, response: Trigger.Response(success=True, message="done"))
     client, silent = node.create_client(Trigger, "do"), node.create_client(Trigger, "silent")
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(30)
     assert not silent.service_is_ready()
     start_s = time.monotonic()
     assert not silent.wait_for_service(0.1)
-    assert 0.1 <= time.monotonic() - start_s < 2
+    assert 0.1 <= time.monotonic() - start_s < 20
     results: list[object] = []
     caller = threading.Thread(target=lambda: results.append(client.call(Trigger.Request(), timeout_sec=10)))
     caller.start()
     assert graph.spin_until(lambda: results)
-    caller.join(5)
+    caller.join(30)
     assert results[0].message == "done"  # type: ignore[attr-defined]
     assert client.call(Trigger.Request(), timeout_sec=0.05) is None  # nobody spins
 
@@ -105,7 +105,7 @@ def test_servers_may_be_coroutines(graph) -> None:
 
     node.create_service(Trigger, "do", answer)
     client = graph.node("asker").create_client(Trigger, "do")
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(30)
     future = client.call_async(Trigger.Request())
     graph.spin_for(0.1)
     assert not future.done()
@@ -117,10 +117,10 @@ def test_a_server_that_returns_no_response_is_told(graph) -> None:
     node = graph.node()
     node.create_service(Trigger, "do", lambda request, response: None)
     client = node.create_client(Trigger, "do")
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(30)
     client.call_async(Trigger.Request())
     with pytest.raises(TypeError, match="must return"):
-        graph.spin_until(lambda: False, timeout_s=5)
+        graph.spin_until(lambda: False, timeout_s=30)
 
 
 def test_parameters_of_another_node(graph, tmp_path) -> None:
@@ -159,8 +159,8 @@ def test_logger_levels_from_outside(graph) -> None:
     node = graph.node("talks", enable_logger_service=True)
     setter = node.create_client(SetLoggerLevels, "~/set_logger_levels")
     getter = node.create_client(GetLoggerLevels, "~/get_logger_levels")
-    assert setter.wait_for_service(10)
-    assert getter.wait_for_service(10)
+    assert setter.wait_for_service(30)
+    assert getter.wait_for_service(30)
     wanted = [LoggerLevel(name="talks", level=40), LoggerLevel(name="talks", level=3)]
     results = answered(graph, setter.call_async(SetLoggerLevels.Request(levels=wanted))).results
     assert [result.successful for result in results] == [True, False]

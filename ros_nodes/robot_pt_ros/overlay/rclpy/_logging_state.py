@@ -73,7 +73,7 @@ def add_sink(name: str, sink: RosoutSink) -> None:
 
 def remove_sink(name: str, sink: RosoutSink) -> None:
     with _lock:
-        if _sinks.get(name) is sink:
+        if _sinks.get(name) == sink:  # two bindings of one method are equal, not the same
             del _sinks[name]
 
 
