@@ -29,7 +29,7 @@ def pair() -> Iterator[tuple[Participant, Participant]]:
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not (found := condition()):
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.005)

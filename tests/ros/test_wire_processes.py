@@ -241,5 +241,5 @@ def test_discovery_off_keeps_a_process_alone() -> None:
 )
 def test_ways_to_name_this_machine_that_meet_the_default(environment: dict[str, str]) -> None:
     with participant(33) as here, peer(33, "node", "near", "/", "/near", **environment):
-        wait_for(lambda: here.graph.nodes() == [("near", "/", "/")], 10)
-        wait_for(lambda: here.graph.publishers("/near"), 10)
+        wait_for(lambda: here.graph.nodes() == [("near", "/", "/")], 30)
+        wait_for(lambda: here.graph.publishers("/near"), 30)

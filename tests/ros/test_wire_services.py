@@ -27,7 +27,7 @@ def participant() -> Iterator[Participant]:
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not (found := condition()):
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.005)
