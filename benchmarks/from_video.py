@@ -1,13 +1,14 @@
 """Does PTR gain from an encoder that has seen video? On two cores: frozen encoders, their features cached, PTR on top.
 
-    python benchmarks/from_video.py                     seeds 0 to 2 of every start; what is there is not run again
+    python benchmarks/from_video.py                     seeds 0 to 2 of random, video (ATC) and PTR; what is there is not run again
+    python benchmarks/from_video.py --starts mae,icvf   others
     python benchmarks/from_video.py --table             the table from what is there
 
-Starts: a random encoder; encoders trained on frames without actions (video) by `VIDEO`; one trained by PTR itself on the robot data (what the
-papers call Bridge-only). All see the same episodes, those of `benchmarks/compare.py`, whose encoders are used where they are there. PTR then learns
-from the robot data and ten demonstrations of a task that none of the encoders saw, half and half, as the demo does (advantage-weighted after
-a warm start by cloning), and acts in that task from starts that nobody trains on. `--algorithms ptr,bc` also clones, which says what PTR's critic
-adds.
+Starts: a random encoder; encoders trained on frames without actions, in their order (video) or one by one; on actions; one trained by PTR
+itself on the robot data (what the papers call Bridge-only). All see the same episodes, those of `benchmarks/compare.py`, whose encoders
+are used where they are there. PTR then learns from the robot data and ten demonstrations of a task that none of the encoders saw, half and
+half, as the demo does (advantage-weighted after a warm start by cloning), and acts in that task from starts that nobody trains on.
+`--algorithms ptr,bc` also clones, which says what PTR's critic adds.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ from robot_pt.store import DemoStore, is_demo_store
 from robot_pt.tasks import TaskTable
 
 RESULTS = Path("runs/compare")
-VIDEO: tuple[str, ...] = ("icvf", "atc", "r3m")
 ROBOT = "ptr"
 TARGET, DEMOS, DEMO_SEED = "lift-purple", 10, 300_000
 BATCH, PRIOR_SHARE = 64, 0.5
@@ -55,12 +55,9 @@ PRIOR = 300
 ALGORITHMS: tuple[str, ...] = (ROBOT, "bc")
 TITLES = {ROBOT: "PTR", "bc": "cloning"}
 NAMES = {
-    RANDOM_FROZEN: "random",
-    "icvf": "video, ICVF",
-    "atc": "video, ATC",
-    "r3m": "video, R3M",
-    ROBOT: "robot data, PTR",
-}
+    RANDOM_FROZEN: "random", "atc": "video, ATC", "siammae": "video, SiamMAE", "r3m": "video, R3M", "vip": "video, VIP", "icvf": "video, ICVF",
+    "curl": "frames, CURL", "mae": "frames, MAE", "idm": "actions, IDM", "spr": "actions, SPR", "bc": "actions, BC", ROBOT: "robot data, PTR",
+}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -230,7 +227,9 @@ def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--starts", default="", help=f"comma-separated, of {', '.join(NAMES)}; default all")
+    parser.add_argument(
+        "--starts", default=f"{RANDOM_FROZEN},atc,{ROBOT}", help=f"comma-separated, of {', '.join(NAMES)}"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=500, help="updates of every encoder")
     parser.add_argument("--updates", type=int, default=1500, help="updates of PTR")
@@ -241,7 +240,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    starts, algorithms = options.starts.split(",") if options.starts else list(NAMES), options.algorithms.split(",")
+    starts, algorithms = options.starts.split(","), options.algorithms.split(",")
     if unknown := sorted(set(starts) - set(NAMES)):
         raise SystemExit(f"there is no start {unknown[0]!r}; choose from {', '.join(NAMES)}.")
     protocol, folder = replace(read_protocol(), pretrain_steps=options.steps), options.out / "from-video"
