@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robot_pt import store_episode
-from robot_pt.errors import DataError, UserError
+from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore, is_demo_store
 from robot_pt.store_source import episode_ids
@@ -94,7 +94,10 @@ class StoreFollower:
 
     def _require_fits(self, store: DemoStore) -> None:
         for camera in self._cameras or ("",):
-            self._spec.require_trainable_with(store.spec, camera)
+            try:
+                self._spec.require_trainable_with(store.spec, camera)
+            except MismatchError as error:
+                raise DataError(f"{store.path} is set aside: {error}") from None
         for name in ("action_names", "proprio_names", "action_unit", "embodiment"):
             theirs, ours = getattr(store.spec, name), getattr(self._spec, name)
             if theirs != ours:

@@ -39,7 +39,7 @@ class Start:
 
     @classmethod
     def of(cls, run: Path) -> Start:
-        """Of a RUN or one of its checkpoints. Raises DataError where there is none, or a damaged one."""
+        """Of a RUN or one of its checkpoints. Raises DataError where there is none, or a damaged one, MismatchError where it sees nothing."""
         folder = checkpoint.resolve_any(run)
         cameras: tuple[str, ...]
         if (folder / ENCODER_FILE).is_file():
@@ -52,6 +52,10 @@ class Start:
             policy = PolicyRecord.from_json(document)
             cameras, size, trains, layers = policy.cameras, policy.image_size, "encoder", policy.network["encoder"]
             made_by = policy.agent
+        if not cameras:
+            raise MismatchError(
+                f"{run} learned from the state alone and holds no image encoder; give a RUN that looks at a camera."
+            )
         config = replace(EncoderConfig.from_json(layers), weights="")  # the run brings them
         return cls(
             str(run), folder, made_by, config, cameras, size, trains, int(document["step"]), str(document["version"])

@@ -56,6 +56,8 @@ def finetune(
     runs.require_amounts(steps, seed)
     at_least(0, checkpoint_every=checkpoint_every)
     before, _ = runs.read_settings(start)
+    if freeze_encoder and not before.cameras:
+        raise UserError(f"--freeze-encoder is about images and {start} learned from the state alone; leave it out.")
     changes: dict[str, Any] = {"frozen": "encoder"} if freeze_encoder else {}
     if algorithm is not None:
         changes |= {"algorithm": algorithm, "options": weighted_by_critic_of(start, before)}

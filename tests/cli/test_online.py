@@ -110,6 +110,17 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
     assert (code, free["held"]) == (0, False)
 
 
+def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) -> None:
+    for words in (
+        ["probe", start, "--data", data],
+        ["compare", "--runs", start, "--quick", "--out", tmp_path / "c"],
+        ["finetune", "--from", start, "--target", data, "--data", data, "--freeze-encoder", "--out", tmp_path / "f"],
+    ):
+        assert cli.main([*map(str, words)]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "learned from the state alone" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

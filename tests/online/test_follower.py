@@ -135,6 +135,7 @@ def test_a_store_of_another_robot_is_a_trouble_and_its_episodes_are_left(
     follower = StoreFollower([tmp_path / "other"], store.spec)
     assert follower.poll() == []
     assert name in follower.troubles[tmp_path / "other"]
+    assert f"{tmp_path / 'other'} is set aside: " in follower.troubles[tmp_path / "other"]
 
 
 def test_what_the_learner_cannot_use_is_set_aside_at_once(store, episode) -> None:
