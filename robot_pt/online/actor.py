@@ -53,8 +53,10 @@ class ActorSettings:
     poll_s: float = 0.1
 
     def __post_init__(self) -> None:
+        if not self.actors:
+            raise UserError(f"{self.run} has no actors: its episodes come from the stores it follows.")
         if not 0 <= self.index < self.actors:
-            raise UserError(f"actor {self.index} of {self.actors}; give 0 to {self.actors - 1}.")
+            raise UserError(f"--actor is {self.index} and {self.run} has {self.actors}; give 0 to {self.actors - 1}.")
 
     @property
     def name(self) -> str:

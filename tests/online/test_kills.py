@@ -248,5 +248,7 @@ def test_shares_cover_all_episodes_and_starts_never_repeat() -> None:
     starts = [settings(i).start(k) for i in range(3) for k in range(settings(i).share)]
     assert len(set(starts)) == 10
     assert min(starts) >= FIRST_SEED > 1_000_000 + 100_000 * 10_000  # above every evaluation
-    with pytest.raises(UserError, match="actor 3 of 3"):
+    with pytest.raises(UserError, match=r"--actor is 3 and .* has 3; give 0 to 2"):
         settings(3)
+    with pytest.raises(UserError, match="r has no actors: its episodes come from the stores it follows"):
+        ActorSettings(run=Path("r"), index=0, actors=0, episodes=10, spec=STATE)
