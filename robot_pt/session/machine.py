@@ -62,8 +62,8 @@ class InferenceRequest(NamedTuple):
 class Session:
     """Observations in, absolute pose targets out, one per control period.
 
-    `observe_image`, `observe_arm`, `executed` and `applied` may be called from another thread than the rest; everything else, `deliver`
-    too, from one thread at a time. What the targets build on is the rule of `CommandedTarget`.
+    `observe_image`, `observe_arm`, `executed`, `applied` and `diagnostics` may be called from another thread than the rest; everything
+    else, `deliver` too, from one thread at a time. What the targets build on is the rule of `CommandedTarget`.
 
     Attributes:
         phase, reason: where it stands, and why where that is no good news.

@@ -54,7 +54,10 @@ class StepInfo(NamedTuple):
 
 
 class TickMonitor:
-    """Intervals, inference times and ages over the last `WINDOW` ticks, and counts since the start."""
+    """Intervals, inference times and ages over the last `WINDOW` ticks, and counts since the start.
+
+    `values` and `jitter` may be called from another thread than the rest: they look at copies, which are made in one piece.
+    """
 
     def __init__(self, period_ns: int):
         self._period_ms = period_ns / 1e6
@@ -78,15 +81,18 @@ class TickMonitor:
     def jitter(self) -> float:
         """Largest deviation of a recent interval from the period, as a share of it; 0 before two ticks."""
         intervals = self._series.get("tick_interval_ms")
-        return max((abs(i / self._period_ms - 1) for i in intervals), default=0.0) if intervals else 0.0
+        return max((abs(i / self._period_ms - 1) for i in list(intervals)), default=0.0) if intervals else 0.0
 
     def values(self) -> dict[str, float | int]:
         """Flat figures: p50, p99 and max of every series, the jitter, and every count."""
         out: dict[str, float | int] = {}
-        for name, series in self._series.items():
+        for name, series in list(self._series.items()):
             p50, p99, most = np.quantile(list(series), (0.5, 0.99, 1.0))
             out |= {f"{name}/p50": float(p50), f"{name}/p99": float(p99), f"{name}/max": float(most)}
-        return {**out, "jitter": self.jitter(), **{name: n for name, n in self.counts.items() if n}}
+        return {**out, "jitter": self.jitter(), **{name: n for name, n in list(self.counts.items()) if n}}
 
     def _note(self, name: str, value: float) -> None:
-        self._series.setdefault(name, deque(maxlen=WINDOW)).append(value)
+        if name in self._series:
+            self._series[name].append(value)
+        else:
+            self._series[name] = deque([value], maxlen=WINDOW)  # never seen empty

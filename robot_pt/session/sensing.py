@@ -123,7 +123,7 @@ class Senses:
     def refused(self) -> dict[str, int]:
         """ "source: reason" -> how many samples were refused."""
         rings: dict[str, SampleRing[Any]] = {ARM: self.joints, **self.rings}
-        return {f"{name}: {reason}": n for name, ring in rings.items() for reason, n in ring.refused.items()}
+        return {f"{name}: {reason}": n for name, ring in rings.items() for reason, n in list(ring.refused.items())}
 
     def clear(self) -> None:
         """Forget every sample, so that older stamps may come again."""

@@ -1,4 +1,6 @@
 import json
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -35,6 +37,33 @@ def test_jitter_is_the_worst_share_of_the_period_and_long_gaps_are_missed_deadli
     assert "deadline_missed" not in monitor.values()
     monitor.interval(300.0)
     assert monitor.values()["deadline_missed"] == 1
+
+
+def test_figures_may_be_asked_for_while_others_are_noted():
+    """By another thread, as the node does once a second: a source or a count that is new must not break it."""
+    monitor, broken, often = TickMonitor(200_000_000), [], sys.getswitchinterval()
+
+    def note():
+        try:
+            for number in range(4000):
+                monitor.ages({f"camera {number % 400}": 0.1})
+                monitor.interval(200.0)
+                monitor.counts[f"reason {number}"] += 1
+        except RuntimeError as error:
+            broken.append(error)
+
+    sys.setswitchinterval(1e-6)
+    noting = threading.Thread(target=note)
+    try:
+        noting.start()
+        while noting.is_alive():
+            values = monitor.values()
+            assert all(value >= 0 for value in values.values())
+    finally:
+        sys.setswitchinterval(often)
+        noting.join(60)
+    assert broken == []
+    assert monitor.values()["reason 3999"] == 1
 
 
 def test_a_step_is_json():
