@@ -69,6 +69,13 @@ class Ranks:
         dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.host)
         return bool(found.item())
 
+    def from_first(self, *values: int) -> list[int]:
+        """The whole numbers that the first process gave, as many as given here; does not wait for a GPU."""
+        told = torch.tensor(values, dtype=torch.int64)
+        if self.world_size > 1:
+            dist.broadcast(told, src=0, group=self.host)
+        return [int(value) for value in told.tolist()]
+
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite with the first process's values, so that all start equal."""
         if self.world_size > 1:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -138,6 +138,13 @@ class SupervisedPool:
         return [f"actor {index} {how} and is started again; its log is {self._run / 'logs' / f'actor_{index}.log'}."]
 
 
+def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what torchrun tells its processes: what they start is none of them."""
+    told = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE",
+            "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
+    return {k: v for k, v in environment.items() if k not in told and not k.startswith("TORCHELASTIC_")}
+
+
 class LocalStarter:
     """Processes of this machine, each in a session of its own: Ctrl-C in the terminal is the learner's to handle."""
 
@@ -152,7 +159,7 @@ class LocalStarter:
         with log.open("ab") as out:
             self._processes[index] = subprocess.Popen(
                 list(command), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, **one_thread},
+                env={**_alone(os.environ), **one_thread},
             )  # fmt: skip
 
     def exit_code(self, index: int) -> int | None:

@@ -19,6 +19,7 @@ import torch
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
+from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, UserError
 from robot_pt.online import serving
 from robot_pt.online.actor import LEARNER, Actor, ActorSettings, store_of
@@ -31,6 +32,7 @@ from robot_pt.online.locks import held
 from robot_pt.online.mirror import Mirror, MirrorThread
 from robot_pt.online.pools import ActorPool, LocalStarter, RobotCrew, Starter, SupervisedPool, python
 from robot_pt.online.publishing import Publisher
+from robot_pt.online.together import Helper, Lead
 from robot_pt.online.verdicts import EpisodeJudge
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes import loop, online_report, runs
@@ -61,7 +63,7 @@ class Prepared(NamedTuple):
     tasks: TaskTable
     agent: Agent
     origin: Origin
-    device: torch.device
+    ranks: Ranks
     judge: EpisodeJudge | None
 
 
@@ -74,16 +76,26 @@ def online(
     """
     if resume and checkpoint.steps(out):
         setup.require_same(out, wanted)
-    prepared = _prepare(start, out, wanted, resume, reading or Reading())
-    runs.start_or_resume(
-        out, "online", prepared.settings, wanted.to_json(), resume=resume, write=True, origin=prepared.origin._asdict()
-    )
-    with held(out / "locks" / "learner.lock", f"a learner of {out}"), asked_to_stop() as stop:
-        runs.keep_arguments(out, wanted.to_json())
+    with processes() as ranks:
+        prepared = _prepare(start, out, wanted, resume, reading or Reading(), ranks)
+        runs.start_or_resume(
+            out,
+            "online",
+            prepared.settings,
+            wanted.to_json(),
+            resume=resume,
+            write=ranks.is_first,
+            origin=prepared.origin._asdict(),
+        )
         if not (resume and checkpoint.steps(out)):
             same = prepared.settings.algorithm == runs.read_settings(start)[0].algorithm
             setup.load_start(prepared.agent, prepared.origin.folder(start), same_algorithm=same)
-        return _learn(out, prepared, _pool(out, wanted, ray), stop, resume)
+        if not ranks.is_first:
+            with asked_to_stop():  # which the first is too, and says
+                return _help(out, prepared, resume)
+        with held(out / "locks" / "learner.lock", f"a learner of {out}"), asked_to_stop() as stop:
+            runs.keep_arguments(out, wanted.to_json())
+            return _learn(out, prepared, _pool(out, wanted, ray), stop, resume)
 
 
 def act(out: Path, index: int) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def release(out: Path) -> dict[str, Any]:
     return {"run": str(out), "serving": free.number, "version": free.version, "step": free.step, "held": False}
 
 
-def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Reading) -> Prepared:
+def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Reading, ranks: Ranks) -> Prepared:
     before, _ = runs.read_settings(start)
     settings = setup.settings_of(before, wanted)
     origin = origin_of(start, out, resume)
@@ -128,12 +140,12 @@ def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Read
     spec = setup.spec_of_episodes(trained, wanted)
     sources = setup.open_sources(wanted, reading, settings.algorithm)
     tasks = setup.task_table(trained, start, wanted, sources)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    agent = settings.build(spec, device)
+    agent = settings.build(spec, ranks.device)
+    agent.grad_sync = ranks.mean_gradients
     plan = setup.plan_of(agent, wanted, settings)
     settings = replace(settings, batch_size=plan.batch_size)
     return Prepared(
-        wanted, settings, plan, spec, sources, tasks, agent, origin, device, _judge(out, wanted, settings, spec)
+        wanted, settings, plan, spec, sources, tasks, agent, origin, ranks, _judge(out, wanted, settings, spec)
     )
 
 
@@ -157,7 +169,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
     heart = Heart(out, LEARNER, "learner")
     heart.beat("starting")
     record = runs.record(it.agent, it.settings, it.spec, it.tasks, _trained_on(it.sources))
-    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.device)
+    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.ranks)
     log = ArrivalLog(out / "arrivals.jsonl")
 
     def usable(episode: Episode) -> None:
@@ -173,7 +185,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
     learner = OnlineLearner(
         it.agent, replay, Intake(log, follower, replay, it.judge), it.plan.budget, publisher, heart, pool or RobotCrew(out), _saver(out, it.agent, record),
         it.origin.step, pace=Pace(checkpoint_every=it.wanted.checkpoint_every, publish_every=it.wanted.publish_every),
-        device=it.device, observers=watch.observers, watchers=[watch],
+        device=it.ranks.device, observers=watch.observers, watchers=[watch], company=(lead := Lead(it.ranks)),
     )  # fmt: skip
     learner.intake.on_join.append(watch.arrived)
     with replay, closing(MirrorThread(mirrors)) as mirroring:
@@ -182,6 +194,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
             step, state = checkpoint.resume(out, it.agent)
             learner.resume(loop.position(state, "online", step, out))
             say(f"resumed at {learner.updates} online updates and {len(learner.intake.joined)} episodes.")
+        it.ranks.wait()  # no checkpoint is written before all have read the last one
         learner.publish()  # what the actors start with
         if pool is not None:
             pool.start()
@@ -191,7 +204,18 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
             if pool is not None:
                 pool.stop()
             page = online_report.write(out, it.settings, it.sources, log.entries, watch)
+            lead.end()
     return online_report.result(out, it.origin, learner, metrics, page, watch, time.monotonic() - began)
+
+
+def _help(out: Path, it: Prepared, resume: bool) -> dict[str, Any]:
+    """Be another process of the learner."""
+    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.ranks)
+    if resume and checkpoint.steps(out):
+        checkpoint.resume(out, it.agent)
+    it.ranks.wait()
+    with replay:
+        return {"updates": Helper(it.agent, replay, out / "arrivals.jsonl", it.ranks, it.origin.step).run()}
 
 
 def _saver(out: Path, agent: Agent, record: PolicyRecord) -> Callable[[int, dict[str, Any]], None]:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.taking_over import take_over
+from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.online.budget import Alternation, Budget
 from robot_pt.online.publishing import CheckLimits
@@ -220,9 +220,9 @@ def task_table(trained: PolicyRecord, start: Path, wanted: Wanted, sources: Mapp
 
 def replay_of(
     settings: runs.RunSettings, wanted: Wanted, plan: Plan, sources: Mapping[str, EpisodeSource], tasks: TaskTable, spec: Spec,
-    device: torch.device,
+    ranks: Ranks,
 ) -> OnlineReplay:  # fmt: skip
-    """The mixture the learner draws from."""
+    """The mixture the learner draws from, this process's part of it. Raises UserError for a batch that cannot be shared equally."""
     shares = {"offline": plan.offline_share, "target": wanted.target_share}
     fixed = {name: (source, shares[name]) for name, source in sources.items() if shares[name] > 0}
     online = 1.0 - sum(share for _, share in fixed.values()) - wanted.intervention_share
@@ -236,7 +236,7 @@ def replay_of(
         fixed, online=max(online, 0.0), interventions=wanted.intervention_share, spec=spec, cameras=settings.cameras,
         image_size=settings.image_size, batch_size=plan.batch_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks,
         seed=settings.seed, language_dim=settings.language_size, **sampling,
-        pinned=device.type == "cuda",
+        rank=ranks.rank, world_size=ranks.world_size, pinned=ranks.device.type == "cuda",
     )  # fmt: skip
 
 
