@@ -16,10 +16,15 @@ from robot_pt.schema import Int
 
 SPARE_SLOTS = 16
 """Slots left free for tasks that are not known yet."""
+PLACE = "@"
+"""Between a task and the place it is done in."""
 
 
 class TaskTable:
-    """Names in slot order, then free slots. `fill` adds a name; nothing is ever moved or removed."""
+    """Names in slot order, then free slots. `fill` adds a name; nothing is ever moved or removed.
+
+    TASK@PLACE is TASK where no name of its own: a simulator may offer one task in several places.
+    """
 
     def __init__(self, names: Iterable[str], slots: int):
         self._names = list(names)
@@ -41,18 +46,21 @@ class TaskTable:
         return tuple(self._names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._slot
+        return self._known(name) in self._slot
+
+    def _known(self, name: object) -> object:
+        return name if name in self._slot or not isinstance(name, str) else name.partition(PLACE)[0]
 
     def __getitem__(self, name: str) -> int:
         """The slot of `name`. Raises UserError with the known names."""
-        if name not in self._slot:
+        if name not in self:
             raise UserError(f"task {name!r} is not in the run's task table; it knows {_listing(self._names)}.")
-        return self._slot[name]
+        return self._slot[str(self._known(name))]
 
     def fill(self, name: str) -> int:
         """The slot of `name`, taking the next free one for a new name. Raises UserError when none is free."""
-        if name in self._slot:
-            return self._slot[name]
+        if name in self:
+            return self[name]
         if len(self._names) == self.slots:
             raise UserError(
                 f"no free slot for task {name!r}: all {self.slots} are taken; pretrain again with this task's data, or with more spare slots."

@@ -65,3 +65,15 @@ def test_json_round_trip_keeps_order_and_free_slots():
 def test_damaged_json_is_a_data_error(values):
     with pytest.raises(DataError):
         TaskTable.from_json(values)
+
+
+def test_a_task_in_some_place_is_the_task_unless_the_place_has_a_name_of_its_own() -> None:
+    table = TaskTable.of(["open", "open@2", "shut"])
+    assert [table[name] for name in ("open", "open@2", "open@3", "shut@9")] == [0, 1, 0, 2]
+    assert "shut@1" in table
+    assert table.fill("shut@1") == 2
+    assert "push@1" not in table
+    with pytest.raises(UserError, match="'push@1' is not in the run's task table"):
+        table["push@1"]
+    assert table.fill("push@1") == 3
+    assert table.names == ("open", "open@2", "shut", "push@1")

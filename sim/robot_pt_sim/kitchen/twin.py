@@ -19,6 +19,7 @@ from robot_pt_sim.kitchen import spawn
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import find_layout
 from robot_pt_sim.kitchen.look import Look
+from robot_pt_sim.kitchen.matter import Matter
 from robot_pt_sim.kitchen.model import ROBOT, TIMESTEP_S, kitchen_xml
 from robot_pt_sim.kitchen.servo import FINGERS, PEAK, JointProfile, finger_goal
 from robot_pt_sim.kitchen.tasks import KitchenTask
@@ -38,7 +39,7 @@ START_SHARE = 0.04
 """A fixture starts so near to its place, as a share of its range."""
 SLEEP_M_S = 5e-4
 """Things that move no faster for a while are at rest [m/s], [rad/s]."""
-TWIN_VERSION = 1
+TWIN_VERSION = 2
 """Counts up with every change that makes the same actions end elsewhere."""
 EMBODIMENT = "widowx250s"
 
@@ -64,7 +65,7 @@ class KitchenSimulator:
     ):
         """`image_size` = (height, width) [px]; `render` False gives black images. No camera: the state alone, as `PandaSimulator`.
 
-        `varied`: light, colours and cameras differ from episode to episode. `control_hz` and `camera_every`: shorter steps, as
+        `varied`: light, colours, cameras, masses and friction differ from episode to episode. `control_hz` and `camera_every`: shorter steps, as
         `PandaSimulator`; the servos' profiles are as much shorter.
 
         Raises UserError for an unknown camera role, a rate other than RATES_HZ, or where nothing renders; MissingExtraError without mujoco.
@@ -87,7 +88,7 @@ class KitchenSimulator:
         fixture = FIXTURES.get(task.fixture)
         self._model = mujoco.MjModel.from_xml_string(kitchen_xml(self._layout, self._things, fixture))
         self._fixture_range = (0.0, 0.0) if fixture is None else fixture.range
-        self._look, self._varied = Look(self._model), varied
+        self._look, self._matter, self._varied = Look(self._model), Matter(self._model, task.things), varied
         _let_sleep(mujoco, self._model)
         self._data = mujoco.MjData(self._model)
         self._arm = load(ROBOT, BRIDGE_ACTION_FRAME)
@@ -133,6 +134,7 @@ class KitchenSimulator:
         mujoco, data = self._mujoco, self._data
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self._model, data)
+        matter = self._matter.draw(np.random.default_rng([seed, 3]), data) if self._varied else {}
         home = self._arm.home_rad
         data.qpos[self._arm_qpos] = home
         data.qpos[self._finger_qpos] = self._arm.finger_range_m[1], -self._arm.finger_range_m[1]
@@ -149,7 +151,7 @@ class KitchenSimulator:
         mujoco.mj_forward(self._model, data)
         data.time = 0.0
         self._seed, self._steps, self._held, self.unreached = seed, 0, 0, 0
-        self._start = {**self._describe(), "rejected_starts": drawn.rejected, "look": look}
+        self._start = {**self._describe(), "rejected_starts": drawn.rejected, "look": look, "matter": matter}
         return self._observe()
 
     def _set_fixture(self, rng: np.random.Generator) -> None:
