@@ -27,7 +27,13 @@ except KeyboardInterrupt:  # Ctrl-C while Python is still reading its modules
     raise SystemExit(130) from None
 
 VERBS: dict[str, type | dict[str, type]] = {
-    "data": {"index": DataIndex, "inspect": DataInspect, "export": DataExport, "cache": DataCache, "upload": DataUpload},
+    "data": {
+        "index": DataIndex,
+        "inspect": DataInspect,
+        "export": DataExport,
+        "cache": DataCache,
+        "upload": DataUpload,
+    },
     "collect": Collect,
     "pretrain": Pretrain,
     "finetune": Finetune,

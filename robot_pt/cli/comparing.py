@@ -56,7 +56,7 @@ class Compare:
     runs: tuple[Path, ...] = ()
     """RUNs whose encoders are compared too, as they are."""
     protocol: Path | None = None
-    """JSON file with pretraining data, tasks by distance and budgets; default: the one in robot_pt/comparison."""
+    """JSON file with pretraining data, tasks by distance and budgets, or one of the project: table_top (default), kitchen."""
     seeds: int = 3
     """Seeds of pretraining, demonstrations, heads and evaluation starts."""
     demos: tuple[int, ...] = ()

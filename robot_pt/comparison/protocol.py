@@ -118,12 +118,20 @@ class Protocol:
 
 
 def read_protocol(path: Path | None = None) -> Protocol:
-    """The protocol in a JSON file; without one the project's own. Raises DataError where there is none, and as `Protocol.from_json`."""
-    if path is None:
-        text = files("robot_pt.comparison").joinpath(STANDARD).read_text("utf-8")
-        return Protocol.from_json(json.loads(text), STANDARD)
+    """The protocol in a JSON file, or the project's own of that name; without one `STANDARD`.
+
+    Raises DataError where there is none, and as `Protocol.from_json`.
+    """
+    own = {Path(p.name).stem: p for p in files("robot_pt.comparison").iterdir() if p.name.endswith(".json")}
+    name = Path(STANDARD).stem if path is None else str(path)
+    if name in own:
+        return Protocol.from_json(json.loads(own[name].read_text("utf-8")), own[name].name)
+    assert path is not None, f"{STANDARD} is part of the package"
     if not path.is_file():
-        raise DataError(f"there is no protocol {path}; give a JSON file, made after robot_pt/comparison/{STANDARD}.")
+        raise DataError(
+            f"there is no protocol {path}; give a JSON file, made after robot_pt/comparison/{STANDARD}, or one of: "
+            f"{', '.join(sorted(own))}."
+        )
     return Protocol.from_json(read_json(path), str(path))
 
 
@@ -137,7 +145,7 @@ class Cell(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.method}-{self.task}-{self.demos}-{self.seed}.json"
+        return f"{self.method}-{self.task.replace('/', '_')}-{self.demos}-{self.seed}.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class Bench:
             return replace(self._rate(heads.acting(folder, None, KIND), cell, "scratch"), seconds=seconds)
         origin = self.origin(cell.method, cell.seed)
         seconds["encoder"] = time.monotonic() - began
-        source = self._features(demos, origin)
+        source = self._features(cell.task, demos, origin)
         agent = heads.imitate(source, folder, updates=self.protocol.head_updates, seed=cell.seed)
         seconds["head"] = time.monotonic() - began - seconds["encoder"]
         rate = self._rate(heads.acting(folder, origin, KIND), cell, "imitation")
@@ -92,9 +92,9 @@ class Bench:
             self._demos[task] = compare_data.demonstrations(self.protocol, self.out, task)
         return self._demos[task]
 
-    def _features(self, demos: EpisodeView, origin: Origin) -> FeatureSource:
+    def _features(self, task: str, demos: EpisodeView, origin: Origin) -> FeatureSource:
         """Of all demonstrations of the task, so that cells of one encoder share them."""
-        whole = self._demonstrations(demos.episodes.task[0])
+        whole = self._demonstrations(task)
         table = FeatureTable.of(whole, origin.extractor(), self.out / "features")
         return FeatureSource(demos, table, KIND)
 

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,32 @@ def test_the_standard_protocol_reads_and_survives_json():
     assert max(m.episodes for m in protocol.pretraining) < 1000  # seeds of two tasks' data stay apart
 
 
-def test_the_standard_tasks_exist():
-    tasks = pytest.importorskip("robot_pt_sim.tasks")
-    protocol = read_protocol()
-    assert {*protocol.tasks, *(m.task for m in protocol.pretraining)} <= set(tasks.task_names())
+@pytest.mark.parametrize("name", ["table_top", "kitchen"])
+def test_the_tasks_of_the_projects_own_exist(name):
+    simulators = pytest.importorskip("robot_pt_sim.simulators")
+    protocol = read_protocol(Path(name))
+    for task in {*protocol.tasks, *(m.task for m in protocol.pretraining)}:
+        assert simulators.check_variant(task, {}).name == task.partition("@")[0]
+
+
+def test_kitchens_are_near_by_the_task_and_far_by_task_and_kitchen():
+    protocol = read_protocol(Path("kitchen"))
+    assert read_protocol() == read_protocol(Path("table_top"))
+    split = lambda names: ({n.partition("@")[0] for n in names}, {n.partition("@")[2] for n in names})  # noqa: E731
+    tasks, scenes = split([m.task for m in protocol.pretraining])
+    same, near, far = (split(distance.tasks) for distance in protocol.distances)
+    assert same[0] <= tasks
+    assert same[1] <= scenes
+    assert near[0] <= tasks
+    assert not near[1] & scenes
+    assert not far[0] & tasks
+    assert not far[1] & (scenes | near[1])
+
+
+def test_a_cell_of_a_kitchen_is_one_file_in_its_folder():
+    names = {Cell("atc", f"kitchen/open-drawer@{scene}", 10, 0).file for scene in (1, 2)}
+    assert len(names) == 2
+    assert not any("/" in name for name in names)
 
 
 def test_another_protocol_comes_from_a_file(tmp_path):
