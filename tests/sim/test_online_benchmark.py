@@ -205,3 +205,15 @@ def test_the_page_keeps_one_line_per_cell(tmp_path):
     assert kept["settings"] == SHORT.settings()
     assert kept["cells"][0]["scale_offline"].keys() == {"q_data", "return"}
     assert kept["data"]["episodes"] == 12
+
+
+@pytest.mark.parametrize(("scaled", "expected"), [(True, -1.0), (False, 0.0)])
+def test_the_deviation_at_the_start_is_the_one_that_is_said(scaled, expected) -> None:
+    """What the offline success of d3rlpy's CQL and Cal-QL lay above ours by."""
+    import torch
+
+    proprio = (np.zeros(4, np.float32), np.ones(4, np.float32))
+    actor = make("cal_ql", Rates(scaled_log_std=scaled), proprio, 0, 0.97).agent.actor
+    count = 16
+    law = actor({}, torch.randn(count, 4), torch.zeros(count, dtype=torch.int64), torch.zeros(count, 0))
+    assert (law.log_std_BA - expected).abs().max() < 0.1
