@@ -99,23 +99,26 @@ def cache(
     return {"out": str(out), "cameras": sorted(source.spec.cameras), "frames": source.episodes.steps, "bytes": total}
 
 
-def open_all(
-    paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str, actions: bool = True
-) -> EpisodeSource:
+def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards.
 
-    Raises DataError where one has no `actions` that a policy could learn from.
+    Raises DataError where one has no actions that a policy could learn from.
     """
     sources = open_each(paths, reading=reading, what=what)
     for path, source in zip(paths, sources, strict=True):
-        if actions and not source.spec.action_names:
+        if not source.spec.action_names:
             raise DataError(
                 f"{path} has no actions, which a policy learns from; give robot data as {what}, or train an encoder on it with "
                 "robot-pt pretrain --objective."
             )
-    whole: EpisodeSource = sources[0] if len(sources) == 1 else Concat(sources)
+    whole = joined(sources)
     say_success(whole, assume_success, what)
     return whole
+
+
+def joined(sources: Sequence[EpisodeSource]) -> EpisodeSource:
+    """Several as one. Raises MismatchError where their columns differ."""
+    return sources[0] if len(sources) == 1 else Concat(sources)
 
 
 def open_each(paths: Sequence[Path], *, reading: Reading, what: str) -> list[EpisodeSource]:

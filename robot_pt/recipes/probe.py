@@ -12,7 +12,7 @@ from robot_pt.features import KINDS, Extractor, FeatureTable, Kind, fingerprint
 from robot_pt.intervals import Interval
 from robot_pt.machine import versions
 from robot_pt.probes import MEASURES, Measure, ProbeData, probe_data, run_probes
-from robot_pt.recipes.datasets import Reading, open_all
+from robot_pt.recipes.datasets import Reading, joined, open_each
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.origins import Origin
 from robot_pt.recipes.progress import bar, say
@@ -50,9 +50,7 @@ def probe(
         )
     at_least(0, seed=seed)
     at_least(1, controls=controls)
-    source = open_all(
-        data, assume_success=False, reading=(reading or Reading()).of(data), what="probing data", actions=False
-    )
+    source = joined(open_each(data, reading=(reading or Reading()).of(data), what="probing data"))
     origins = {str(run): Origin.of(run, camera) for run in runs}
     other = other_camera_of(source, next(iter(origins.values())).camera, other_camera)
     folder = out or runs[0] / "probe"

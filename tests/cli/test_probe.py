@@ -166,7 +166,9 @@ def test_the_verb_prints_a_table_or_json(world, capsys):
     assert main([*verb, "--json"]) == 0
     assert "taught" in json.loads(capsys.readouterr().out.splitlines()[-1])["probes"]
     assert main(verb) == 0
-    assert "object R2" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "object R2" in shown.out
+    assert "--assume-success" not in shown.err  # nobody learns from rewards here, and the verb has no such flag
 
 
 def test_what_cannot_be_probed_is_said(world, tmp_path):
