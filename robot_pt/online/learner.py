@@ -24,7 +24,7 @@ from robot_pt.online.hearts import Heart
 from robot_pt.online.intake import Intake
 from robot_pt.online.publishing import Publisher
 from robot_pt.online.replay import OnlineReplay
-from robot_pt.online.together import Company, Nobody
+from robot_pt.online.together import Lead
 from robot_pt.replay import to_device
 from robot_pt.schema import Batch
 from robot_pt.train import Alone, require_finite
@@ -102,7 +102,7 @@ class OnlineLearner:
     device: torch.device | str = "cpu"
     observers: Sequence[Observer] = ()
     watchers: Sequence[Watcher] = ()
-    company: Company = field(default_factory=Nobody)
+    lead: Lead = field(default_factory=Lead)
 
     def __post_init__(self) -> None:
         self.updates = 0  # online updates done
@@ -173,7 +173,7 @@ class OnlineLearner:
                     else:
                         self.publish()
                         self._beat("waiting for episodes")
-                        self.company.wait()
+                        self.lead.wait()
                         stop.wait(self.pace.poll_s)
             if self._reported_at != self.updates:
                 self._report()
@@ -221,7 +221,7 @@ class OnlineLearner:
             watcher.tick(self, news)
 
     def _update(self, norms: Callable[[], dict[str, torch.Tensor]]) -> None:
-        self.company.update(self.updates, self.replay.episodes)
+        self.lead.update(self.updates, self.replay.episodes)
         with self._clock.waiting():
             batch = next(self.replay)
         metrics = self.agent.update(to_device(batch, self.device), self.first + self.updates)

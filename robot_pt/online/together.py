@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
+
+import torch
 
 from robot_pt.agents import Agent
 from robot_pt.distributed import Ranks
@@ -19,42 +21,22 @@ from robot_pt.online.replay import OnlineReplay
 from robot_pt.replay import to_device
 
 _END, _WAIT, _UPDATE = range(3)
-
-
-class Company(Protocol):
-    """Who does the learner's updates with it."""
-
-    def update(self, updates: int, episodes: int) -> None:
-        """Said before each update: how many were done, and how many episodes have joined."""
-        ...
-
-    def wait(self) -> None:
-        """Said while there is nothing to do, so that nobody takes a long wait for a lost process."""
-        ...
-
-
-@final
-class Nobody:
-    """The company of a learner that is one process."""
-
-    def update(self, updates: int, episodes: int) -> None:
-        """Nobody has to be told."""
-
-    def wait(self) -> None:
-        """Nobody waits."""
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @final
 class Lead:
-    """The company of the first of several processes."""
+    """The first process, towards the others; without others nobody hears it."""
 
-    def __init__(self, ranks: Ranks):
+    def __init__(self, ranks: Ranks = ALONE):
         self._ranks = ranks
 
     def update(self, updates: int, episodes: int) -> None:
+        """Before each update: how many were done, and how many episodes have joined."""
         self._ranks.from_first(_UPDATE, updates, episodes)
 
     def wait(self) -> None:
+        """While there is nothing to do, so that nobody takes a long wait for a lost process."""
         self._ranks.from_first(_WAIT, 0, 0)
 
     def end(self) -> None:

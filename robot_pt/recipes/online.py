@@ -185,7 +185,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
     learner = OnlineLearner(
         it.agent, replay, Intake(log, follower, replay, it.judge), it.plan.budget, publisher, heart, pool or RobotCrew(out), _saver(out, it.agent, record),
         it.origin.step, pace=Pace(checkpoint_every=it.wanted.checkpoint_every, publish_every=it.wanted.publish_every),
-        device=it.ranks.device, observers=watch.observers, watchers=[watch], company=(lead := Lead(it.ranks)),
+        device=it.ranks.device, observers=watch.observers, watchers=[watch], lead=Lead(it.ranks),
     )  # fmt: skip
     learner.intake.on_join.append(watch.arrived)
     with replay, closing(MirrorThread(mirrors)) as mirroring:
@@ -204,7 +204,7 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
             if pool is not None:
                 pool.stop()
             page = online_report.write(out, it.settings, it.sources, log.entries, watch)
-            lead.end()
+            learner.lead.end()
     return online_report.result(out, it.origin, learner, metrics, page, watch, time.monotonic() - began)
 
 

@@ -11,14 +11,11 @@ import pytest
 import torch
 
 from robot_pt import checkpoint
-from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError
 from robot_pt.online.actor import store_of
-from robot_pt.online.together import Helper, Lead, Nobody
+from robot_pt.online.together import ALONE, Helper, Lead
 from robot_pt.store import DemoStore
 from tests.online.toys import STATE, make_episode, make_intake, make_learner
-
-ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 class Script:
@@ -91,10 +88,10 @@ def test_what_the_first_said_of_success_holds_here(tmp_path) -> None:
 
 
 def test_one_process_has_nobody_to_tell() -> None:
-    for company in (Nobody(), Lead(ALONE)):
-        company.update(3, 1)
-        company.wait()
-    Lead(ALONE).end()
+    lead = Lead()
+    lead.update(3, 1)
+    lead.wait()
+    lead.end()
     assert ALONE.from_first(4, -5) == [4, -5]
 
 
@@ -113,11 +110,11 @@ with processes("cpu") as ranks:
         return OnlineReplay(*args, **kwargs, rank=ranks.rank, world_size=ranks.world_size)
     toys.OnlineReplay = replay
     if ranks.is_first:
-        learner = toys.make_learner(run, [6], company=Lead(ranks))
+        learner = toys.make_learner(run, [6], lead=Lead(ranks))
         learner.agent.grad_sync = ranks.mean_gradients
         with learner.replay:
             learner.run(threading.Event())
-        learner.company.end()
+        learner.lead.end()
     else:
         agent, own = toys.light_agent(), toys.make_learner(run / "unused", [1]).replay
         agent.grad_sync = ranks.mean_gradients
