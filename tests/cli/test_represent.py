@@ -211,6 +211,24 @@ def test_success_that_is_assumed_is_said_loudly_where_rewards_are_learned_from(u
     assert "SUCCESSFUL" not in pretrained("curl")
 
 
+def test_data_of_two_rates_is_told_of_where_time_counts(robot, tmp_path, capsys) -> None:
+    faster = DemoStore.create(tmp_path / "faster", dataclasses.replace(SPEC, control_hz=10.0))
+    for name in DemoStore(robot).episodes:
+        faster.append(dataclasses.replace(DemoStore(robot).read(name), spec=faster.spec))
+
+    def pretrained(name: str) -> str:
+        words = ["--objective", name, "--data", robot, faster.path, *SHORT, "--batch-size", 4]
+        code, result, said = run("pretrain", *words, "--out", tmp_path / name, capsys=capsys)
+        assert code == 0, result
+        return said
+
+    assert (
+        "the data runs at 5, 10 Hz, so that a step is another time in each part; times of atc are taken at 5 Hz"
+        in pretrained("atc")
+    )
+    assert "Hz" not in pretrained("curl")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
