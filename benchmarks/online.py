@@ -2,7 +2,7 @@
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
-    python benchmarks/online.py --table               the table, online.json and online.svg (online-pits...) from what is there
+    python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
 One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
@@ -206,7 +206,7 @@ def main() -> None:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
     page = HERE if options.table else out
     print(table(found))
-    name = "online" if options.task == "detours" else f"online-{options.task}"
+    name = "online" if options.task == "detours" else f"online_{options.task}"
     (page / f"{name}.json").write_text(digest(found))
     try:
         plot(found, page / f"{name}.svg")

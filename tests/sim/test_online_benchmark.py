@@ -171,6 +171,20 @@ def test_cells_are_resumed_and_never_mixed(tmp_path, capsys):
     assert capsys.readouterr().out.count("bc seed") == 3
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_user_types_may_be_typed_again(task, tmp_path, monkeypatch, capsys) -> None:
+    """The page lies beside the cells, and is none."""
+    monkeypatch.setitem(online.TASKS, task, SHORT)
+    for seeds in ("1", "2"):
+        words = ["--task", task, "--algorithms", "bc", "--seeds", seeds, "--out", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", ["online.py", *words])
+        online.main()
+        shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (shown["task"], list(shown["cells"])) == (task, ["bc"])
+    page = "online" if task == "detours" else f"online_{task}"
+    assert {p.name for p in tmp_path.glob("*.json")} == {"bc-0.json", "bc-1.json", f"{page}.json"}
+
+
 def test_the_table_says_what_the_cells_hold(tmp_path):
     for seed, before in enumerate([0.4, 0.5, 0.6]):
         values = {"before": before, "wobble": 0.05, "lowest": 0.25, "after": 1.0, "regret": 0.1}
