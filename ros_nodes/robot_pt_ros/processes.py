@@ -60,7 +60,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         node = make()
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         hint = "; numbers are written with a point, as in [0.0, -0.15, 0.02]." * ("DOUBLE" in str(error))
-        print(f"{error}{hint}", file=sys.stderr)  # noqa: T201 - there is no logger without a node
+        sys.stderr.write(f"{error}{hint}\n")  # there is no logger without a node
         rclpy.try_shutdown()
         ended.append(2)
         return 2
