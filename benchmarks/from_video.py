@@ -219,7 +219,7 @@ def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
         axes.plot(scores, [row] * len(scores), "o", color="tab:blue", alpha=0.6)
         axes.plot([float(iqm([scores]))], [row], "|", color="black", markersize=16)
     axes.set_yticks(range(len(starts)), [NAMES[s] for s in starts])
-    axes.invert_yaxis()
+    axes.set_ylim(len(starts) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"success in {TARGET} [%]: seeds, IQM, 95 % interval")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
