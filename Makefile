@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 ROBOSUITE := robosuite==1.5.2
 TIMED := tests/ros/test_faults.py
 AGAIN := --reruns 1 -rR
+# Compiled modules are kept: tests start hundreds of processes, and each would compile the project again where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
 .PHONY: demo test test-core test-robot-side test-sim test-rest test-all lint check clean
