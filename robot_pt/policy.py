@@ -111,6 +111,11 @@ class Policy:
         """Tasks it was trained on, in slot order."""
         return self.record.tasks.names
 
+    @property
+    def hears(self) -> bool:
+        """Whether an instruction changes what it does."""
+        return self.record.language_size > 0
+
     def reset(self, task: str | None, instruction: str | None = None) -> None:
         """Choose what to do, before the first `act` of every episode.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -136,6 +136,16 @@ class EpisodePlayer:
         self._simulator.close()
 
 
+@runtime_checkable
+class Hearing(Protocol):
+    """A policy that may be conditioned on a sentence, as `robot_pt.policy.Policy`."""
+
+    @property
+    def hears(self) -> bool: ...
+
+    def reset(self, task: str | None, instruction: str | None = None, /) -> None: ...
+
+
 def play_episode(
     simulator: Simulator,
     policy: ActingPolicy,
@@ -146,7 +156,10 @@ def play_episode(
     history: int = 16,
 ) -> None:
     """Reset both and step until the episode ends, recording every step."""
-    policy.reset(simulator.task)
+    if isinstance(policy, Hearing) and policy.hears:
+        policy.reset(simulator.task, simulator.instruction)
+    else:
+        policy.reset(simulator.task)
     observation = simulator.reset(seed)
     seen: deque[Observation] = deque([observation], maxlen=max(history, window_of(policy)))
     while True:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robot_pt import checkpoint, cli
+from robot_pt import checkpoint, cli, store_episode
 from robot_pt.images import decode
 from robot_pt.online.actor import store_of
 from robot_pt.online.arrivals import read_arrivals
@@ -195,3 +195,28 @@ def test_a_classifier_says_which_episodes_succeeded(tmp_path, capsys) -> None:
     assert [a.success for a in read_arrivals(out / "arrivals.jsonl")] == said
     assert result["successes"] == sum(said)
     assert json.loads((out / "config.json").read_text())["arguments"]["judge"] == str(judge)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_kitchen_is_learned_in(tmp_path, capsys) -> None:
+    """The way in the maze, once more on the WidowX: actors play the task in the scene they are given."""
+    pytest.importorskip("mujoco")
+    task, data, start, out = "kitchen/open-drawer", tmp_path / "demos", tmp_path / "p", tmp_path / "o"
+    demos = ["--task", task, "--scene", 2, "--episodes", 6, "--out", data, "--camera", "none", "--workers", 1]
+    few = ["--camera", "none", "--algorithm", "bc", "--steps", 3, "--batch-size", 8]
+    for words in (["collect", *demos], ["pretrain", "--data", data, "--out", start, *few]):
+        assert cli.main([*map(str, words)]) == 0
+    capsys.readouterr()
+    words = ["--from", start, "--task", f"{task}@2", "--data", data, "--out", out, "--episodes", 2, "--utd", 0.1]
+    code, result, _ = run(*words, "--batch-size", 8, capsys=capsys)
+    assert code == 0, result
+    assert (result["episodes"], result["updates"]) == (2, result["env_steps"] // 10)
+    (found,) = {store_episode.header(path)[0]["metadata"]["initial_conditions"]["scene"] for path in played(out)}
+    assert found == 2
+
+
+def played(out: Path) -> list[Path]:
+    """Episodes of the first actor."""
+    store = DemoStore(store_of(out, 0))
+    return [store.path / name for name in store.episodes]

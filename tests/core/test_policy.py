@@ -151,8 +151,11 @@ def test_tasks_must_be_named_where_there_are_several(run, tmp_path):
 
 
 def test_language_takes_sentences_and_unseen_tasks(tmp_path):
+    checkpoint_of(tmp_path / "deaf")
+    assert not Policy.load(tmp_path / "deaf").hears
     checkpoint_of(tmp_path, language=32)
     policy = Policy.load(tmp_path)
+    assert policy.hears
     policy.reset("lift")
     by_name = policy.act([observe()])
     policy.reset("lift", "lift")

@@ -34,11 +34,19 @@ def made(backend):
     rclpy.try_shutdown()
 
 
-@pytest.mark.parametrize("lockstep", ["true", "false"])
-def test_the_node_goes_through_its_life_twice(made, lockstep):
+@pytest.mark.parametrize(
+    ("task", "robot", "lockstep"),
+    [
+        ("lift-red", "panda", "true"),
+        ("lift-red", "panda", "false"),
+        ("kitchen/put-carrot-on-plate@3", "wx250s", "true"),
+        ("kitchen/open-drawer@2", "wx250s", "false"),
+    ],
+)
+def test_the_node_goes_through_its_life_twice(made, task, robot, lockstep):
     from rclpy.lifecycle import TransitionCallbackReturn
 
-    node = made("task:=lift-red", "robot:=panda", f"lockstep:={lockstep}")
+    node = made(f"task:={task}", f"robot:={robot}", f"lockstep:={lockstep}")
     empty, seen = entities(node), []
     for _ in range(2):
         for change in ("configure", "activate", "deactivate", "cleanup"):
@@ -53,6 +61,8 @@ def test_the_node_goes_through_its_life_twice(made, lockstep):
     ("task", "lockstep", "words"),
     [
         ("juggle", "true", "juggle"),
+        ("kitchen/open-drawer@2", "true", "moves a widowx250s, not a panda"),
+        ("kitchen/open-drawer@7", "true", "there is no scene 7; choose one of: 1, 2, 3, 4, 5, 6"),
         ("maze-u", "true", "moves a point, not a panda"),
         ("maze-u", "false", "maze-u runs at"),
     ],

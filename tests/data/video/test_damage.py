@@ -104,7 +104,9 @@ def test_a_damaged_frame_is_refused_or_stood_in_for_by_choice(tmp_path: Path) ->
     damage_after(path, 0.55)
     os.utime(path, ns=(times, times))
     every = np.arange(120)
-    with pytest.raises(DataError, match=r"frame \d+ of .*a\.mp4 \(at [\d.]+ s\) cannot be decoded .* skip_corrupt \(--skip-corrupt\)"):
+    with pytest.raises(
+        DataError, match=r"frame \d+ of .*a\.mp4 \(at [\d.]+ s\) cannot be decoded .* skip_corrupt \(--skip-corrupt\)"
+    ):
         source.images(every, "primary")
 
     tolerant = robot_pt_data.open(tmp_path, mapping={"rate_hz": 0}, skip_corrupt=True)
