@@ -82,6 +82,14 @@ def collect(
     }  # fmt: skip
 
 
+def next_seed(store: DemoStore, first: int) -> int:
+    """The seed after the last recorded one, `first` in an empty store: not every start becomes an episode."""
+    from robot_pt import store_episode
+
+    headers = (store_episode.header(store.path / name)[0] for name in store.episodes)
+    return max((int(h["metadata"]["seed"]) + 1 for h in headers), default=first)
+
+
 def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: int, episodes: int) -> None:
     """Refuse seeds of which the store holds an episode: twice the same demonstration would train and judge a policy."""
     from robot_pt import store_episode

@@ -15,7 +15,7 @@ from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS
 from robot_pt.recipes import objectives, pretrain, represent, runs, trajectories
 from robot_pt.recipes.algorithms import default_config
-from robot_pt.recipes.collect import collect
+from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.heads import CROP
 from robot_pt.schema import SUCCESS
@@ -43,7 +43,8 @@ def pretraining_data(protocol: Protocol, out: Path) -> EpisodeSource:
         store = out / "data" / f"pretraining-{material.task}"
         have = len(DemoStore(store)) if is_demo_store(store) else 0
         if have < material.episodes:
-            first = protocol.data_seed * 10_000 + 1000 * number + have
+            first = protocol.data_seed * 10_000 + 1000 * number
+            first = next_seed(DemoStore(store), first) if have else first
             collect(
                 material.task, material.episodes - have, store, quality=material.quality, strength=NOISE,
                 image_size=protocol.image_size, seed=first, cameras=(protocol.camera,),
@@ -74,7 +75,7 @@ def demonstrations(protocol: Protocol, out: Path, task: str) -> EpisodeView:
             wanted - len(good),
             store,
             image_size=protocol.image_size,
-            seed=first + have,
+            seed=next_seed(DemoStore(store), first) if have else first,
             cameras=(protocol.camera,),
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robot_pt import cli
+from robot_pt.recipes.collect import next_seed
 from robot_pt.schema import Episode
 from robot_pt.store import DemoStore
 from robot_pt_sim.kitchen.layouts import LAYOUTS, Box
@@ -97,3 +98,9 @@ def test_starts_out_of_reach_are_told_and_not_recorded(
         else:
             assert (status, recorded, result["unreachable"]) == (0, result["episodes"], 6 - recorded)
             assert 0 < recorded < 6
+            store = DemoStore(tmp_path / name)
+            assert next_seed(store, 0) >= recorded  # a start that was left out is not met again
+            status, _ = run(
+                capsys, *common, "--episodes", "4", "--seed", str(next_seed(store, 0)), "--out", str(store.path)
+            )
+            assert status == 0
