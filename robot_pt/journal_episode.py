@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
+
 from robot_pt.align import Aligner
 from robot_pt.alignment import Alignment, Outcome
 from robot_pt.commands import Float64
 from robot_pt.errors import DataError
 from robot_pt.journal_reading import BEGIN, END, Journal, read
 from robot_pt.messages import Decoder, Message
+from robot_pt.rotations import is_rotation
 from robot_pt.schema import Episode, Spec
 
 KEPT = ("success", "failure", "unknown")
@@ -35,6 +38,8 @@ class Header:
     joint_names: list[str] = field(default_factory=list)
     robot: str = ""
     """Arm whose kinematics give the tool pose where no ``ee_pose`` is recorded; "" where it is."""
+    action_frame_rotation: list[float] = field(default_factory=list)
+    """(9) rotation of the tool in the base frame that its poses call zero, row by row; empty: the model's own."""
     task: str = ""
     instruction: str = ""
     dataset: str = "recorded"
@@ -62,6 +67,11 @@ class Header:
             raise DataError(
                 f"a journal's record has cameras {cameras!r} and joint_names {names!r}; a table and a list."
             )
+        turned = values.get("action_frame_rotation", [])
+        if not isinstance(turned, list) or (turned and not _is_rotation(turned)):
+            raise DataError(
+                f"a journal's record has action_frame_rotation {turned!r}; nine numbers of a rotation, or none."
+            )
         return cls(**{**values, "spec": Spec.from_json(values["spec"])})
 
 
@@ -74,7 +84,7 @@ class Assembly:
         self.aligner = Aligner(
             header.spec,
             joints=joints,
-            fk=_kinematics(header.robot) if header.robot else None,
+            fk=_kinematics(header) if header.robot else None,
             patience_s=header.patience_s,
             max_age_s=header.max_age_s,
             teleop=header.teleop,
@@ -160,6 +170,7 @@ def episode(alignment: Alignment, header: Header, ending: Ending, *, with_images
         "episode_id": header.episode_id,
         "robot_pt": header.version,
         "joint_names": header.joint_names,
+        **({"action_frame_rotation": header.action_frame_rotation} if header.action_frame_rotation else {}),
         "messages": ending.written,
         "dropped": ending.dropped,
         **({"cut_off": True} if ending.truncated else {}),
@@ -187,7 +198,14 @@ def without(topic: str, namespace: str) -> str:
     return topic.removeprefix(prefix) if topic.startswith(prefix) else topic
 
 
-def _kinematics(robot: str) -> Callable[[Float64], Float64]:
+def _kinematics(header: Header) -> Callable[[Float64], Float64]:
     from robot_pt import robots
 
-    return cast(Callable[[Float64], Float64], robots.load(robot).fk)
+    turned = np.reshape(header.action_frame_rotation, (3, 3)) if header.action_frame_rotation else None
+    return cast(Callable[[Float64], Float64], robots.load(header.robot, turned).fk)
+
+
+def _is_rotation(numbers: list[Any]) -> bool:
+    if len(numbers) != 9 or not all(isinstance(v, int | float) for v in numbers):
+        return False
+    return is_rotation(np.reshape(numbers, (3, 3)).astype(np.float64))

@@ -71,6 +71,7 @@ class Recorder:
         cameras: role -> camera name in the topics, where they differ.
         joint_names: of the arm, the order of ``joint_positions``.
         robot: arm whose kinematics give the tool pose where no ``ee_pose`` is recorded.
+        action_frame_rotation: (9) what that arm's poses call zero, as in `robot_pt.robots.load`, row by row; empty: the model's own.
         namespace: of the robot, put before the topics in the journal.
         teleop: what an operator's steps are called, "teleop" or "scripted".
         patience_s: how much later than others a message may arrive, in stamps.
@@ -89,6 +90,7 @@ class Recorder:
         cameras: Mapping[str, str] | None = None,
         joint_names: Sequence[str] = (),
         robot: str = "",
+        action_frame_rotation: Sequence[float] = (),
         namespace: str = "/",
         dataset: str = "recorded",
         teleop: str = "teleop",
@@ -107,6 +109,7 @@ class Recorder:
             cameras={role: (cameras or {}).get(role, role) for role in spec.cameras},
             joint_names=list(joint_names),
             robot=robot,
+            action_frame_rotation=[float(v) for v in action_frame_rotation],
             dataset=dataset,
             teleop=teleop,
             patience_s=patience_s,

@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from robot_pt.arm_adapter import ArmAdapter
 from robot_pt.arm_guard import ArmGuard
-from robot_pt.robots import load
+from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.arms import parameters
 from robot_pt_ros.arms.inputs import ArmInputs
 from robot_pt_ros.arms.reports import ArmReports
@@ -42,7 +42,7 @@ class ArmNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         require_own_domain(self, flag(self, "allow_domain_0"))
         self._rate_hz = parameters.rate_hz(self)
-        self._arm = load(text(self, "robot"))
+        self._arm = arm_of(self)
         states, reader = parameters.driver_topics(self), parameters.state_reader(self, self._arm)
         guard = ArmGuard(parameters.narrowed(self, self._arm), parameters.guard_settings(self))
         settings = parameters.adapter_settings(self)

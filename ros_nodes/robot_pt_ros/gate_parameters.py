@@ -12,6 +12,7 @@ from robot_pt.errors import UserError
 from robot_pt.gate.limits import NEVER, Box, GateLimits
 from robot_pt.robots import Arm
 from robot_pt_ros import topics
+from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
 _NUMBERS = {
@@ -56,7 +57,7 @@ torque falls: that is arm/torque, in the sleep pose."""
 def declare(node: Node) -> None:
     """Declare every parameter of the supervisor, read-only after the start."""
     fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
-    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    declare_arm(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("hardware", False, fixed("A real arm: nothing that protects it may be left out."))
     node.declare_parameter(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from robot_pt.robots import load
 from robot_pt.session import Session
+from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.policy_driving import Driving
 from robot_pt_ros.policy_parameters import (
@@ -33,7 +33,7 @@ class PolicyNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._arm = load(text(self, "robot"))
+        self._arm = arm_of(self)
         session = self._load()
         _, cameras = robot_spec(self, session.policy.spec)
         self._driving = Driving(self, session, self._arm, cameras, lockstep=flag(self, "lockstep"))

@@ -14,6 +14,7 @@ from robot_pt.gate.limits import GateLimits
 from robot_pt.robots import Arm
 from robot_pt.schema import Spec
 from robot_pt.session import SessionSettings, StepLimits
+from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
 
@@ -24,7 +25,7 @@ def declare(node: Node) -> None:
     node.declare_parameter("checkpoint", "", free("A RUN or one of its checkpoints; read again by policy/reload."))
     node.declare_parameter("task", "", free("Task name; empty takes the policy's only one."))
     node.declare_parameter("prompt", "", free("Instruction for a policy with language; empty takes the task's name."))
-    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    declare_arm(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("device", "cpu", fixed("torch device."))
     node.declare_parameter(

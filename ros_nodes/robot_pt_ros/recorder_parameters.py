@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
@@ -15,10 +16,10 @@ from robot_pt.images import image_size
 from robot_pt.messages import COMPRESSED, Message, camera_of, serde_error, typestore
 from robot_pt.recorder import Recorder
 from robot_pt.recording import Limits
-from robot_pt.robots import load
 from robot_pt.schema import Spec
 from robot_pt.store import DemoStore
-from robot_pt_ros.node import number, text, texts
+from robot_pt_ros.arm_model import arm_of, declare_arm
+from robot_pt_ros.node import number, numbers, text, texts
 from robot_pt_ros.policy_parameters import EMBODIMENTS
 
 
@@ -29,7 +30,7 @@ def declare(node: Node) -> None:
     some = [FloatingPointRange(from_value=0.1, to_value=1e5, step=0.0)]
     node.declare_parameter("root", "demos", fixed("DemoStore folder; made where there is none."))
     node.declare_parameter("task", "", fixed("Task of episodes that are started by recorder/start."))
-    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    declare_arm(node)
     node.declare_parameter("embodiment", "", fixed("What the data calls the robot; empty: as its model."))
     node.declare_parameter(
         "cameras", [""], fixed("role=camera pairs, e.g. primary=front; empty: the store's, or all that are heard.")
@@ -57,7 +58,7 @@ class Maker:
     def __init__(self, node: Node, namespace: str, on_fault: Callable[[str], None]):
         self._on_fault, self._namespace = on_fault, namespace
         self.root = Path(text(node, "root")).expanduser()
-        self._arm = load(text(node, "robot"))
+        self._arm, self._turned = arm_of(node), numbers(node, "action_frame_rotation")
         self._embodiment = text(node, "embodiment") or EMBODIMENTS.get(text(node, "robot"), text(node, "robot"))
         self._hz, self._operator = number(node, "control_rate_hz"), text(node, "operator")
         self._dataset = text(node, "dataset")
@@ -83,8 +84,18 @@ class Maker:
                 raise MismatchError(
                     f"store {self.root} has {name} {there}, this robot {here}; record to another store."
                 )
+        self._require_frame()
         self.cameras = self.cameras or {role: role for role in spec.cameras}
         return self._recorder(spec)
+
+    def _require_frame(self) -> None:
+        """Poses of one store call the same rotation zero; what was recorded before that was kept is taken for any."""
+        source = DemoStore(self.root).source(skip_corrupt=True)
+        there = source.recorded(0)["metadata"].get("action_frame_rotation") if len(source.episodes.start) else None
+        if there is not None and not np.allclose(there, self._turned, atol=1e-6):
+            raise MismatchError(
+                f"store {self.root} has action_frame_rotation {there}, this robot {self._turned}; record to another store."
+            )
 
     def __call__(self, newest: Mapping[str, Message], recorder: Recorder | None) -> Recorder:
         """The recorder for the frames that come: the one there is, where they fit its store, or one of a new store."""
@@ -106,6 +117,7 @@ class Maker:
     def _recorder(self, spec: Spec) -> Recorder:
         return Recorder(
             self.root, spec, cameras=self.cameras, joint_names=self._arm.joint_names, robot=self._arm.name,
+            action_frame_rotation=self._turned,
             namespace=self._namespace, dataset=self._dataset, teleop=self._operator, limits=self._limits,
             on_fault=self._on_fault,
         )  # fmt: skip

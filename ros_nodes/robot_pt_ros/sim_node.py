@@ -13,9 +13,9 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
-from robot_pt.robots import load
 from robot_pt_ros import topics
-from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
+from robot_pt_ros.arm_model import arm_of
+from robot_pt_ros.node import Heartbeat, configuring, flag, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.sim_faults import Faults
 from robot_pt_ros.sim_stepping import Stepping
@@ -36,7 +36,7 @@ class SimNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
         self._world = World.of(self)  # before anything else that brings MuJoCo: it chooses the renderer
-        self._stepping = Stepping(self, self._world, load(text(self, "robot")), self._faults)
+        self._stepping = Stepping(self, self._world, arm_of(self), self._faults)
         self.create_service(Trigger, "sim/reset", self._reset)
         return TransitionCallbackReturn.SUCCESS
 

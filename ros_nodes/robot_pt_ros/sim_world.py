@@ -14,10 +14,10 @@ from rclpy.parameter import Parameter
 
 from robot_pt.commands import Float64, JointCommand, PoseTarget
 from robot_pt.errors import UserError
-from robot_pt.robots import load
 from robot_pt.schema import Image, Observation
 from robot_pt.simulator import Simulator
 from robot_pt.targets import action_between, moved
+from robot_pt_ros.arm_model import arm_of, declare_arm
 from robot_pt_ros.node import flag, number, numbers, text, texts
 from robot_pt_ros.policy_parameters import EMBODIMENTS
 
@@ -38,7 +38,7 @@ def declare(node: Node) -> None:
         "simulator", "robot_pt_sim", fixed("Package with make(task, camera=, image_size=) -> Simulator.")
     )
     node.declare_parameter("task", "", fixed("Task, e.g. lift-red; robot-pt collect --list names them."))
-    node.declare_parameter("robot", "panda", fixed("Arm model of the simulated robot."))
+    declare_arm(node, "panda")
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("cameras", ["primary"], fixed("Camera roles."))
     node.declare_parameter("image_size", [64, 64], fixed("Height and width of every frame [px]."))
@@ -59,7 +59,7 @@ class World:
     """Steps with commands, knows the time, remembers how the episode stands."""
 
     def __init__(self, simulator: Simulator, node: Node):
-        self._simulator, self._node, self._arm = simulator, node, load(text(node, "robot"))
+        self._simulator, self._node, self._arm = simulator, node, arm_of(node)
         self._lockstep, self._timeout_s = flag(node, "lockstep"), number(node, "answer_timeout_s")
         self.wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.cameras = tuple(simulator.spec.cameras)

@@ -11,8 +11,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from robot_pt.gate.gate import Gate
-from robot_pt.robots import load
 from robot_pt_ros import topics
+from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.gate_parameters import declare, gate_limits
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
@@ -37,7 +37,7 @@ class SupervisorNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        arm = load(text(self, "robot"))
+        arm = arm_of(self)
         limits = gate_limits(self, arm)
         if limits.hardware:
             require_own_domain(self, flag(self, "allow_domain_0"))

@@ -10,9 +10,9 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
-from robot_pt.robots import load
 from robot_pt.teleop import Hand, TeleopSettings
 from robot_pt_ros import topics
+from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.arm_watch import ArmWatch
 from robot_pt_ros.conversions import target_messages
 from robot_pt_ros.node import number, text
@@ -25,7 +25,7 @@ class HandInTheGraph:
     def __init__(self, node: LifecycleNode, attached: Attached, settings: TeleopSettings):
         self._node, self._attached = node, attached
         self._frame, self._period_s = text(node, "frame_id"), 1 / number(node, "rate_hz")
-        self._arm = load(text(node, "robot"))
+        self._arm = arm_of(node)
         self._hand = Hand(attached.device, settings, rate_hz=number(node, "rate_hz"))
         self._watch = ArmWatch(node, self._arm, self._hand)
         self._pose = node.create_publisher(PoseStamped, topics.TELEOP_POSE, topics.newest())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from robot_pt.robots import load
+from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.node import Heartbeat, configuring, flag, number, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.teleop_devices import attach
@@ -38,7 +38,7 @@ class TeleopNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
         kind, settings = text(self, "device"), teleop_settings(self)
-        load(text(self, "robot"))  # an unknown one is refused with device "topic" too
+        arm_of(self)  # an unknown one is refused with device "topic" too
         self._requests = TeleopRequests(self)
         self._window = Window(self, int(number(self, "window_port"))) if flag(self, "window") else None
         attached = attach(self, kind, settings)

@@ -8,6 +8,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from robot_pt.teleop import TeleopSettings
+from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.node import number
 from robot_pt_ros.teleop_devices import DEVICES
 
@@ -18,7 +19,7 @@ def declare(node: Node) -> None:
     rate = [FloatingPointRange(from_value=10.0, to_value=200.0, step=0.0)]
     port = [IntegerRange(to_value=65535, step=1)]
     node.declare_parameter("device", "keyboard", fixed(f"One of {', '.join(DEVICES)}."))
-    node.declare_parameter("robot", "", fixed("Arm model: wx250s or panda."))
+    declare_arm(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("rate_hz", 20.0, fixed("Of targets and deadman heartbeat [Hz].", floating_point_range=rate))
     node.declare_parameter("gamepad_layout", "game_controller", fixed("game_controller or xbox."))

@@ -235,7 +235,9 @@ def door_phases(task: Task) -> list[Phase]:
         Phase(kind="reach", goal=at_lever(0.0, OPEN), reached_m=0.015, most_steps=8),
         Phase(kind="grasp", goal=at_lever(0.0, CLOSED), least_steps=2, most_steps=3),
         Phase(kind="lift", goal=turned, until=lambda state: state.joints["latch"] > 1.3, most_steps=15),
-        Phase(kind="pull", goal=swung, until=lambda state: state.joints["hinge"] > 0.38, most_steps=30),
+        Phase(
+            kind="pull", goal=swung, until=lambda state: state.joints["hinge"] > 0.6, most_steps=30
+        ),  # beyond where success is told: it must hold
     ]
 
 

@@ -1,6 +1,7 @@
 """Recorder: what was fed is in the store and in the journal; crashes, full disks and slow ones cost what they must and say so."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,22 +11,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
-from robot_pt import disk, journal, journal_episode, messages, recording
+from robot_pt import disk, journal, journal_episode, messages, recording, robots
 from robot_pt.disk import DiskLimits
 from robot_pt.errors import DataError, MismatchError, MissingExtraError, UserError
 from robot_pt.images import encode_jpeg
-from robot_pt.journal_episode import Header
+from robot_pt.journal_episode import Assembly, Header
 from robot_pt.journal_reading import read
 from robot_pt.messages import RAW, Message, encode, typestore
 from robot_pt.recorder import Recorder, Report
 from robot_pt.recording import Limits
 from robot_pt.recovery import episode_of
+from robot_pt.robots import BRIDGE_ACTION_FRAME
 from robot_pt.samples import Frame, Joints, Mode, Request, Version
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
@@ -450,6 +453,7 @@ def test_a_journal_whose_messages_vanished_is_noticed(tmp_path: Path, monkeypatc
 
 CHILD = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.core.test_recorder import *
@@ -552,6 +556,24 @@ def test_an_unknown_arm_and_a_folder_that_refuses_start_nothing(
     with pytest.raises(UserError, match="mount it or record elsewhere"):
         disk.require_room(tmp_path / "absent", DiskLimits())
     assert disk.free_bytes(tmp_path) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.01)
+
+
+def test_the_zero_of_poses_is_kept_with_the_episode_and_used_where_no_pose_is_heard(tmp_path: Path) -> None:
+    down = [float(v) for row in BRIDGE_ACTION_FRAME for v in row]
+    with recorder(tmp_path / "s", action_frame_rotation=down) as to:
+        name = record(to, "a").stored
+        assert to.store.read(name).metadata["action_frame_rotation"] == down
+    header = Header(spec=SPEC, episode_id="a", cameras={"primary": "primary", "wrist": "wrist"}, robot="wx250s")
+    turned, q = replace(header, action_frame_rotation=down), robots.load("wx250s").home_rad
+    assert Header.from_json(json.loads(json.dumps(turned.to_json()))) == turned
+    own, found = Assembly(header).aligner._fk, Assembly(turned).aligner._fk
+    assert own is not None
+    assert found is not None
+    np.testing.assert_allclose(own(q), robots.load("wx250s").fk(q), atol=1e-12)
+    np.testing.assert_allclose(found(q), robots.load("wx250s", BRIDGE_ACTION_FRAME).fk(q), atol=1e-12)
+    for wrong in ([1.0] * 9, down[:8], "down", [None] * 9, [float("nan")] * 9):
+        with pytest.raises(DataError, match="nine numbers of a rotation, or none"):
+            Header.from_json({**header.to_json(), "action_frame_rotation": wrong})
 
 
 def test_samples_from_many_threads_are_all_there(tmp_path: Path) -> None:

@@ -22,15 +22,15 @@ from robot_pt.recipes.evaluate import policy_factory
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Batch
 from robot_pt.tasks import TaskTable
-from robot_pt_sim.panda import panda_spec
 from robot_pt_sim.rollouts import rollouts
-from robot_pt_sim.tasks import find_task
+from robot_pt_sim.simulators import check_variant, spec_of
 
 pytest.importorskip("cyclonedds", reason="the graph needs robot-pt[ros]")
 
-DOMAIN = 126
-TASK = "lift-red"
+DOMAIN = 197
+TASK, KITCHEN = "lift-red", "kitchen/put-carrot-on-plate@3"
 LAUNCH = Path(__file__).parents[2] / "launch" / "sim.launch.yaml"
+KITCHEN_CONFIG = LAUNCH.parents[1] / "ros_nodes" / "config" / "sim_kitchen.yaml"
 DEMO_RUN = "ROBOT_PT_DEMO_RUN"
 """Names the folder of a finished `robot-pt demo`, e.g. runs/demo."""
 
@@ -48,10 +48,9 @@ def batch(size, seed):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(task, folder):
     """PTR after three updates; its actions depend on what it sees, and are long enough to be shortened now and then."""
-    spec, tasks = panda_spec(("primary",), (64, 64)), TaskTable.of([TASK])
+    spec, tasks = spec_of(task, ("primary",), (64, 64)), TaskTable.of([check_variant(task, {}).name])
     agent = PTR.build(
         spec,
         cameras=["primary"],
@@ -66,7 +65,6 @@ def run(tmp_path_factory):
         agent.actor.mean.weight *= 20
         agent.actor.mean.bias[2] = -0.3
     record = PolicyRecord.of(agent="ptr", network=agent.actor.config, spec=spec, tasks=tasks)
-    folder = tmp_path_factory.mktemp("run")
     checkpoint.save(folder, 3, agent, record, {})
     return folder
 
@@ -145,12 +143,15 @@ def launched(run, task, seeds, folder, timeout_s):
     """(actions of each episode, their results) through the processes of the launch file."""
     import robot_pt_ros  # noqa: F401  # makes rclpy importable
 
-    record, limits = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")), find_task(task).limits
+    record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
+    limits = check_variant(task, {}).limits
     arguments = {
         "checkpoint": run, "task": task, "lockstep": "true", "seed": seeds[0], "episodes": len(seeds),
         "workspace_min": list(limits.low[:3]), "workspace_max": list(limits.high[:3]),
         "cameras": f"[{', '.join(record.cameras)}]", "image_size": list(record.image_size),
     }  # fmt: skip
+    if task == KITCHEN:
+        arguments["config"] = KITCHEN_CONFIG
     words = [f"{name}:={value}" for name, value in arguments.items()]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "OMP_NUM_THREADS": "1"}
     log, watcher = folder / "log", Watcher()
@@ -174,20 +175,30 @@ def launched(run, task, seeds, folder, timeout_s):
     return watcher.episodes(), watcher.results
 
 
-def acts_as_the_evaluation(run, task, seeds, folder, timeout_s):
-    """Everything that was evaluated, once it is certain that the graph did the same."""
+def acts_as_the_evaluation(run, task, seeds, folder, timeout_s, steps=None):
+    """Everything that was evaluated, once it is certain that the graph did the same, in the first `steps` where these are given."""
     taken, results = launched(run, task, seeds, folder, timeout_s)
     expected = evaluated(run, task, seeds)
     for seed, actions, result, (wanted, success) in zip(seeds, taken, results, expected, strict=True):
         assert (result["steps"], result["success"]) == (len(wanted), success), seed
-        np.testing.assert_allclose(actions[: len(wanted)], wanted, rtol=0, atol=1e-6, err_msg=f"seed {seed}")
+        same = len(wanted) if steps is None else steps
+        np.testing.assert_allclose(actions[:same], wanted[:same], rtol=0, atol=1e-6, err_msg=f"seed {seed}")
         assert np.ptp(wanted[:, :3], axis=0).min() > 1e-3, "a policy that does not react proves nothing"
     return expected
 
 
-def test_graph_acts_as_the_evaluation(run, backend, tmp_path):
+def test_graph_acts_as_the_evaluation(backend, tmp_path):
     seeds = episode_seeds(7, 2)
+    run = trained(TASK, tmp_path / "run")
     assert len(acts_as_the_evaluation(run, TASK, seeds, tmp_path, 200)) == len(seeds)
+
+
+@pytest.mark.slow
+def test_graph_acts_in_a_kitchen_as_the_evaluation(backend, tmp_path):
+    """A WidowX whose poses count from BridgeData's zero. The same for two seconds: after that an untrained policy has turned the tool by
+    more than a radian, and what simulator and gate allow there is not the same to the last digit."""
+    run = trained(KITCHEN, tmp_path / "run")
+    assert acts_as_the_evaluation(run, KITCHEN, episode_seeds(7, 2), tmp_path, 200, steps=10)
 
 
 @pytest.mark.slow

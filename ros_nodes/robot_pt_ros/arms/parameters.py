@@ -17,6 +17,7 @@ from robot_pt.gripper_loop import GripperLoop, GripperLoopSettings
 from robot_pt.robots import Arm
 from robot_pt.rotations import rpy_to_matrix
 from robot_pt_ros import topics
+from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.arms.crisp import CrispDriver
 from robot_pt_ros.arms.outputs import positions_output
 from robot_pt_ros.arms.ros2_control import GripperOutput, Ros2ControlDriver
@@ -28,7 +29,6 @@ from robot_pt_ros.node import number, numbers, text, texts
 DRIVERS = ("ros2_control", "xs_sdk", "crisp")
 _DEFAULT_RATE_HZ = {"ros2_control": 50.0, "xs_sdk": 25.0, "crisp": 50.0}
 _TEXTS = {
-    "robot": ("", "Arm model: wx250s or panda."),
     "frame_id": ("base_link", "Frame of all poses: the arm's base."),
     "driver": ("", "ros2_control, xs_sdk or crisp."),
     "supervisor": ("supervisor", "Name of the only node whose commands are followed."),
@@ -65,6 +65,7 @@ _NUMBERS = {
 
 def declare(node: Node) -> None:
     """Declare every parameter of the arm node, read-only after the start."""
+    declare_arm(node)
     for name, (default, words) in {**_TEXTS, **_NUMBERS}.items():
         node.declare_parameter(name, default, ParameterDescriptor(description=words, read_only=True))
     fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
