@@ -9,7 +9,7 @@ from robot_pt.errors import MismatchError, UserError
 from robot_pt.recipes import demo
 
 SMALL = demo.Scale(
-    source_tasks=("lift-red", "lift-green"), episodes=2, demos=2, judges=1, evaluation_episodes=1, pretrain_updates=4,
+    source_tasks=("lift-red", "lift-green"), episodes=2, demos=2, judges=2, evaluation_episodes=2, pretrain_updates=4,
     finetune_updates=4,
 )  # fmt: skip
 
@@ -20,7 +20,7 @@ def test_the_demo_ends_in_a_report_and_continues_where_it_stopped(tmp_path: Path
     result = demo.demo(tmp_path / "demo", scale=SMALL)
     names = [e["name"] for e in result["evaluations"]]
     assert names == [demo.PTR_NAME, demo.BC_ALL, demo.BC_SUCCESS, demo.BLANKED, demo.OPEN_LOOP]
-    assert all(e["n"] == 1 for e in result["evaluations"])
+    assert all(e["n"] == 2 for e in result["evaluations"])
     page = Path(result["report"]).read_text()
     for shown in (*names, "advantage-weighted", "What the critic believes", "data:video/mp4"):
         assert shown in page
