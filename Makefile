@@ -22,7 +22,7 @@ test: $(VENV)/.dev-installed
 	$(MAKE) -j4 --output-sync=target test-core test-robot-side test-sim test-rest
 
 test-core: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow" tests/core
+	$(PY) -m pytest -m "not slow" $(AGAIN) tests/core
 
 test-robot-side: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/ros --ignore=$(TIMED)

@@ -44,8 +44,16 @@ _CHOICE = re.compile(
 )
 
 
+_NUMBER = re.compile(r"Error parsing (?P<option>\S+): .*(?P<kind>for int\(\) with base 10|to float): '(?P<given>.*)'")
+
+
 def _sentence(text: str) -> str:
-    """tyro's message; of a wrong choice the choices in order, the likely one first said, without the default that cannot be typed."""
+    """tyro's message; of a wrong choice the choices in order, the likely one first said, without the default that cannot be typed; of a
+    wrong number what was given."""
+    number = _NUMBER.fullmatch(text)
+    if number is not None:
+        kind = "number" if number["kind"] == "to float" else "whole number"
+        return f"{number['option']} is {number['given']!r}; give a {kind}"
     found = _CHOICE.fullmatch(text)
     if found is None:
         return text

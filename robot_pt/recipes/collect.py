@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,8 +62,9 @@ def collect(
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore.create(out, spec, exist_ok=True)
-    _require_same_kitchens(store)
-    _require_new_starts(store, *task_and_scene(task), seed, episodes)
+    headers = _headers(store)
+    _require_same_kitchens(store, headers)
+    _require_new_starts(store, headers, *task_and_scene(task), seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
         report = robot_pt_sim.collect(
@@ -84,21 +85,24 @@ def collect(
 
 def next_seed(store: DemoStore, first: int) -> int:
     """The seed after the last recorded one, `first` in an empty store: not every start becomes an episode."""
+    return max((int(h["metadata"]["seed"]) + 1 for h in _headers(store)), default=first)
+
+
+def _headers(store: DemoStore) -> list[Mapping[str, Any]]:
+    """What each stored episode says of itself, without its steps."""
     from robot_pt import store_episode
 
-    headers = (store_episode.header(store.path / name)[0] for name in store.episodes)
-    return max((int(h["metadata"]["seed"]) + 1 for h in headers), default=first)
+    return [store_episode.header(store.path / name)[0] for name in store.episodes]
 
 
-def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: int, episodes: int) -> None:
+def _require_new_starts(
+    store: DemoStore, headers: Sequence[Mapping[str, Any]], task: str, scene: int | None, seed: int, episodes: int
+) -> None:
     """Refuse seeds of which the store holds an episode: twice the same demonstration would train and judge a policy."""
-    from robot_pt import store_episode
-
     taken = set()
-    for name in store.episodes:
-        attributes, _ = store_episode.header(store.path / name)
-        metadata = attributes.get("metadata", {})
-        if (attributes["task"], metadata.get("initial_conditions", {}).get("scene")) == (task, scene):
+    for header in headers:
+        metadata = header.get("metadata", {})
+        if (header["task"], metadata.get("initial_conditions", {}).get("scene")) == (task, scene):
             taken.add(metadata.get("seed"))
     again = taken & set(range(seed, seed + episodes))
     if again:
@@ -109,14 +113,12 @@ def _require_new_starts(store: DemoStore, task: str, scene: int | None, seed: in
         )
 
 
-def _require_same_kitchens(store: DemoStore) -> None:
+def _require_same_kitchens(store: DemoStore, headers: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a store whose kitchens moved otherwise: the same actions would mean something else in one half of it."""
-    from robot_pt import store_episode
     from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
-    for name in store.episodes:
-        attributes, _ = store_episode.header(store.path / name)
-        version = attributes.get("metadata", {}).get("controller", {}).get("twin", TWIN_VERSION)
+    for header in headers:
+        version = header.get("metadata", {}).get("controller", {}).get("twin", TWIN_VERSION)
         if version != TWIN_VERSION:
             raise MismatchError(
                 f"{store.path} was recorded in version {version} of the kitchens and this is version {TWIN_VERSION}, where the same "

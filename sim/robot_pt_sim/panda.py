@@ -13,10 +13,11 @@ import numpy as np
 
 from robot_pt.errors import UserError
 from robot_pt.robots import load
-from robot_pt.rotations import Array, matrix_to_rpy
-from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spec
+from robot_pt.rotations import Array
+from robot_pt.schema import PROPRIO_NAMES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
+from robot_pt_sim.arm_episode import HOLD_STEPS, SETTLE_S, Progress, described, frames, observation, require_cameras
 from robot_pt_sim.installation import import_robosuite
 from robot_pt_sim.osc import OperationalSpaceController
 from robot_pt_sim.rendering import CameraRenderer
@@ -32,10 +33,6 @@ FINGER_STROKE = 0.04
 """Travel of one finger [m]."""
 FINGER_SPEED = 0.08
 """Speed of the commanded opening per finger [m/s]: robosuite's gripper at its usual 20 Hz, full stroke in 0.5 s."""
-HOLD_STEPS = 3
-"""Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
-SETTLE_S = 0.4
-"""Simulated time between placing everything and the first observation [s]."""
 _DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 """Grip site of robosuite's Panda in the base frame when it points straight down: the tool's zero rotation."""
 
@@ -72,7 +69,7 @@ class PandaSimulator:
         self.spec = panda_spec(cameras, image_size, control_hz) if cameras else state_spec(task, control_hz)
         self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon * int(slices)
         self.definition = task
-        self._hold_steps, self._torque_every = hold_steps * int(slices), torque_every
+        self._progress, self._torque_every = Progress(hold_steps * int(slices), self.horizon), torque_every
         self._torques, self._camera_every = int(torques), camera_every
         render = render and bool(cameras)
         self._env = _build_environment(task, render)
@@ -84,7 +81,6 @@ class PandaSimulator:
         self._integrator = TargetIntegrator(task.limits)
         self._seed: int | None = None
         self._start: dict[str, Any] = {}
-        self._steps = self._held = 0
 
     def _wire_robot(self) -> None:
         robot = self._env.robots[0]
@@ -140,7 +136,8 @@ class PandaSimulator:
             self._advance()
         mujoco.mj_forward(self._model, self._data)
         self._integrator.reset(self._tool().position, np.eye(3))
-        self._seed, self._steps, self._held = seed, 0, 0
+        self._seed = seed
+        self._progress.begin()
         self._start = self._describe()
         return self._observe()
 
@@ -154,17 +151,8 @@ class PandaSimulator:
         for _ in range(self._torques):
             self._advance()
         mujoco.mj_forward(self._model, self._data)
-        self._steps += 1
-        self._held = self._held + 1 if self.definition.success(self.state()) else 0
-        success = self._held > self._hold_steps
-        return StepResult(
-            observation=self._observe(),
-            sent_action=sent,
-            reward=1.0 if success else 0.0,
-            success=success,
-            terminated=success,
-            truncated=not success and self._steps >= self.horizon,
-        )
+        self._progress.step(self.definition.success(self.state()))
+        return self._progress.result(self._observe(), sent)
 
     def state(self) -> SceneState:
         """The true state of the scene, for experts and success tests."""
@@ -195,7 +183,7 @@ class PandaSimulator:
             "torque_hz": PHYSICS_HZ / self._torque_every,
             "control_hz": self.spec.control_hz,
             "finger_speed_m_s": FINGER_SPEED,
-            "hold_steps": self._hold_steps,
+            "hold_steps": self._progress.hold_steps,
             "limits": {"low": list(limits.low), "high": list(limits.high)},
             "max_step": [limits.max_step_m, limits.max_step_rad],
         }
@@ -233,46 +221,19 @@ class PandaSimulator:
 
     def _observe(self) -> Observation:
         q = np.array(self._data.qpos[self._arm_qpos])
-        T_base_tool = self._arm.fk(q)  # the kinematics of a robot's runtime: policies see the same bits there
-        proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._achieved_opening()]])
-        if not self._cameras:
-            objects = self._scene.objects(self._data)
-            proprio = np.concatenate([proprio, *(objects[place].position for place in self.definition.places)])
-        images = {
-            role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
-            if self._renderer is None
-            else self._renderer.render(self._data, camera)
-            for role, camera in self._cameras.items()
-            if self._steps % self._camera_every == 0
-        }
-        return Observation(
-            images=images,
-            proprio=proprio.astype(np.float32),
-            time_ns=round(self._data.time * 1e9),
-            joint_positions=q,
-        )
+        cameras = self._cameras if self._progress.steps % self._camera_every == 0 else {}
+        images = frames(self._renderer, self._data, cameras, self.spec.cameras)
+        objects = {} if self._cameras else self._scene.objects(self._data)
+        shown = () if self._cameras else [objects[place] for place in self.definition.places]
+        return observation(self._arm, q, self._achieved_opening(), images, self._data.time, shown)
 
     def _describe(self) -> dict[str, Any]:
-        state = self.state()
-        return {
-            "seed": self._seed,
-            "task": self.task,
-            "tool_position": state.tool.position.round(5).tolist(),
-            "joints": {name: round(value, 5) for name, value in state.joints.items()},
-            "objects": {
-                name: {"position": p.position.round(5).tolist(), "rpy": matrix_to_rpy(p.rotation).round(5).tolist()}
-                for name, p in state.objects.items()
-            },
-        }
+        return {"seed": self._seed, "task": self.task, **described(self.state())}
 
 
 def panda_spec(cameras: Sequence[str], image_size: tuple[int, int], control_hz: float = CONTROL_HZ) -> Spec:
     """What episodes of this simulator look like. Raises UserError for an unknown camera role or a silly size."""
-    unknown = sorted(set(cameras) - set(CAMERA_ROLES))
-    if unknown or not cameras:
-        raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
-    if min(image_size) < 8 or max(image_size) > 2048:
-        raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
+    require_cameras(cameras, image_size)
     return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment="panda", control_hz=control_hz)
 
 

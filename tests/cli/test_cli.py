@@ -143,6 +143,9 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None
         (["collect", "--episodes", "x"], "--episodes"),
         (["collect", "--episode", "3"], "--episode"),
         (["collect", "--quality", "bad"], "--quality is 'bad'; choose one of clean, "),
+        (["collect", "--scene", "three"], "--scene is 'three'; give a whole number; run: robot-pt collect --help"),
+        (["evaluate", "x", "--task", "lift", "--episodes", "1.5"], "--episodes is '1.5'; give a whole number"),
+        (["demo", "--minutes", "few"], "--minutes is 'few'; give a number"),
         (["collect", "--quality", "claen"], "--quality is 'claen' (did you mean clean?); choose"),
         (
             ["pretrain", "--objective", "x"],

@@ -185,7 +185,7 @@ def test_a_floor_stops_the_conservative_push_sample_by_sample() -> None:
     assert float(gap[1]) < -2 < float(gap[0])
     data.requires_grad_()
     loss = held.conservative_loss(Critique(data, *q), log_prob)
-    assert float(loss) == pytest.approx((float(gap[0]) - 2.0) / 2, rel=1e-6)
+    assert loss.item() == pytest.approx((float(gap[0]) - 2.0) / 2, rel=1e-6)
     loss.backward()
     assert data.grad is not None
     assert data.grad[0].tolist() == [-0.5, 0.0]

@@ -10,10 +10,11 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.robots import BRIDGE_ACTION_FRAME, load
 from robot_pt.robots.model import import_mujoco
-from robot_pt.rotations import Array, matrix_to_rpy
-from robot_pt.schema import CAMERA_ROLES, PROPRIO_NAMES, Float, Observation, Spec
+from robot_pt.rotations import Array
+from robot_pt.schema import PROPRIO_NAMES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
+from robot_pt_sim.arm_episode import HOLD_STEPS, SETTLE_S, Progress, described, frames, observation, require_cameras
 from robot_pt_sim.experts import UNREACHED_M
 from robot_pt_sim.kitchen import spawn
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
@@ -31,10 +32,6 @@ CONTROL_HZ = 5.0
 RATES_HZ = (5, 10, 20, 25, 50, 100)
 SUBSTEPS = 5
 """Time steps that the servos run natively between two set points: 20 ms."""
-HOLD_STEPS = 3
-"""Control steps the success test must keep holding after it first holds; PTR rewards an episode's last three steps."""
-SETTLE_S = 0.4
-"""Simulated time between placing everything and the first observation [s]."""
 START_SHARE = 0.04
 """A fixture starts so near to its place, as a share of its range."""
 SLEEP_M_S = 5e-4
@@ -78,7 +75,7 @@ class KitchenSimulator:
         slices = round(control_hz / CONTROL_HZ)
         self.task, self.instruction, self.horizon = task.name, task.instruction, task.horizon * slices
         self.definition = task
-        self._hold_steps, self._camera_every = hold_steps * slices, camera_every
+        self._progress, self._camera_every = Progress(hold_steps * slices, self.horizon), camera_every
         render = render and bool(cameras)
         if render:
             choose_backend()
@@ -99,7 +96,7 @@ class KitchenSimulator:
         self._longest_rad = self._arm.max_velocity_rad_s / control_hz / PEAK
         self._seed: int | None = None
         self._start: dict[str, Any] = {}
-        self._steps = self._held = self.unreached = 0
+        self.unreached = 0
         self._short_m = 0.0
 
     def _pieces(self, control_hz: float) -> int:
@@ -150,7 +147,8 @@ class KitchenSimulator:
             self._advance()
         mujoco.mj_forward(self._model, data)
         data.time = 0.0
-        self._seed, self._steps, self._held, self.unreached = seed, 0, 0, 0
+        self._seed, self.unreached = seed, 0
+        self._progress.begin()
         self._start = {**self._describe(), "rejected_starts": drawn.rejected, "look": look, "matter": matter}
         return self._observe()
 
@@ -186,17 +184,8 @@ class KitchenSimulator:
         self._goal = reached.q
         self._advance()
         self._mujoco.mj_forward(self._model, self._data)
-        self._steps += 1
-        self._held = self._held + 1 if self.definition.success(self.state()) else 0
-        success = self._held > self._hold_steps
-        return StepResult(
-            observation=self._observe(),
-            sent_action=sent,
-            reward=1.0 if success else 0.0,
-            success=success,
-            terminated=success,
-            truncated=not success and self._steps >= self.horizon,
-        )
+        self._progress.step(self.definition.success(self.state()))
+        return self._progress.result(self._observe(), sent)
 
     def _advance(self) -> None:
         """One control period towards the present goal."""
@@ -234,7 +223,7 @@ class KitchenSimulator:
         return {
             "law": "joint position servos along time profiles of 1.25 periods, fingers by force",
             "twin": TWIN_VERSION, "control_hz": self.spec.control_hz,
-            "timestep_s": float(self._model.opt.timestep), "substeps": SUBSTEPS, "hold_steps": self._hold_steps,
+            "timestep_s": float(self._model.opt.timestep), "substeps": SUBSTEPS, "hold_steps": self._progress.hold_steps,
             "limits": {"low": list(limits.low), "high": list(limits.high)},
             "max_step": [limits.max_step_m, limits.max_step_rad],
         }  # fmt: skip
@@ -250,33 +239,14 @@ class KitchenSimulator:
 
     def _observe(self) -> Observation:
         q: Array = np.array(self._data.qpos[self._arm_qpos])
-        T_base_tool = self._arm.fk(q)
-        proprio = np.concatenate([T_base_tool[:3, 3], matrix_to_rpy(T_base_tool[:3, :3]), [self._opening()]])
-        if not self._cameras:
-            objects = self._scene.objects(self._data)
-            proprio = np.concatenate([proprio, *(objects[name].position for name in self.definition.shown)])
-        images = {
-            role: np.zeros((*self.spec.cameras[role], 3), np.uint8)
-            if self._renderer is None
-            else self._renderer.render(self._data, camera)
-            for role, camera in self._cameras.items()
-            if self._steps % self._camera_every == 0
-        }
-        return Observation(
-            images=images, proprio=proprio.astype(np.float32), time_ns=round(self._data.time * 1e9), joint_positions=q
-        )
+        cameras = self._cameras if self._progress.steps % self._camera_every == 0 else {}
+        images = frames(self._renderer, self._data, cameras, self.spec.cameras)
+        objects = {} if self._cameras else self._scene.objects(self._data)
+        shown = () if self._cameras else [objects[name] for name in self.definition.shown]
+        return observation(self._arm, q, self._opening(), images, self._data.time, shown)
 
     def _describe(self) -> dict[str, Any]:
-        state = self.state()
-        return {
-            "seed": self._seed, "task": self.task, "scene": self.definition.scene,
-            "tool_position": state.tool.position.round(5).tolist(),
-            "joints": {name: round(value, 5) for name, value in state.joints.items()},
-            "objects": {
-                name: {"position": p.position.round(5).tolist(), "rpy": matrix_to_rpy(p.rotation).round(5).tolist()}
-                for name, p in state.objects.items()
-            },
-        }  # fmt: skip
+        return {"seed": self._seed, "task": self.task, "scene": self.definition.scene, **described(self.state())}
 
 
 def _let_sleep(mujoco: Any, model: Any) -> None:
@@ -294,9 +264,5 @@ def kitchen_spec(
     if not cameras:
         seen = tuple(f"{place}_{axis}" for place in task.shown for axis in "xyz")
         return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=control_hz, proprio_names=(*PROPRIO_NAMES, *seen))
-    unknown = sorted(set(cameras) - set(CAMERA_ROLES))
-    if unknown:
-        raise UserError(f"camera roles {list(cameras)} were asked for; choose from {', '.join(CAMERA_ROLES)}.")
-    if min(image_size) < 8 or max(image_size) > 2048:
-        raise UserError(f"image_size is {image_size}; give (height, width) between 8 and 2048 pixels.")
+    require_cameras(cameras, image_size)
     return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment=EMBODIMENT, control_hz=control_hz)
