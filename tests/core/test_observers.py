@@ -1,5 +1,4 @@
 import io
-import json
 import mmap
 from pathlib import Path
 
