@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from robot_pt.errors import UserError
+from robot_pt_sim.rendering import PROBED, Redrawing, RendererFailed
 
 MEMORY_PER_WORKER_GB = 1.0
 """Resident memory of one process with a rendering robosuite scene."""
@@ -37,6 +38,13 @@ class _Refused(NamedTuple):
     sentence: str
 
 
+class _Lost(NamedTuple):
+    """A renderer failed in a worker, which cannot draw any more."""
+
+    backend: str
+    why: str
+
+
 def default_workers() -> int:
     """One process per core this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -45,34 +53,47 @@ def default_workers() -> int:
 def run_jobs(setup: Setup, jobs: Sequence[Any], workers: int) -> Generator[Any, None, None]:
     """Yield the result of each job in order; `workers` = 1 runs them in this process, unless it has loaded TensorFlow.
 
-    Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. Raises UserError for what a
-    worker refuses, for a worker that dies, and for fewer than one worker.
+    Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. A job whose renderer fails is done again in
+    fresh processes, see `rendering.Redrawing`. Raises UserError for what a worker refuses, for a worker that dies, for a renderer that
+    keeps failing, and for fewer than one worker.
     """
     if workers < 1:
         raise UserError(f"{workers} simulation workers were asked for; give at least 1.")
     count = min(workers, len(jobs))
-    if count == 0 or (count == 1 and "tensorflow" not in sys.modules):  # which cannot live beside a software renderer
-        yield from _run_here(setup, jobs)
-    else:
-        yield from _run_in_pool(setup, jobs, count)
+    left, redrawing = deque(jobs), Redrawing()
+    here = count <= 1 and "tensorflow" not in sys.modules  # which cannot live beside a software renderer
+    with ExitStack() as chosen:
+        while left:
+            before = len(left)
+            lost = yield from (_run_here(setup, left) if here else _run_in_pool(setup, left, count))
+            if lost is not None:
+                backend, here = redrawing.next(lost.backend, lost.why, progress=len(left) < before), False
+                chosen.enter_context(_environment({"MUJOCO_GL": backend, PROBED: backend}))
 
 
-def _run_here(setup: Setup, jobs: Sequence[Any]) -> Iterator[Any]:
-    if not jobs:
-        return
-    worker = setup()
+def _run_here(setup: Setup, left: deque[Any]) -> Generator[Any, None, _Lost | None]:
+    """Takes from `left` what is done; returns how a renderer was lost, None at the end."""
+    worker: Worker | None = None
     try:
-        for job in jobs:
-            yield worker(job)
+        worker = setup()
+        while left:
+            result = worker(left[0])
+            left.popleft()
+            yield result
+    except RendererFailed as error:
+        return _Lost(error.backend, error.why)
     finally:
-        worker.close()
+        if worker is not None:
+            worker.close()
+    return None
 
 
-def _run_in_pool(setup: Setup, jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+def _run_in_pool(setup: Setup, left: deque[Any], workers: int) -> Generator[Any, None, _Lost | None]:
+    """As `_run_here`; what later jobs came to meanwhile is dropped when a renderer is lost."""
     context = multiprocessing.get_context("spawn")  # OpenGL and torch do not survive a fork
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_enter, initargs=(setup,))
     pending: deque[Future[Any]] = deque()
-    waiting = iter(jobs)
+    waiting = iter(tuple(left))
     try:
         with _one_thread_each():
             while True:
@@ -80,10 +101,13 @@ def _run_in_pool(setup: Setup, jobs: Sequence[Any], workers: int) -> Iterator[An
                     with _interrupts_held():  # the first submit starts the processes, which inherit the mask
                         pending.append(pool.submit(_do, job))
                 if not pending:
-                    return
+                    return None
                 result = pending.popleft().result()
                 if isinstance(result, _Refused):
                     raise UserError(result.sentence)
+                if isinstance(result, _Lost):
+                    return result
+                left.popleft()
                 yield result
     except BrokenProcessPool as error:
         raise UserError(
@@ -104,12 +128,17 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _one_thread_each() -> AbstractContextManager[None]:
     """Numeric libraries and the software renderer read these when a child starts: one core per process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    return _environment(dict.fromkeys(names, "1"))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables meanwhile, and before and after what they were."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -139,5 +168,7 @@ def _do(job: Any) -> Any:
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(1)
         return _worker(job)
+    except RendererFailed as error:
+        return _Lost(error.backend, error.why)
     except UserError as error:
         return _Refused(str(error))

@@ -14,6 +14,7 @@ import importlib
 import os
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Sequence
 from functools import cache
@@ -27,7 +28,10 @@ from robot_pt.schema import Image
 PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6"}
 """Debian and Ubuntu packages that bring each backend without a GPU."""
 
-_PROBED = "ROBOT_PT_GL"
+PROBED = "ROBOT_PT_GL"
+"""Environment variable: the OpenGL that was found to render, here or in a parent process."""
+_GIVEN = os.environ.get("MUJOCO_GL", "") if PROBED not in os.environ else ""
+"""What the user set MUJOCO_GL to before this process or its parents chose; "" for nothing."""
 _CONTEXT_HOLDERS = ("mujoco", "mujoco.gl_context", "mujoco.rendering.classic.gl_context")
 """Modules that mujoco keeps its choice in; its Renderer reads one of the last two, depending on its version."""
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast")
@@ -56,7 +60,19 @@ class Backend(NamedTuple):
 
 
 class RendererFailed(UserError):
-    """OpenGL failed after it had drawn before."""
+    """OpenGL failed after it had drawn before.
+
+    Attributes:
+        why: what it said. backend: which OpenGL it was, "" for MuJoCo's default.
+    """
+
+    def __init__(self, why: str):
+        self.why, self.backend = why, os.environ.get("MUJOCO_GL", "").strip().lower()
+        other = "" if self.backend == "osmesa" else ", with MUJOCO_GL=osmesa if it happens again"
+        super().__init__(
+            f"OpenGL ({self.backend or 'default of MuJoCo'}) failed while it drew: {why}; what is finished is kept, go on in a new "
+            f"process{other}."
+        )
 
 
 def choose_backend() -> Backend:
@@ -67,15 +83,15 @@ def choose_backend() -> Backend:
     """
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
-        if given in PACKAGES and os.environ.get(_PROBED) != given:
+        if given in PACKAGES and os.environ.get(PROBED) != given:
             _first_that_renders((given,))
-        os.environ[_PROBED] = given
+        os.environ[PROBED] = given
         _hand_over(given)
         return Backend(given, f"{given}: set by the environment variable MUJOCO_GL")
     if sys.platform != "linux":
         return Backend("", f"MuJoCo's default on {sys.platform}")
     backend = _first_that_renders(tuple(PACKAGES))
-    os.environ["MUJOCO_GL"] = os.environ[_PROBED] = backend.name  # child processes inherit both and need not probe
+    os.environ["MUJOCO_GL"] = os.environ[PROBED] = backend.name  # child processes inherit both and need not probe
     _hand_over(backend.name)
     return backend
 
@@ -132,6 +148,38 @@ def probe(name: str, timeout_s: float = 60.0) -> tuple[str, str]:
     return (lines[-1].strip()[:160] if lines else f"exit code {done.returncode}"), ""
 
 
+class Redrawing:
+    """What to draw a job again with, in a fresh process, after `RendererFailed`: the same OpenGL once more, then the next one.
+
+    A driver that was reset, or a machine that slept, draws as before in a new process, and the frames stay those of one renderer. An
+    OpenGL that the user set by MUJOCO_GL has no next.
+    """
+
+    def __init__(self) -> None:
+        self._failed: list[str] = []
+
+    def next(self, backend: str, why: str, *, progress: bool) -> str:
+        """What MUJOCO_GL is to be. `progress`: jobs were finished since the last failure.
+
+        Raises UserError with what was tried where nothing is left that renders.
+        """
+        self._failed = [backend] if progress else [*self._failed, backend]
+        others = [] if _GIVEN else [name for name in PACKAGES if name not in self._failed]
+        for name in [*([backend] if self._failed.count(backend) == 1 else []), *others]:
+            if name not in PACKAGES or not probe(name)[0]:
+                warnings.warn(
+                    f"OpenGL ({backend or 'default'}) failed while it drew: {why}; that episode is made again in a new process with "
+                    f"{name or 'the same'}.",
+                    stacklevel=2,
+                )
+                return name
+        tried = " and ".join(dict.fromkeys(self._failed)) or "MuJoCo's default"
+        raise UserError(
+            f"OpenGL failed while it drew ({why}), with {tried}, also in a new process, and no other one renders here; what is finished "
+            "is kept, go on with the rest once drawing works again."
+        )
+
+
 def require_no_tensorflow() -> None:
     """Raise UserError where rendering would abort this process: TensorFlow is loaded and Mesa renders in software."""
     if "tensorflow" not in sys.modules:
@@ -162,11 +210,14 @@ class CameraRenderer:
         model.vis.quality.shadowsize, model.vis.quality.offsamples = 0, 0
         model.vis.global_.offheight, model.vis.global_.offwidth = size
         self._model, self._cameras, self._aspect = model, list(cameras), size[1] / size[0]
-        self._renderer = mujoco.Renderer(model, *size)
+        self._failures = _failures_of(mujoco)
+        try:
+            self._renderer = mujoco.Renderer(model, *size)
+        except self._failures as error:  # the backend was found to render; a context may be refused all the same, later
+            raise RendererFailed(str(error)) from error
         # registered after mujoco's own: contexts must go before it terminates EGL at exit
         atexit.register(_close_if_alive, weakref.ref(self))
         self._shape = (*size, 3)
-        self._failures = _failures_of(mujoco)
         for flag in ("SHADOW", "REFLECTION", "HAZE"):
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
         self._option = mujoco.MjvOption()
@@ -190,9 +241,9 @@ class CameraRenderer:
         try:
             self._renderer.render(out=frame)
         except self._failures as error:
-            raise RendererFailed(_failed(str(error))) from error
+            raise RendererFailed(str(error)) from error
         if not frame.any():
-            raise RendererFailed(_failed("the frame is black"))
+            raise RendererFailed("the frame is black")
         return frame
 
     def _in_view(self, data: Any, camera: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -211,18 +262,10 @@ class CameraRenderer:
         self._renderer.close()
 
 
-def _failed(why: str) -> str:
-    used = os.environ.get("MUJOCO_GL") or "MuJoCo's default"
-    return (
-        f"OpenGL ({used}) failed while it drew: {why}; what is finished is kept, go on in a new process, with MUJOCO_GL=osmesa if it "
-        "happens again."
-    )
-
-
 def _failures_of(mujoco: Any) -> tuple[type[Exception], ...]:
-    """What drawing raises where it fails; RuntimeError where a context cannot be made current."""
+    """What drawing raises where it fails; RuntimeError or ImportError where a context cannot be made, or made current."""
     opengl = [sys.modules["OpenGL.error"].Error] if "OpenGL.error" in sys.modules else []
-    return (RuntimeError, mujoco.FatalError, *opengl)
+    return (RuntimeError, ImportError, mujoco.FatalError, *opengl)
 
 
 def _close_if_alive(renderer: weakref.ref[CameraRenderer]) -> None:

@@ -221,28 +221,109 @@ def test_a_closed_renderer_is_told(backend):
         simulator.step(np.zeros(7, np.float32))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_was_recorded_before_a_renderer_failed_is_kept(backend, tmp_path, workers):
-    store = DemoStore.create(tmp_path / "demos", spec_of("kitchen/open-drawer", ("primary",), (32, 32)))
-    setup = LosesItsContext("kitchen/open-drawer", {"clean": 1}, 1.0, ("primary",), (32, 32), {})
+DRAWER = "kitchen/open-drawer"
 
-    def record():
-        for episode in run_jobs(setup, range(6), workers):
-            store.append(episode)
 
-    with pytest.raises(UserError, match="what is finished is kept"):
-        record()
-    episodes = DemoStore(tmp_path / "demos").source().episodes
-    assert 2 <= len(episodes) <= 4
-    assert not [path for path in store.path.rglob("*") if "tmp" in path.name]
+def setup_that(kind):
+    return kind(DRAWER, {"clean": 1}, 1.0, ("primary",), (32, 32), {})
+
+
+def recorded(store, setup, seeds, workers):
+    for episode in run_jobs(setup, seeds, workers):
+        store.append(episode)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return DemoStore.create(tmp_path / "demos", spec_of(DRAWER, ("primary",), (32, 32)))
+
+
+def test_episodes_whose_context_was_lost_are_drawn_again_in_a_new_process(backend):
+    """Every process loses its context after two episodes; all are there, in order, with the frames of an undisturbed run."""
+    with pytest.warns(UserWarning, match=f"failed while it drew: .* made again in a new process with {backend.name}"):
+        found = list(run_jobs(setup_that(LosesItsContext), range(3), 1))
+    calm = list(run_jobs(setup_that(CollectSetup), range(3), 1))
+    for ours, theirs in zip(found, calm, strict=True):
+        np.testing.assert_array_equal(ours.actions, theirs.actions)
+        assert np.abs(ours.images["primary"].astype(int) - theirs.images["primary"]).max() <= 1
+
+
+@pytest.mark.parametrize(("given", "workers"), [("", 1), pytest.param("", 2, marks=pytest.mark.slow), ("egl", 1)])
+def test_an_opengl_that_keeps_failing_gives_way_to_the_next_or_stops(backend, store, monkeypatch, given, workers):
+    """From seed 2 on nothing is drawn with the first OpenGL. One that the user chose has no next."""
+    if backend.name != "egl":
+        pytest.skip("EGL does not render here")
+    monkeypatch.setattr(rendering, "_GIVEN", given)
+    if not given and not probe("osmesa")[0]:
+        with pytest.warns(UserWarning, match="made again in a new process with osmesa"):
+            recorded(store, setup_that(LosesEGL), range(3), workers)
+        whole = 3
+    else:
+        tried = "with egl, also in a new process"
+        with (
+            pytest.warns(UserWarning, match="with egl"),
+            pytest.raises(UserError, match=f"{tried}.* what is finished is kept"),
+        ):
+            recorded(store, setup_that(LosesEGL), range(3), workers)
+        whole = 2
+    assert os.environ["MUJOCO_GL"] == "egl"
+    assert len(DemoStore(store.path).source().episodes) == whole
+    assert not [path for path in store.path.rglob("*") if "tmp" in path.name or path.suffix == ".part"]
+    DemoStore(store.path).recover(check_all=True)
+    assert len(DemoStore(store.path).source().episodes) == whole
+
+
+def test_a_context_that_cannot_be_made_is_a_renderer_that_failed(pictured, monkeypatch):
+    """As where the driver went after the probe: a display number that does not exist."""
+    import mujoco
+
+    class Refused:
+        def __init__(self, width, height):
+            raise RuntimeError("Cannot create an EGL context.")
+
+    for name in [name for name in rendering._CONTEXT_HOLDERS if name in sys.modules]:
+        monkeypatch.setattr(sys.modules[name], "GLContext", Refused, raising=False)
+    with pytest.raises(RendererFailed, match="Cannot create an EGL context") as raised:
+        rendering.CameraRenderer(pictured._model, (8, 8), [0])
+    assert isinstance(raised.value, UserError)
+    assert raised.value.backend == os.environ["MUJOCO_GL"]
+    assert mujoco is not None
+
+
+@pytest.mark.parametrize(
+    ("fail", "renders", "expected"),
+    [
+        (["egl"], {"egl", "osmesa"}, "egl"),
+        (["egl"], {"osmesa"}, "osmesa"),
+        (["egl", "egl"], {"egl", "osmesa"}, "osmesa"),
+        (["egl", "egl", "osmesa"], {"egl", "osmesa"}, "osmesa"),
+        (["egl", "egl", "osmesa", "osmesa"], {"egl", "osmesa"}, None),
+        (["egl", "egl"], {"egl"}, None),
+        (["egl"], set(), None),
+        ([""], set(), ""),
+        (["", ""], set(), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:OpenGL")
+def test_each_opengl_gets_two_tries_at_an_episode(monkeypatch, fail, renders, expected):
+    monkeypatch.setattr(rendering, "probe", lambda name: ("" if name in renders else "no", ""))
+    redrawing = rendering.Redrawing()
+    for tries, backend in enumerate(fail[:-1]):
+        redrawing.next(backend, "black", progress=tries == 0)
+    if expected is None:
+        with pytest.raises(UserError, match="and no other one renders here"):
+            redrawing.next(fail[-1], "black", progress=len(fail) == 1)
+    else:
+        assert redrawing.next(fail[-1], "black", progress=len(fail) == 1) == expected
+    if "egl" in renders:
+        assert redrawing.next("egl", "black", progress=True) == "egl"  # the next episode has its own
 
 
 class LosesItsContext(CollectSetup):
     """After two episodes of a process."""
 
     def __call__(self):
-        collector = super().__call__()
-        return OfTwoEpisodes(collector._simulator, self.shares, self.strength)
+        return OfTwoEpisodes(super().__call__()._simulator, self.shares, self.strength)
 
 
 class OfTwoEpisodes(_Collector):
@@ -252,4 +333,18 @@ class OfTwoEpisodes(_Collector):
         if self.done == 2:
             self._simulator._renderer._renderer._gl_context.free()
         self.done += 1
+        return super().__call__(seed)
+
+
+class LosesEGL(CollectSetup):
+    """With EGL, from seed 2 on, in every process."""
+
+    def __call__(self):
+        return UpToSeedTwo(super().__call__()._simulator, self.shares, self.strength)
+
+
+class UpToSeedTwo(_Collector):
+    def __call__(self, seed):
+        if seed >= 2 and os.environ["MUJOCO_GL"] == "egl":
+            self._simulator._renderer._renderer._gl_context.free()
         return super().__call__(seed)
