@@ -12,6 +12,7 @@ from robot_pt_sim import tasks
 from robot_pt_sim.kitchen.tasks import PREFIX, KitchenTask, find_kitchen
 from robot_pt_sim.kitchen.tasks import TASKS as KITCHENS
 from robot_pt_sim.kitchen.twin import KitchenSimulator, kitchen_spec
+from robot_pt_sim.names import no_task
 from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator, panda_spec, state_spec
 from robot_pt_sim.point_maze import MAZES, Maze, PointMaze, maze_spec
 from robot_pt_sim.tasks import Task, find_task
@@ -122,7 +123,7 @@ _ALLOWED = {Maze: MAZE_VARIANTS, KitchenTask: KITCHEN_VARIANTS, Task: VARIANTS}
 def _found(task: str, variant: Mapping[str, Any]) -> AnyTask:
     name, _, scene = task.partition("@")
     if name not in task_names():
-        raise UserError(f"there is no task {name!r}; choose one of: {', '.join(task_names())}.")
+        raise no_task(name, task_names())
     if name.startswith(PREFIX):
         return find_kitchen(task, variant.get("scene"))
     if scene:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from robot_pt.errors import UserError
 from robot_pt.targets import Limits
+from robot_pt_sim.names import no_task
 from robot_pt_sim.scene import SceneState
 
 Point = tuple[float, float, float]
@@ -204,5 +204,5 @@ def task_names() -> list[str]:
 def find_task(name: str) -> Task:
     """Raises UserError with the known names."""
     if name not in TASKS:
-        raise UserError(f"there is no task {name!r}; choose one of: {', '.join(TASKS)}.")
+        raise no_task(name, TASKS)
     return TASKS[name]

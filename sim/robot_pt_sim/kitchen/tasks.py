@@ -15,6 +15,7 @@ from robot_pt_sim.kitchen.fixtures import HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import COUNTER_M, LAYOUTS, LIMITS, Box, find_layout
 from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.things import LID_REST_M, THINGS, Thing
+from robot_pt_sim.names import no_task
 from robot_pt_sim.scene import SceneState
 
 PREFIX = "kitchen/"
@@ -211,7 +212,7 @@ def find_kitchen(name: str, scene: int | None = None) -> KitchenTask:
     """
     name, _, said = name.partition("@")
     if name not in TASKS:
-        raise UserError(f"there is no task {name!r}; choose one of: {', '.join(TASKS)}.")
+        raise no_task(name, TASKS)
     if said and (not said.isdecimal() or scene is not None):
         raise UserError(
             f"the scene of {name} is given as {said!r} and {scene}; give one number, as in {name}@{FIRST_SCENE}."
