@@ -17,6 +17,8 @@ from robot_pt.intervals import Interval
 Scores = NDArray[np.float64]
 Statistic = Callable[[Scores], Scores]
 """(..., tasks, runs) -> (...)."""
+Redraw = Callable[[Scores, np.random.Generator], Scores]
+"""Scores of any shape -> as they might have come out, had each run been judged again."""
 
 
 def iqm(scores: ArrayLike) -> Scores:
@@ -45,22 +47,43 @@ def improvement(a: ArrayLike, b: ArrayLike) -> Scores:
     return share
 
 
+def judged_again(episodes: int) -> Redraw:
+    """For rates of success over so many episodes: each drawn from what its count leaves open, Beta(s + 1/2, n - s + 1/2) (Jeffreys).
+
+    Unlike binomial draws it leaves a rate of 0 or 1 as open as the episodes do.
+    """
+
+    def draw(rates: Scores, rng: np.random.Generator) -> Scores:
+        return rng.beta(episodes * rates + 0.5, episodes * (1 - rates) + 0.5)
+
+    return draw
+
+
 def bootstrap_interval(
-    scores: ArrayLike, statistic: Statistic = iqm, *, confidence: float = 0.95, resamples: int = 20_000, seed: int = 0
-) -> Interval:
+    scores: ArrayLike, statistic: Statistic = iqm, *, redraw: Redraw | None = None, confidence: float = 0.95, resamples: int = 20_000,
+    seed: int = 0,
+) -> Interval:  # fmt: skip
     """Percentile interval of `statistic` over resampled runs, each task's runs among themselves; scores are (tasks, runs).
 
-    With few runs it is narrow rather than wide: 3 runs have 10 different resamples. Raises UserError for scores that are not
-    finite or not (tasks, runs), and for a confidence outside (0, 1) or no resample.
+    Without `redraw`, as in rliable, a run's score counts as exact. Then few runs make it narrow rather than wide: 3 runs have 10
+    different resamples, one run has no width at all. Raises UserError for scores that are not finite or not (tasks, runs), and for a
+    confidence outside (0, 1) or no resample.
     """
-    found = statistic(_resampled(_checked(scores, confidence, resamples), resamples, np.random.default_rng(seed)))
+    rng = np.random.default_rng(seed)
+    found = statistic(_resampled(_checked(scores, confidence, resamples), resamples, rng, redraw))
     return _percentiles(found, confidence)
 
 
 def improvement_interval(
-    a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, resamples: int = 5_000, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    redraw: Redraw | None = None,
+    confidence: float = 0.95,
+    resamples: int = 5_000,
+    seed: int = 0,
 ) -> Interval:
-    """Percentile interval of `improvement`, the runs of both resampled within each task.
+    """Percentile interval of `improvement`, the runs of both resampled within each task, and judged again with `redraw`.
 
     Raises UserError as `bootstrap_interval`, and where the two have not the same number of tasks.
     """
@@ -68,7 +91,8 @@ def improvement_interval(
     if len(one) != len(other):
         raise UserError(f"two methods are compared on the same tasks; they have {len(one)} and {len(other)} of them.")
     rng = np.random.default_rng(seed)
-    return _percentiles(improvement(_resampled(one, resamples, rng), _resampled(other, resamples, rng)), confidence)
+    mine, theirs = (_resampled(scores, resamples, rng, redraw) for scores in (one, other))
+    return _percentiles(improvement(mine, theirs), confidence)
 
 
 def _checked(scores: ArrayLike, confidence: float, resamples: int) -> Scores:
@@ -82,12 +106,12 @@ def _checked(scores: ArrayLike, confidence: float, resamples: int) -> Scores:
     return values
 
 
-def _resampled(values: Scores, resamples: int, rng: np.random.Generator) -> Scores:
+def _resampled(values: Scores, resamples: int, rng: np.random.Generator, redraw: Redraw | None) -> Scores:
     """(resamples, tasks, runs), drawn within each task."""
     tasks, runs = values.shape
     drawn = rng.integers(0, runs, (resamples, tasks, runs))
     chosen: Scores = values[np.arange(tasks)[:, None], drawn]
-    return chosen
+    return chosen if redraw is None else redraw(chosen, rng)
 
 
 def _percentiles(found: Scores, confidence: float) -> Interval:

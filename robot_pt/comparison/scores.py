@@ -3,6 +3,9 @@
 A score is (rate - random actions' rate) / (reference rate - random actions' rate): 0 is a policy of random actions, 1 is imitation from
 scratch, images and all, on the most demonstrations. Where that reference does not beat random actions by `LEAST_MARGIN` on a task,
 the task separates nobody: its plain rates count, and the table says so.
+
+Intervals draw seeds anew, and what each seed's rate leaves open after so few episodes (`aggregate.judged_again`): a method of one seed
+has one too. The ends that scores are measured between count as exact.
 Shapes: (tasks, runs) as in `robot_pt.aggregate`.
 """
 
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robot_pt.aggregate import Scores, bootstrap_interval, improvement, improvement_interval, iqm, mean
+from robot_pt.aggregate import Scores, bootstrap_interval, improvement, improvement_interval, iqm, judged_again, mean
 from robot_pt.comparison.protocol import Outcome, Protocol
 from robot_pt.intervals import Interval
 
@@ -39,8 +42,9 @@ class Row:
     online: bool
     """Whether the rates are those after RL."""
     tasks: tuple[str, ...]
+    """Those of the distance that have begun."""
     runs: int
-    """Seeds that every task has; 0 where a task has none: a gap."""
+    """Seeds that each of them has; 0 where one has none: a gap."""
     rate: float | None = None
     """Mean success rate."""
     score: float | None = None
@@ -60,10 +64,18 @@ def rows_of(protocol: Protocol, outcomes: Iterable[Outcome], methods: Sequence[s
     out = []
     for distance in protocol.distances:
         for demos, online in spans:
-            base = _scores(protocol, rates, RANDOM_FROZEN, distance.tasks, demos, online)
+            tasks = _begun(rates, distance.tasks, demos, online)
+            base = _plain(rates, RANDOM_FROZEN, tasks, demos, online)
             for method in methods:
-                out.append(_row(protocol, rates, method, distance.name, distance.tasks, demos, online, base))
+                out.append(_row(protocol, rates, method, distance.name, tasks, demos, online, base))
     return out
+
+
+def _begun(
+    rates: Mapping[Key, Mapping[int, float]], tasks: tuple[str, ...], demos: int, online: bool
+) -> tuple[str, ...]:
+    """The tasks that have a number for random features, with which every task begins; all where none has."""
+    return tuple(task for task in tasks if rates.get((RANDOM_FROZEN, task, demos, online))) or tasks
 
 
 Key = tuple[str, str, int, bool]
@@ -90,39 +102,35 @@ def bounds_of(protocol: Protocol, rates: Mapping[Key, Mapping[int, float]], task
     return low, float(np.mean(list(high.values())))
 
 
-def _scores(
-    protocol: Protocol,
-    rates: Mapping[Key, Mapping[int, float]],
-    method: str,
-    tasks: Sequence[str],
-    demos: int,
-    online: bool,
-) -> tuple[Scores, Scores] | None:
-    """((tasks, runs) rates, the same normalised) over the seeds that all tasks have; None for a gap."""
+def _plain(
+    rates: Mapping[Key, Mapping[int, float]], method: str, tasks: Sequence[str], demos: int, online: bool
+) -> Scores | None:
+    """(tasks, runs) rates over the seeds that all tasks have; None for a gap."""
     of = [rates.get((method, task, demos, online), {}) for task in tasks]
     seeds = sorted(set.intersection(*(set(r) for r in of)))
-    if not seeds:
-        return None
-    plain = np.array([[r[s] for s in seeds] for r in of])
-    ends = [bounds_of(protocol, rates, task) or (0.0, 1.0) for task in tasks]
-    low, high = np.array(ends).T[:, :, None]
-    return plain, (plain - low) / (high - low)
+    return np.array([[r[s] for s in seeds] for r in of]) if seeds else None
 
 
 def _row(
     protocol: Protocol, rates: Mapping[Key, Mapping[int, float]], method: str, distance: str, tasks: tuple[str, ...], demos: int,
-    online: bool, base: tuple[Scores, Scores] | None,
+    online: bool, base: Scores | None,
 ) -> Row:  # fmt: skip
-    found = _scores(protocol, rates, method, tasks, demos, online)
-    if found is None:
+    plain = _plain(rates, method, tasks, demos, online)
+    if plain is None:
         return Row(method=method, distance=distance, demos=demos, online=online, tasks=tasks, runs=0)
-    plain, scores = found
-    compared = None if base is None or method == RANDOM_FROZEN else base[1]
+    low, high = np.array([bounds_of(protocol, rates, task) or (0.0, 1.0) for task in tasks]).T[:, :, None]
+    again = judged_again(protocol.evaluation_episodes)
+
+    def score(rates: Scores) -> Scores:
+        return iqm((rates - low) / (high - low))
+
+    value, interval = float(score(plain)), bootstrap_interval(plain, score, redraw=again)
+    compared = None if method == RANDOM_FROZEN else base  # by rates: no end of a task's scale changes who is above whom
     return Row(
-        method=method, distance=distance, demos=demos, online=online, tasks=tasks, runs=scores.shape[1], rate=float(plain.mean()),
-        score=float(iqm(scores)), interval=bootstrap_interval(scores), mean=float(mean(scores)),
-        better=None if compared is None else float(improvement(scores, compared)),
-        better_interval=None if compared is None else improvement_interval(scores, compared),
+        method=method, distance=distance, demos=demos, online=online, tasks=tasks, runs=plain.shape[1], rate=float(plain.mean()),
+        score=value, interval=Interval(min(value, interval.low), max(value, interval.high)), mean=float(mean((plain - low) / (high - low))),
+        better=None if compared is None else float(improvement(plain, compared)),
+        better_interval=None if compared is None else improvement_interval(plain, compared, redraw=again),
     )  # fmt: skip
 
 

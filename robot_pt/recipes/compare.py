@@ -14,7 +14,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
@@ -71,7 +73,8 @@ def compare(
         _keep(out, wanted)
         _keep_runs(out, given)
         plan = cells_of(wanted, names, 1 if quick else seeds, permuted)
-        _run(plan, compare_cells.Bench(wanted, out, given, names, workers))
+        with closing(compare_cells.Bench(wanted, out, given, names, workers)) as bench:
+            _run(plan, bench)
     return report(out, wanted, names)
 
 
@@ -151,12 +154,19 @@ def _keep(out: Path, protocol: Protocol) -> None:
 
 
 def cells_of(protocol: Protocol, methods: Sequence[str], seeds: int, permuted: bool) -> list[Cell]:
-    """Every cell of the table, controls first, seed by seed: stopped anywhere, all methods have about as many."""
+    """Every cell of the table, seed by seed, one task of each distance after the other, its controls first.
+
+    Stopped anywhere, all methods and distances have about as many.
+    """
     everyone = [RANDOM_FROZEN, FROM_SCRATCH, *([PERMUTED] if permuted and methods else []), *methods]
+    in_turn = zip_longest(*(distance.tasks for distance in protocol.distances))
+    tasks = [task for turn in in_turn for task in turn if task is not None]
     out = []
     for seed in range(seeds):
-        out += [Cell(RANDOM_ACTIONS, task, 0, seed) for task in protocol.tasks if seed == 0]
-        out += [Cell(m, task, n, seed) for n in sorted(protocol.demos) for task in protocol.tasks for m in everyone]
+        for number, demos in enumerate(sorted(protocol.demos)):
+            for task in tasks:
+                out += [Cell(RANDOM_ACTIONS, task, 0, seed)] if seed == number == 0 else []
+                out += [Cell(method, task, demos, seed) for method in everyone]
     return out
 
 

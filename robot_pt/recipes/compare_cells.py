@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,7 +20,11 @@ from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.recipes import compare_data, heads
 from robot_pt.recipes.origins import Origin
 from robot_pt.recipes.progress import bar
+from robot_pt.results import EpisodeResult
 from robot_pt.sources import EpisodeSource, EpisodeView
+
+if TYPE_CHECKING:
+    from robot_pt_sim.rollouts import Stage
 
 KIND: Kind = "map"
 """Features of the backbone alone: pooling and bottleneck are for the head to learn, whatever an objective trained of them."""
@@ -27,7 +32,7 @@ KIND: Kind = "map"
 
 @dataclass
 class Bench:
-    """Runs cells; what several of them share is made once."""
+    """Runs cells; what several of them share is made once. To be closed: a simulator may be kept between cells."""
 
     protocol: Protocol
     out: Path
@@ -37,6 +42,12 @@ class Bench:
     workers: int = 0
     _material: EpisodeSource | None = None
     _demos: dict[str, EpisodeView] = field(default_factory=dict)
+    _stage: Stage | None = None
+
+    def close(self) -> None:
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
 
     @property
     def scratch(self) -> Path:
@@ -100,10 +111,7 @@ class Bench:
 
     def _rate(self, policy: PolicyFactory, cell: Cell, what: str) -> Outcome:
         """Successes of the same starts for all methods of a seed."""
-        from robot_pt_sim.rollouts import rollouts
-
-        size, episodes = (self.protocol.image_size, self.protocol.image_size), self.protocol.evaluation_episodes
-        threads = torch.get_num_threads()
+        episodes, threads = self.protocol.evaluation_episodes, torch.get_num_threads()
         with bar(f"{cell.method} {cell.task}", "episode") as advance:
             count = 0
 
@@ -113,10 +121,18 @@ class Bench:
                 advance(count, episodes)
 
             result = evaluate(
-                lambda seeds: rollouts(
-                    policy, cell.task, seeds, workers=self.workers or None, camera=self.protocol.camera, image_size=size
-                ),
+                lambda seeds: self._played(policy, cell.task, seeds),
                 task=cell.task, episodes=episodes, seed=cell.seed, name=f"{cell.method} {what}", observe=step,
             )  # fmt: skip
         torch.set_num_threads(threads)
         return Outcome(cell=cell, successes=result.successes, episodes=result.n)
+
+    def _played(self, policy: PolicyFactory, task: str, seeds: Sequence[int]) -> Iterator[EpisodeResult]:
+        """With one worker in the simulator of the cell before, if it was of this task: making one takes as long as ten episodes."""
+        from robot_pt_sim.rollouts import Stage, rollouts
+
+        camera, size = self.protocol.camera, (self.protocol.image_size, self.protocol.image_size)
+        if self.workers != 1:
+            return rollouts(policy, task, seeds, workers=self.workers or None, camera=camera, image_size=size)
+        self._stage = self._stage or Stage(camera=camera, image_size=size)
+        return self._stage(policy, task, seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -116,6 +117,40 @@ class RolloutWorker:
 
     def close(self) -> None:
         self._simulator.close()
+
+
+class Stage:
+    """Rollouts in this process, whose simulator is kept for the next ones of its task. To be closed."""
+
+    def __init__(self, *, camera: str | Sequence[str], image_size: tuple[int, int]):
+        self._cameras, self._size = camera_roles(camera), image_size
+        self._kept: tuple[str, AnySimulator] | None = None
+
+    def __call__(self, policy: PolicyFactory, task: str, seeds: Sequence[int]) -> Iterator[EpisodeResult]:
+        """As `rollouts` with one worker: one result per seed, in their order."""
+        if "tensorflow" in sys.modules:  # which cannot live beside a software renderer
+            yield from rollouts(policy, task, seeds, workers=1, camera=self._cameras, image_size=self._size)
+            return
+        setup = RolloutSetup(policy, task, self._cameras, self._size, False, False, None, 16, {})
+        worker = RolloutWorker(self._simulator(task), policy(), setup)
+        for seed in seeds:
+            try:
+                result, _ = worker(seed)
+            except BaseException:  # an episode that was cut, or a renderer that failed: nobody goes on with this one
+                self.close()
+                raise
+            yield result
+
+    def _simulator(self, task: str) -> AnySimulator:
+        if self._kept is None or self._kept[0] != task:
+            self.close()
+            self._kept = task, build(task, cameras=self._cameras, image_size=self._size, variant={})
+        return self._kept[1]
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
 
 
 class EpisodePlayer:

@@ -36,11 +36,22 @@ class Counting:
 
 def test_controls_come_first_and_seeds_one_after_the_other():
     plan = cells_of(SMALL, ["atc", "bc"], 2, permuted=True)
-    assert [c.method for c in plan[:3]] == [RANDOM_ACTIONS] * 3
+    assert [c.method for c in plan[:3]] == [RANDOM_ACTIONS, RANDOM_FROZEN, FROM_SCRATCH]
+    assert [c.method for c in plan[6:8]] == [RANDOM_ACTIONS, RANDOM_FROZEN]  # of the next task
     assert {c.method for c in plan} == {RANDOM_ACTIONS, RANDOM_FROZEN, FROM_SCRATCH, PERMUTED, "atc", "bc"}
     seeds = [c.seed for c in plan]
     assert seeds == sorted(seeds)
     assert len({c.file for c in plan}) == len(plan) == 3 + 2 * 5 * 3
+
+
+def test_distances_take_turns_so_that_a_table_cut_short_has_all_of_them():
+    plan = cells_of(read_protocol(), ["atc"], 2, permuted=False)
+    tasks = list(dict.fromkeys(cell.task for cell in plan))
+    assert [read_protocol().distance_of(task) for task in tasks] == 2 * ["in distribution", "near", "far"]
+    assert (
+        len({c.file for c in plan}) == len(plan) == 6 + 2 * 2 * 6 * 3
+    )  # each once: seeds, numbers of demos, tasks, methods
+    assert sum(c.method == RANDOM_ACTIONS for c in plan) == 6
 
 
 def test_cells_that_are_there_are_not_run_again(tmp_path):

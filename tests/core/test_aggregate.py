@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import beta, mannwhitneyu, trim_mean
 
-from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, iqm, mean
+from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, iqm, judged_again, mean
 from robot_pt.errors import UserError
 
 FINITE = st.floats(-1e3, 1e3)
@@ -54,6 +54,27 @@ def test_interval_of_many_normal_runs_is_the_textbook_one():
     half = 1.96 * scores.std() / 20
     assert low == pytest.approx(scores.mean() - half, abs=0.03)
     assert high == pytest.approx(scores.mean() + half, abs=0.03)
+
+
+@pytest.mark.parametrize(("rate", "episodes"), [(0.0, 20), (0.35, 20), (1.0, 8)])
+def test_a_run_judged_again_has_the_jeffreys_interval_of_its_count(rate, episodes):
+    found = bootstrap_interval([[rate]], mean, redraw=judged_again(episodes), resamples=100_000)
+    exact = beta(episodes * rate + 0.5, episodes * (1 - rate) + 0.5).ppf([0.025, 0.975])
+    assert found == pytest.approx(tuple(exact), abs=0.005)
+
+
+def test_judging_again_adds_to_what_runs_differ_by():
+    scores = [[0.4, 0.5, 0.6]]
+    exact, again = (bootstrap_interval(scores, mean, redraw=r) for r in (None, judged_again(10)))
+    assert again.low < exact.low < exact.high < again.high
+
+
+def test_equal_rates_judged_again_may_come_out_either_way():
+    low, high = improvement_interval([[0.5]], [[0.5]], redraw=judged_again(10))
+    assert (low, high) == (0.0, 1.0)
+    assert improvement_interval([[0.5]], [[0.5]]) == (0.5, 0.5)
+    far = improvement_interval([[0.9]] * 4, [[0.1]] * 4, redraw=judged_again(20))
+    assert far == (1.0, 1.0)
 
 
 def test_the_same_seed_gives_the_same_interval():

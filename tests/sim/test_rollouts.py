@@ -1,3 +1,4 @@
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from robot_pt.controls import OpenLoopReplay
 from robot_pt.errors import UserError
 from robot_pt_sim import collect, expert, make, rollouts
+from robot_pt_sim.rollouts import Stage
 
 
 class Still:
@@ -94,6 +96,23 @@ def test_processes_give_the_results_of_one(backend):
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for a, b in zip(many, one, strict=True):
         np.testing.assert_array_equal(a.frames, b.frames)
+
+
+def test_a_simulator_that_is_kept_gives_the_results_of_a_new_one(backend):
+    """Another policy before, another task between: the same starts, steps and outcomes."""
+    factory = partial(Constant, np.array([[0.02, 0, -0.03, 0, 0, 0, 1]], np.float32))
+    fresh = list(rollouts(factory, "lift-red", [4, 9], workers=1, image_size=(16, 16)))
+    with closing(Stage(camera="primary", image_size=(16, 16))) as stage:
+        before = list(stage(partial(Still, 1), "lift-red", [9]))
+        kept = stage._kept
+        assert list(stage(factory, "lift-red", [4, 9])) == fresh != before
+        assert stage._kept is kept
+        list(stage(partial(Constant, np.zeros((1, 2), np.float32)), "maze-u", [1]))
+        assert list(stage(factory, "lift-red", [4, 9])) == fresh
+        with pytest.raises(UserError, match="NaN or Inf"):
+            list(stage(partial(Constant, np.full((1, 7), np.nan, np.float32)), "lift-red", [4]))
+        assert stage._kept is None
+    assert stage._kept is None
 
 
 @pytest.mark.parametrize(
