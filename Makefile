@@ -9,17 +9,27 @@ AGAIN := --reruns 1 -rR
 export PYTHONDONTWRITEBYTECODE :=
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
-.PHONY: demo test test-core test-robot-side test-sim test-rest test-all lint check clean
+.PHONY: demo test test-core test-robot-side test-sim test-cli test-rest test-all lint check clean
 
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
 
-# The fault matrix alone: it reads times to hold. Then four processes at once: the robot side's tests wait for processes and clocks more
-# than they compute. Simulation has one of its own: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer
-# aborts the process. A test of processes and clocks that fails is tried once more and named in the summary: the machine may be a busy one.
+# The fault matrix alone: it reads times to hold. Then five processes at once, for the robot side's tests wait for processes and clocks more
+# than they compute; each computes in one thread, since more would spin while they wait for a core. Simulation is a process of its own: beside
+# other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts. A test that fails is tried once more and named in the
+# summary: the machine may be a busy one.
+test test-core test-robot-side test-sim test-cli test-rest test-all lint check clean
+
+demo: $(VENV)/.demo-installed
+	$(PY) -m robot_pt demo --out runs/demo
+
+# The fault matrix alone: it reads times to hold. Then five processes at once: the robot side's tests wait for processes and clocks more
+# than they compute; of one thread each, for more would spin while they wait for a core. Simulation has a process of its own: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer
+# aborts it. A test that fails is tried once more and named in the summary: many wait for processes and clocks, and the machine may be busy.
+test test-core test-robot-side test-sim test-cli test-rest: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" $(AGAIN) $(TIMED)
-	$(MAKE) -j4 --output-sync=target test-core test-robot-side test-sim test-rest
+	$(MAKE) -j5 --output-sync=target test-robot-side test-core test-cli test-sim test-rest
 
 test-core: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/core
@@ -30,8 +40,11 @@ test-robot-side: $(VENV)/.dev-installed
 test-sim: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/sim
 
+test-cli: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" $(AGAIN) tests/cli
+
 test-rest: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow" $(AGAIN) --ignore=tests/core --ignore=tests/sim --ignore=tests/ros
+	$(PY) -m pytest -m "not slow" $(AGAIN) --ignore=tests/core --ignore=tests/sim --ignore=tests/ros --ignore=tests/cli
 
 test-all: $(VENV)/.dev-installed
 	$(PY) -m pytest tests/sim

@@ -143,8 +143,8 @@ def test_ctrl_c_saves_within_the_seconds_that_torchrun_waits(tmp_path, whom):
     assert "a checkpoint was saved; continue with --resume" in errors
     (step,) = steps(tmp_path)
     assert 0 < step < 1000
-    resumed = torchrun(2, RUN, tmp_path, step + 2, "--resume", "--log-every", 1000)
-    assert "actor/loss" in resumed
+    if whom == "torchrun":  # the checkpoints are alike, and a start takes long
+        assert "actor/loss" in torchrun(2, RUN, tmp_path, step + 2, "--resume", "--log-every", 1000)
 
 
 SLOW_WRITER = """
