@@ -16,6 +16,7 @@ import numpy as np
 
 from robot_pt.errors import DataError, UserError
 from robot_pt.schema import EpisodeTable, Image, Int, Spec
+from robot_pt.simulated import from_json, to_json, versions_of
 from robot_pt.sources import EpisodeSource
 from robot_pt_data.decoded_frames import Encoding, Writer, load, open_frames
 from robot_pt_data.layout import DECODED_FILE
@@ -48,6 +49,7 @@ class DecodedSource:
         self.proprio, self.actions, self.rewards = columns["proprio"], columns["actions"], columns["rewards"]
         self.terminated, self.truncated = columns["terminated"], columns["truncated"]
         self.warnings: list[str] = meta["warnings"]
+        self.simulators = from_json(meta.get("simulators"))
 
     def images(self, steps: Int, camera: str, size: tuple[int, int] | None = None) -> Image:
         """(n, H, W, 3) uint8 RGB; another `size` is resized from the cached one."""
@@ -137,5 +139,6 @@ def _write(
             **{name: getattr(table, name) for name in ("instruction", "task", "dataset", "split", "operator")},
         },
         "warnings": list(getattr(source, "warnings", [])),
+        "simulators": to_json(versions_of(source)),
     }
     (part / DECODED_FILE).write_text(json.dumps(meta))

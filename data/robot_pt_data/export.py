@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robot_pt.errors import DataError
 from robot_pt.images import encode_jpeg, image_size
 from robot_pt.schema import SUCCESS, UNKNOWN, Bool, Float, Spec
+from robot_pt.simulated import versions_of
 from robot_pt.sources import EpisodeSource, leaf
 from robot_pt.zarr_files import sync_tree
 from robot_pt_data.export_columns import recorded_everywhere
@@ -80,7 +81,7 @@ def export(
         if format == "rlds":
             from robot_pt_data.export_rlds import VERSION, write_rlds
 
-            write_rlds(episodes, source.spec, part / VERSION, name)
+            write_rlds(episodes, source.spec, part / VERSION, name, versions_of(source))
             done = target / VERSION
         else:
             from robot_pt_data.export_lerobot import write_lerobot

@@ -19,9 +19,11 @@ import numpy as np
 from robot_pt.errors import DataError, MissingExtraError
 from robot_pt.images import image_size
 from robot_pt.schema import ACTION_NAMES, PROPRIO_NAMES, Spec
+from robot_pt.simulated import Versions, to_json
 from robot_pt_data.export import ExportEpisode, spec_document
 from robot_pt_data.export_columns import COLUMNS
 from robot_pt_data.export_example import Column, encode_example
+from robot_pt_data.layout import SIMULATORS, SPEC_FILE
 from robot_pt_data.tfrecord import frame
 
 VERSION = "1.0.0"
@@ -64,8 +66,13 @@ class _Split:
         return self.folder / f"{self.name}.{shard:05d}.part"
 
 
-def write_rlds(episodes: Iterable[ExportEpisode], spec: Spec, folder: Path, name: str) -> None:
-    """Write a TFDS data set into the new `folder`, episode by episode. Raises MissingExtraError, DataError, OSError."""
+def write_rlds(
+    episodes: Iterable[ExportEpisode], spec: Spec, folder: Path, name: str, simulators: Versions | None = None
+) -> None:
+    """Write a TFDS data set into the new `folder`, episode by episode. `simulators`: what recorded the episodes, where one did.
+
+    Raises MissingExtraError, DataError, OSError.
+    """
     try:
         from tensorflow_datasets import features as tfds_features
     except ImportError:
@@ -92,7 +99,7 @@ def write_rlds(episodes: Iterable[ExportEpisode], spec: Spec, folder: Path, name
         "splits": [splits[key].finish(name) for key in sorted(splits)],
     }
     _write_json(folder / "dataset_info.json", info)
-    _write_json(folder / "robot_pt.json", spec_document(spec))
+    _write_json(folder / SPEC_FILE, {**spec_document(spec), SIMULATORS: to_json(simulators or {})})
     if spec.action_names == ACTION_NAMES:
         _write_json(folder / "robot_pt_mapping.json", mapping_document(spec))
 

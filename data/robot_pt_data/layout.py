@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from robot_pt.errors import DataError
 from robot_pt.remote_files import remote_url
+from robot_pt.simulated import Versions, from_json
 from robot_pt_data.bags import SUFFIXES as JOURNAL_SUFFIXES
 from robot_pt_data.bags import is_journals
 from robot_pt_data.files import Files, LocalFiles
@@ -28,6 +29,8 @@ _FILE_URL = re.compile(r"file:(?://)?(/.*)")
 """A URL of this machine's disk, also as a pathlib.Path leaves it, one slash less."""
 
 DECODED_FILE = "robot_pt_decoded.json"
+SPEC_FILE, SIMULATORS = "robot_pt.json", "simulators"
+"""Beside the shards of an export, and what it says of the simulators that recorded the episodes (`robot_pt.simulated`)."""
 
 MappingLike = Mapping | Dict[str, Any] | str | Path
 
@@ -42,6 +45,15 @@ class Layout(NamedTuple):
     def files(self) -> Files:
         """The files of an RLDS data set; connects to the server of a URL."""
         return RemoteFiles(self.url, cache_root()) if self.url else LocalFiles(self.folder)
+
+
+def simulators_of(folder: Path) -> Versions:
+    """What recorded the episodes of the RLDS data set in `folder`; nothing where it does not say so."""
+    try:
+        said = json.loads((folder / SPEC_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return from_json(said.get(SIMULATORS)) if isinstance(said, dict) else {}
 
 
 def recognise(path: str | os.PathLike[str]) -> Layout:

@@ -16,7 +16,15 @@ from robot_pt.sources import EpisodeSource
 from robot_pt_data import index_files
 from robot_pt_data.bags import is_bag_folder, mapping_table, members
 from robot_pt_data.files import Files
-from robot_pt_data.layout import MAPPING_FILES, Layout, MappingLike, dataset_name, mapping_for, recognise
+from robot_pt_data.layout import (
+    MAPPING_FILES,
+    Layout,
+    MappingLike,
+    dataset_name,
+    mapping_for,
+    recognise,
+    simulators_of,
+)
 from robot_pt_data.mapping import Mapping
 from robot_pt_data.oxe import ENTRIES
 from robot_pt_data.report import IndexReport
@@ -64,7 +72,9 @@ def open_source(
     files = layout.files()
     index = load_or_build(files, split, mapping_for(files.folder, mapping), skip_corrupt, progress)
     shards = files.images(index.shards, index.info["file_format"])
-    return RldsSource(index, shards, action_source)
+    source = RldsSource(index, shards, action_source)
+    source.simulators = simulators_of(files.folder)
+    return source
 
 
 def describes_itself(path: str | os.PathLike[str]) -> bool:

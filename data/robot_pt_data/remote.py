@@ -20,7 +20,7 @@ from robot_pt_data.shards import Shards
 Bytes = NDArray[np.uint8]
 
 _METADATA = ("dataset_info.json", "features.json")
-_OPTIONAL = ("robot_pt_mapping.toml", "robot_pt_mapping.json")
+_OPTIONAL = ("robot_pt_mapping.toml", "robot_pt_mapping.json", "robot_pt.json")
 
 
 class RemoteFiles:

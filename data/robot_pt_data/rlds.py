@@ -9,6 +9,7 @@ import numpy as np
 from robot_pt.errors import DataError
 from robot_pt.images import decode
 from robot_pt.schema import ACTION_NAMES, PROPRIO_NAMES, ActionSource, ActionUnit, Bool, EpisodeTable, Image, Int, Spec
+from robot_pt.simulated import Versions
 from robot_pt_data.mapping import Mapping, load_mapping
 from robot_pt_data.shards import Bytes, Shards
 from robot_pt_data.standardize import achieved
@@ -40,6 +41,8 @@ class RldsSource:
             )
         self._index, self._shards = index, shards
         self.threads = threads
+        self.simulators: Versions = {}
+        """What recorded the episodes, where that was a simulator and the data set says so."""
         dummy = _absent(index)
         self._camera_row = {role: i for i, role in enumerate(index.cameras) if not dummy[i]}
         self.warnings: list[str] = _warnings(index, mapping)

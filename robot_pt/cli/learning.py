@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,6 +34,15 @@ class ReadingOptions:
         return Reading(
             mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels
         )
+
+
+@dataclass(kw_only=True)
+class TrainingOptions(ReadingOptions):
+    mixed_versions: bool = False
+    """Train on episodes of several versions of a simulator together, though the same actions end elsewhere in each."""
+
+    def to_reading(self) -> Reading:
+        return replace(super().to_reading(), mixed_versions=self.mixed_versions)
 
 
 @dataclass(kw_only=True)
@@ -90,7 +99,7 @@ class Pretrain:
     """Seed of sampling, initialisation and all noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
-    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
+    reading: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
@@ -176,7 +185,7 @@ class Finetune:
     """Seed of sampling and noise."""
     resume: bool = False
     """Continue the run in --out from its latest checkpoint."""
-    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
+    reading: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 

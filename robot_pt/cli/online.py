@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from robot_pt.cli.learning import ReadingOptions
+from robot_pt.cli.learning import TrainingOptions
 from robot_pt.errors import UserError
 from robot_pt.recipes.algorithms import Algorithm
 
@@ -84,7 +84,7 @@ class Online:
     """RUN: serve the version before, and hold it."""
     release: Path | None = None
     """RUN: let the learner publish again after a rollback."""
-    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
+    reading: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 

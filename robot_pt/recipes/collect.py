@@ -10,6 +10,7 @@ from robot_pt.errors import MismatchError, UserError
 from robot_pt.evaluate import FIRST_SEED
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar, warn
+from robot_pt.simulated import TITLES, version_in
 
 if TYPE_CHECKING:
     from robot_pt.store import DemoStore
@@ -50,7 +51,7 @@ def collect(
     """
     import robot_pt_sim
     from robot_pt.store import DemoStore
-    from robot_pt_sim.simulators import spec_of, task_and_scene
+    from robot_pt_sim.simulators import spec_of, task_and_scene, version_of
 
     at_least(0, seed=seed, workers=workers)
     at_least(1, episodes=episodes)
@@ -63,7 +64,7 @@ def collect(
     spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore.create(out, spec, exist_ok=True)
     headers = _headers(store)
-    _require_same_kitchens(store, headers)
+    _require_same_version(store, headers, version_of(task))
     _require_new_starts(store, headers, *task_and_scene(task), seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
@@ -113,14 +114,14 @@ def _require_new_starts(
         )
 
 
-def _require_same_kitchens(store: DemoStore, headers: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a store whose kitchens moved otherwise: the same actions would mean something else in one half of it."""
-    from robot_pt_sim.kitchen.twin import TWIN_VERSION
-
+def _require_same_version(
+    store: DemoStore, headers: Sequence[Mapping[str, Any]], here: tuple[str, str] | None
+) -> None:
+    """Refuse a store of another version of the simulator: the same actions would mean something else in one half of it."""
     for header in headers:
-        version = header.get("metadata", {}).get("controller", {}).get("twin", TWIN_VERSION)
-        if version != TWIN_VERSION:
+        found = version_in(header["dataset"], header.get("metadata", {}))
+        if found is not None and here is not None and found[0] == here[0] and found[1] != here[1]:
             raise MismatchError(
-                f"{store.path} was recorded in version {version} of the kitchens and this is version {TWIN_VERSION}, where the same "
+                f"{store.path} was recorded in version {found[1]} of {TITLES[here[0]]} and this is version {here[1]}, where the same "
                 "actions end elsewhere; name another --out."
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from robot_pt.errors import DataError, UserError
 from robot_pt.recipes.progress import bar, say, warn
+from robot_pt.recipes.sim_versions import together
 from robot_pt.relabels import NEWEST
 from robot_pt.schema import SUCCESS, UNKNOWN, ActionSource
+from robot_pt.simulated import Versions, versions_of
 from robot_pt.sources import Concat, EpisodeSource
 
 LARGEST_CACHED = 2048
@@ -30,6 +32,8 @@ class Reading:
     """Which labels given later to a demo store hold: newest, none, or the id of a pass."""
     mapped: Collection[Path] | None = None
     """The data sets that `mapping` is for; None = all."""
+    mixed_versions: bool = False
+    """Whether episodes of two versions of a simulator may be trained on together."""
 
     def of(self, paths: Sequence[Path]) -> Reading:
         """The same for these data sets together: the mapping is for the only one, or for those that do not describe themselves.
@@ -46,10 +50,7 @@ class Reading:
                 f"--mapping {self.mapping} is for none of {', '.join(map(str, paths))}: each has an entry or a mapping of its own; "
                 "leave it out, or keep it as robot_pt_mapping.toml beside the data set it is for."
             )
-        return Reading(
-            mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels,
-            mapped=mapped,
-        )  # fmt: skip
+        return replace(self, mapped=mapped)
 
 
 def index(path: Path, *, mapping: Path | None = None, skip_corrupt: bool = False) -> dict[str, Any]:
@@ -102,9 +103,10 @@ def cache(
 def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards.
 
-    Raises DataError where one has no actions that a policy could learn from.
+    Raises DataError where one has no actions that a policy could learn from, MismatchError for two versions of a simulator.
     """
     sources = open_each(paths, reading=reading, what=what)
+    together(by_path(paths, sources), reading.mixed_versions)
     for path, source in zip(paths, sources, strict=True):
         if not source.spec.action_names:
             raise DataError(
@@ -114,6 +116,11 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
     whole = joined(sources)
     say_success(whole, assume_success, what)
     return whole
+
+
+def by_path(paths: Sequence[Path], sources: Sequence[EpisodeSource]) -> dict[str, Versions]:
+    """The simulators that recorded each."""
+    return {str(path): versions_of(source) for path, source in zip(paths, sources, strict=True)}
 
 
 def joined(sources: Sequence[EpisodeSource]) -> EpisodeSource:

@@ -15,6 +15,7 @@ from robot_pt.machine import versions
 from robot_pt.policy_record import PolicyRecord, require_fits
 from robot_pt.recipes.progress import bar
 from robot_pt.recipes.runs import command_line
+from robot_pt.recipes.sim_versions import of_task, require_comparable
 from robot_pt.report import Report, clips_of, write_report
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
@@ -32,15 +33,18 @@ def evaluate_runs(
         raise UserError(f"both runs are {run_folders[0]}; name two different ones to compare, or one alone.")
     for run in run_folders:
         _require_simulated(checkpoint.resolve(run), task)
+    records = {run: PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")) for run in run_folders}
+    require_comparable(task, {str(run): record for run, record in records.items()})
+    here = of_task(task).get("kitchen")  # kept with the episodes: a log that goes on in another version is another evaluation
+    version = {"kitchens": " and ".join(here)} if here else {}
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
-        record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
         document = read_json(checkpoint.resolve(run) / "policy.json")
         done.append(
             play(
-                policy_factory(run, task), task, record, name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
-                videos=videos, settings={"checkpoint": document["version"], "step": document["step"]},
+                policy_factory(run, task), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
+                videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **version},
             )
         )  # fmt: skip
     comparison = compare(done[0], done[1]) if len(done) == 2 else None

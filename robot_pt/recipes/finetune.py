@@ -26,9 +26,11 @@ from robot_pt.recipes.datasets import Reading
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.pretrain import replay_of, warn_of_clipping
 from robot_pt.recipes.progress import say, warn
+from robot_pt.recipes.sim_versions import tell_of_start
 from robot_pt.recipes.target import HELD_OUT, judge, named, open_target, outcome, prior_of, require_ratio, selector_of
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Spec
+from robot_pt.simulated import versions_of
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
 
@@ -131,6 +133,7 @@ def finetune_with(
     trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
     trained.spec.require_trainable_with(target.spec, settings.camera)
     _say_convention(trained.spec, target.spec)
+    tell_of_start(trained, {"the target data": versions_of(target)})
     warn_of_clipping(target, settings.bounds, "target data")
     tasks = tasks_with(trained, start, [*target.episodes.task, *tasks_also], source.episodes.task)
     source, _ = split_episodes(source, held_out, seed=0)

@@ -21,6 +21,7 @@ from robot_pt.recipes.progress import say
 from robot_pt.report import Report, Seen, Selection, write_report
 from robot_pt.schema import ACTION_NAMES, SUCCESS, Float, Int
 from robot_pt.session import step_lengths
+from robot_pt.simulated import to_json, versions_of
 from robot_pt.sources import EpisodeSource
 from robot_pt.train import Batched, train
 
@@ -128,11 +129,13 @@ def describe(source: EpisodeSource) -> list[dict[str, Any]]:
 
 
 def trained_on(source: EpisodeSource) -> list[dict[str, Any]]:
-    """The rows of `describe` for a policy's record: where actions are metric, with the lengths of the steps it was trained on.
+    """The rows of `describe` for a policy's record: with the versions of simulators the data is from, and where actions are metric with
+    the lengths of the steps it was trained on.
 
     The gate's limits are held against them before the policy drives (`robot_pt.session.readiness.clipping`).
     """
-    rows = describe(source)
+    simulators = to_json(versions_of(source))
+    rows = [{**row, **({"simulators": simulators} if simulators else {})} for row in describe(source)]
     if source.spec.action_unit != "metric" or source.spec.action_names != ACTION_NAMES:
         return rows
     table = source.episodes

@@ -15,6 +15,7 @@ from robot_pt.agents import Agent
 from robot_pt.agents.taking_over import take_over
 from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.online.actor import store_of
 from robot_pt.online.budget import Alternation, Budget
 from robot_pt.online.publishing import CheckLimits
 from robot_pt.online.replay import OnlineReplay
@@ -25,8 +26,11 @@ from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.finetune import tasks_with
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import say, warn
+from robot_pt.recipes.sim_versions import of_stores, of_task, together
 from robot_pt.recipes.target import prior_of
+from robot_pt.remote_files import remote_url
 from robot_pt.schema import Spec
+from robot_pt.simulated import versions_of
 from robot_pt.sources import EpisodeSource
 from robot_pt.tasks import TaskTable
 
@@ -198,14 +202,18 @@ def spec_of_episodes(trained: PolicyRecord, wanted: Wanted) -> Spec:
     return offered
 
 
-def open_sources(wanted: Wanted, reading: Reading, algorithm: str) -> dict[str, EpisodeSource]:
-    """The data that is there already, by its name in the mixture. Raises as `prior_of`."""
+def open_sources(out: Path, wanted: Wanted, reading: Reading, algorithm: str) -> dict[str, EpisodeSource]:
+    """The data that is there already, by its name in the mixture. Raises as `prior_of`, MismatchError for two versions of a simulator."""
     given = {"offline": [Path(p) for p in wanted.data], "target": [Path(wanted.target)] if wanted.target else []}
     sources: dict[str, EpisodeSource] = {
         name: open_all(paths, assume_success=wanted.assume_success, reading=reading.of(paths), what=f"{name} data")
         for name, paths in given.items()
         if paths
     }
+    met = {f"the {name} data": versions_of(source) for name, source in sources.items()}
+    followed = [Path(place) for place in wanted.follow if remote_url(place) is None]
+    met |= of_stores([*(store_of(out, i) for i in range(wanted.actors)), *followed])
+    together({**met, f"{wanted.task} here": of_task(wanted.task)}, reading.mixed_versions)
     if wanted.target and "offline" in sources:
         sources["offline"] = prior_of(algorithm, sources["offline"], given["offline"], Path(wanted.target))
     return sources

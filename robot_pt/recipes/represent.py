@@ -22,7 +22,7 @@ from robot_pt.features import fingerprint
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.recipes import encoders, loop, objectives, runs, trajectories
-from robot_pt.recipes.datasets import Reading, open_each, say_success
+from robot_pt.recipes.datasets import Reading, by_path, open_each, say_success
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.objectives import Representation
@@ -30,6 +30,7 @@ from robot_pt.recipes.options import changed
 from robot_pt.recipes.pretrain import HELD_OUT, bounds_for, image_size_for, require_camera, warn_of_clipping
 from robot_pt.recipes.progress import warn
 from robot_pt.recipes.seen import seen_by
+from robot_pt.recipes.sim_versions import together
 from robot_pt.schema import Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
@@ -94,6 +95,7 @@ def represent(
     needs = objectives.objective_class(objective).needs
     reading = (reading or Reading()).of(data)
     sources = open_each(data, reading=reading, what="pretraining data")
+    together(by_path(data, sources), reading.mixed_versions)
     sources = [source for source in sources if len(source.episodes)]
     for source in sources:
         require_camera(source.spec, camera)

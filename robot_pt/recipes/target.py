@@ -16,9 +16,11 @@ from robot_pt.errors import DataError, UserError
 from robot_pt.recipes import runs
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.progress import say
+from robot_pt.recipes.sim_versions import together
 from robot_pt.replay import episode_batches
 from robot_pt.report import Selection
 from robot_pt.selection import Choice, Selector, held_out_demos
+from robot_pt.simulated import versions_of
 from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes
 from robot_pt.tasks import TaskTable
 
@@ -46,7 +48,10 @@ class Target(NamedTuple):
 def open_target(
     target: Path, data: Sequence[Path], *, demos: int, mixing_ratio: float, assume_success: bool, seed: int, reading: Reading
 ) -> tuple[Target, EpisodeSource]:  # fmt: skip
-    """(demonstrations, data beside them without those that judge). Raises as `split_demos`, and UserError for a ratio that is none."""
+    """(demonstrations, data beside them without those that judge).
+
+    Raises as `split_demos`, UserError for a ratio that is none, MismatchError for two versions of a simulator.
+    """
     require_ratio(mixing_ratio)
     wanted = open_all([target], assume_success=assume_success, reading=reading, what="target data")
     train, judges = split_demos(wanted, demos, seed)
@@ -54,6 +59,8 @@ def open_target(
     parts: list[EpisodeSource] = []
     if others or not data:
         parts.append(open_all(others, assume_success=assume_success, reading=reading, what="pretraining data"))
+        met = {f"the target {target}": versions_of(wanted), "the pretraining data": versions_of(parts[0])}
+        together(met, reading.mixed_versions)
     if len(others) < len(data):  # the target is among the data: what judges checkpoints must not be trained on
         parts.append(_without(wanted, judges))
     say(

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from robot_pt import cli
-from robot_pt.cli.learning import ReadingOptions
 from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.recipes.progress import bar, warnings_as_lines
 
@@ -24,17 +23,17 @@ FLAGS = {
     "pretrain": {
         "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
         "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
-        "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
+        "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "finetune": {
         "from_", "target", "data", "out", "algorithm", "freeze_encoder", "demos", "mixing_ratio", "steps", "checkpoint_every",
-        "assume_success", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels",
+        "assume_success", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "online": {
         "from_", "task", "out", "data", "target", "follow", "algorithm", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
         "offline_share", "target_share", "intervention_share", "batch_size", "noise", "bound_share", "max_change", "judge", "updates",
         "hours", "publish_every", "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping",
-        "action_source", "skip_corrupt", "labels",
+        "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "reward train": {
         "data", "camera", "final_steps", "early_share", "threshold", "precision", "out", "encoder", "freeze", "image_size", "steps",
@@ -68,8 +67,8 @@ def verbs() -> dict[str, type]:
 def flags(verb: type) -> set[str]:
     """Names of a verb's flags; the options of reading data stand beside its own."""
     names = {f.name for f in dataclasses.fields(verb)} - {"json"}
-    reading = {f.name for f in dataclasses.fields(ReadingOptions)}
-    return names - {"reading"} | reading if "reading" in names else names
+    readings = [f.default_factory for f in dataclasses.fields(verb) if f.name == "reading"]
+    return names - {"reading"} | {f.name for reading in readings for f in dataclasses.fields(reading)}
 
 
 def test_the_flag_list_changes_only_on_purpose() -> None:
