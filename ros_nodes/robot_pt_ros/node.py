@@ -24,12 +24,12 @@ HEARTBEAT_S = 0.2
 def configuring(callback: Callback[N]) -> Callback[N]:
     """Turn a user's mistake into FAILURE and one sentence in the log; nothing is left half started.
 
-    What the callback makes is destroyed by `unmake`, which a node calls when it is cleaned up.
+    What the callback makes is destroyed by `unmake`, which a node calls when it is cleaned up. Meanwhile the node `is_configuring`.
     """
 
     @wraps(callback)
     def configure(node: N, state: LifecycleState) -> TransitionCallbackReturn:
-        node.before_configuring = _entities(node)
+        node.before_configuring, node.is_configuring = _entities(node), True
         try:
             result = callback(node, state)
             require_heard(node)
@@ -41,6 +41,8 @@ def configuring(callback: Callback[N]) -> Callback[N]:
         except Exception:  # a mistake of ours, of which rclpy itself says nothing
             node.get_logger().error(traceback.format_exc())
             raise
+        finally:
+            node.is_configuring = False
 
     return configure
 

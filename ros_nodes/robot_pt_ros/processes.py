@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from types import FrameType
 from typing import Protocol
 
@@ -26,7 +27,10 @@ from rclpy.signals import SignalHandlerOptions
 from robot_pt.errors import UserError
 
 FAREWELL_S = 3.0
-"""Longest time a node may take to leave; ros2 launch sends SIGTERM 5 s after SIGINT."""
+"""Longest time a node may take to hear that it is to leave, to say its last word, and to tidy up after it, each.
+
+ros2 launch sends SIGTERM 5 s after SIGINT and SIGKILL 5 s after that.
+"""
 
 
 class Leaving(Protocol):
@@ -42,15 +46,22 @@ class Leaving(Protocol):
 
 
 def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
-    """Spin the node until SIGINT, SIGTERM or its own end; returns the exit code (2 after a user's mistake at start)."""
-    asked, ended, executors = threading.Event(), list[int](), list[SingleThreadedExecutor]()
+    """Spin the node until SIGINT, SIGTERM or its own end; returns the exit code (2 after a user's mistake at start).
+
+    Nothing can move yet while a node is made or configured, which may take long on a busy machine: it then leaves in the midst of it.
+    """
+    # What a handler touches takes no lock, which another signal would find taken by its own thread.
+    asked, told, ended, executors = list[int](), SimpleQueue[int](), list[int](), list[SingleThreadedExecutor]()
+    nodes = list[Node]()
     atexit.register(_end_at_once, ended)  # first registered, last called
 
     def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
+        asked.append(number)
+        told.put(number)
         for spinning in executors:
             spinning.wake()
 
+    threading.Thread(target=_leave_the_start, args=(told, nodes), name="leaving", daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
@@ -64,10 +75,11 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         ended.append(2)
         return 2
+    nodes.append(node)
     executor.add_node(node)
     gc.freeze()  # what was imported stays: looking through it for garbage takes 0.1 s, in the midst of a tick
     try:
-        while rclpy.ok() and not asked.is_set() and not getattr(node, "finished", False):
+        while rclpy.ok() and not asked and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.1)
         _say_farewell(node, executor)
     except ExternalShutdownException:
@@ -75,20 +87,47 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # what libraries tidy up at the end is not to be cut short
             signal.signal(number, signal.SIG_IGN)
-        executor.shutdown(timeout_sec=0.5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    ended.append(int(getattr(node, "exit_code", 0)))
-    return ended[0]
+        code = int(getattr(node, "exit_code", 0))
+        with _at_most(FAREWELL_S, 1 if sys.exc_info()[0] is not None else code):
+            executor.shutdown(timeout_sec=0.5)
+            node.destroy_node()
+            rclpy.try_shutdown()
+    ended.append(code)
+    return code
+
+
+def _leave_the_start(told: SimpleQueue[int], nodes: Sequence[Node]) -> None:
+    """Where a signal finds the node still being made or configured, and does so a while later, there is nothing to wait for."""
+    told.get()
+    time.sleep(FAREWELL_S)
+    if not nodes or getattr(nodes[0], "is_configuring", False):
+        sys.stderr.write("told to leave in the midst of the start: left at once.\n")
+        _exit(0)
+
+
+@contextlib.contextmanager
+def _at_most(longest_s: float, code: int) -> Iterator[None]:
+    """Everything is said: who hangs now, of peers that died without a word for one, leaves without tidying up."""
+    timer = threading.Timer(longest_s, _exit, (code,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _end_at_once(ended: Sequence[int]) -> None:
     """An interpreter with torch takes seconds to take itself apart, while launch waits to kill it: everything is said, so go."""
     if ended:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(ended[0])
+        _exit(ended[0])
+
+
+def _exit(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _say_farewell(node: Node, executor: SingleThreadedExecutor) -> None:

@@ -1,7 +1,9 @@
 """The service header, who is answered, and which servers and clients are turned away. ROS domain 24."""
 
 import struct
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -120,6 +122,40 @@ def test_requests_and_replies_that_do_not_parse_are_dropped_and_counted(particip
     server.reply(RequestId(clayer.handle(client.writer.dds), 1, clayer.handle(client.writer.dds)), SetBool.Response())
     assert client.take() == []
     assert client.reader.dropped == 1
+
+
+class Slow(deque[Any]):
+    """Held answers whose count is out of date when it is looked at in this thread: the other one had its turn."""
+
+    def __init__(self, held: deque[Any]) -> None:
+        super().__init__(held)
+        self.counts, self.counted = threading.get_ident(), threading.Event()
+        self.taken = threading.Event()
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        if count and threading.get_ident() == self.counts:
+            self.counted.set()
+            self.taken.wait(0.3)
+        return count
+
+    def popleft(self) -> Any:
+        found = super().popleft()
+        self.taken.set()
+        return found
+
+
+def test_answering_in_one_thread_while_another_polls(participant: Participant) -> None:
+    server, client = Server(participant, "/threads", Trigger), Client(participant, "/threads", Trigger)
+    wait_for(client.ready)
+    client.send(Trigger.Request())
+    ((request, _),) = wait_for(server.take)
+    held = server._pending = Slow(server._pending)
+    polls = threading.Thread(target=lambda: held.counted.wait(30) and server.poll())
+    polls.start()
+    assert server.reply(request, Trigger.Response(message="once"))
+    polls.join(30)
+    assert [answer.message for _, answer in wait_for(client.take)] == ["once"]
 
 
 def test_an_answer_waits_for_a_client_whose_reader_is_not_found_yet(participant: Participant) -> None:

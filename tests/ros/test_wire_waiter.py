@@ -1,12 +1,15 @@
 """One thread that waits: data, events, wake-ups, closing. ROS domain 23."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cyclonedds.core import DDSException
 
+from robot_pt_ros.wire import clayer
 from robot_pt_ros.wire.dds import Participant, Reader, Waiter, Writer
 from robot_pt_ros.wire.messages import message_class
 from robot_pt_ros.wire.qos import QoS
@@ -146,3 +149,44 @@ def test_a_closed_waiter_waits_no_more(participant: Participant) -> None:
     made.add(reader)
     assert made.wait(1) == []
     reader.close()
+
+
+def test_closing_while_a_thread_waits_raises_nothing_in_it(participant: Participant) -> None:
+    raised: list[BaseException] = []
+
+    def wait(waiter: Waiter) -> None:
+        try:
+            waiter.wait()
+        except Exception as error:  # noqa: BLE001  # told by the assertion
+            raised.append(error)
+
+    reader = participant.reader("/closing", String)
+    rng = random.Random(0)
+    for _ in range(150):
+        made = Waiter(participant)
+        made.add(reader)
+        thread = threading.Thread(target=wait, args=(made,))
+        thread.start()
+        time.sleep(rng.uniform(0, 0.002))
+        made.close()
+        thread.join(30)
+        assert not thread.is_alive()
+    reader.close()
+    assert not raised
+
+
+def test_a_source_that_cannot_be_asked_is_told_and_keeps_no_other_from_being_heard(participant: Participant) -> None:
+    waiter, writer = Waiter(participant), participant.writer("/other", String)
+    broken, sound = participant.reader("/broken", String), participant.reader("/other", String)
+    waiter.add(broken)
+    waiter.add(sound)
+    clayer.delete(broken.dds)
+    writer.write(String(data="a"))
+    end = time.monotonic() + 30
+    while (found := waiter.wait(1)) != [broken, sound]:
+        assert time.monotonic() < end, found
+    with pytest.raises(DDSException):
+        broken.take()
+    assert [sample.message.data for sample in sound.take()] == ["a"]
+    for one in (waiter, broken, sound, writer):
+        one.close()

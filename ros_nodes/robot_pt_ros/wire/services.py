@@ -7,6 +7,7 @@ may allocate whatever its header bytes seem to say), so a client never sends whi
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -116,7 +117,7 @@ class Client:
 
 
 class Server:
-    """Serves one service. One thread takes and replies at a time.
+    """Serves one service. One thread takes, any replies, and the one that waits polls.
 
     `dropped` counts requests that do not parse or come from another RMW, `undelivered` replies whose client was not found.
     """
@@ -131,6 +132,7 @@ class Server:
         self.reader: Reader[Any] = Reader(participant, request, cls.Request, qos, identity, service_header=True)  # type: ignore[attr-defined]
         self._clients = _Peers("clientid")
         self._pending: deque[tuple[float, RequestId, memoryview]] = deque(maxlen=100)
+        self._sending = threading.RLock()
 
     @property
     def dropped(self) -> int:
@@ -155,11 +157,11 @@ class Server:
             raise UserError(
                 f"service {self.service} answers with a {type_name(self.writer.cls)}, not a {type(response).__name__}."
             )
-        self._pending.append(
-            (time.monotonic() + REPLY_WAIT_S, request, _pack(request.client, request.sequence, response))
-        )
-        self._flush()
-        return all(held[1] != request for held in self._pending)
+        raw = _pack(request.client, request.sequence, response)
+        with self._sending:
+            self._pending.append((time.monotonic() + REPLY_WAIT_S, request, raw))
+            self._flush()
+            return all(held[1] != request for held in self._pending)
 
     def _client_of(self, publication_handle: int) -> str | None:
         """Its id, "" where it already left, None: not of our kind."""
@@ -167,16 +169,17 @@ class Server:
         return ids[0][1] if ids else ""
 
     def _flush(self) -> None:
-        for _ in range(len(self._pending)):
-            until, request, raw = self._pending.popleft()
-            client = self._client_of(request.publication_handle)
-            matched = self._clients.ids(self.writer.dds)
-            if client in [identity for _, identity in matched]:
-                self.undelivered += not self.writer.write_raw(raw)
-            elif time.monotonic() < until:
-                self._pending.append((until, request, raw))
-            else:
-                self.undelivered += 1
+        with self._sending:
+            for _ in range(len(self._pending)):
+                until, request, raw = self._pending.popleft()
+                client = self._client_of(request.publication_handle)
+                matched = self._clients.ids(self.writer.dds)
+                if client in [identity for _, identity in matched]:
+                    self.undelivered += not self.writer.write_raw(raw)
+                elif time.monotonic() < until:
+                    self._pending.append((until, request, raw))
+                else:
+                    self.undelivered += 1
 
     def gids(self) -> tuple[list[bytes], list[bytes]]:
         """(readers, writers) that a node has by this."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cyclonedds.core import DDSException, GuardCondition, WaitSet
 
+from robot_pt.errors import UserError
 from robot_pt_ros.wire import clayer
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Waiter:
         self._waitset.attach(self._guard)
         self._sources: list[Source] = []
         self._lock = threading.Lock()
+        self._waiting = threading.RLock()  # held while the waitset is in use
         self._closed = False
 
     def add(self, source: Source) -> None:
@@ -61,29 +63,41 @@ class Waiter:
     def wake(self) -> None:
         """End the wait under way, or the next one."""
         if not self._closed:
-            self._guard.set(True)
+            with suppress(DDSException):  # closed meanwhile
+                self._guard.set(True)
 
     def wait(self, timeout_s: float | None = None) -> list[Source]:
         """Sources that have something, in the order added; [] after `timeout_s` (None: no limit) or after `wake`."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._closed:
-            left = SLICE_S if end is None else min(SLICE_S, end - time.monotonic())
-            woken = self._waitset.wait(max(0, int(left * 1e9)))
-            called = self._guard.take()
-            with self._lock:
-                ready = [source for source in self._sources if source.poll()] if woken else []
-            if ready or called or (end is not None and time.monotonic() >= end):
-                return ready
+        with self._waiting:
+            while not self._closed:
+                left = SLICE_S if end is None else min(SLICE_S, end - time.monotonic())
+                woken = self._waitset.wait(max(0, int(left * 1e9)))
+                called = self._guard.take()
+                with self._lock:
+                    ready = [source for source in self._sources if _has_something(source)] if woken else []
+                if ready or called or (end is not None and time.monotonic() >= end):
+                    return ready
         return []
 
     def close(self) -> None:
-        """Free it; a wait under way ends. A second call does nothing."""
-        if not self._closed:
-            self.wake()
+        """Free it; a wait under way ends first. A second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._guard.set(True)
             self._closed = True
-            with self._lock:
-                for source in self._sources:
-                    self._detach(source)
-                self._sources.clear()
+        with self._waiting, self._lock:
+            for source in self._sources:
+                self._detach(source)
+            self._sources.clear()
             clayer.delete(self._waitset)
             clayer.delete(self._guard)
+
+
+def _has_something(source: Source) -> bool:
+    """One that cannot even be asked does: who takes from it hears why, and the others are served."""
+    try:
+        return source.poll()
+    except (DDSException, UserError):
+        return True
