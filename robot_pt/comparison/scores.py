@@ -139,13 +139,21 @@ def markdown(rows: Sequence[Row]) -> str:
     lines: list[str] = []
     for distance in dict.fromkeys(r.distance for r in rows):
         mine = [r for r in rows if r.distance == distance]
-        lines += [f"**{distance}** ({', '.join(mine[0].tasks)})", ""]
+        lines += [f"**{distance}** ({_tasks_said(mine)})", ""]
         lines += [
             "| | demos | seeds | success | score (95 %) | mean | better than random-frozen (95 %) |",
             "|---|---|---|---|---|---|---|",
         ]
         lines += [_line(r) for r in mine] + [""]
     return "\n".join(lines).rstrip()
+
+
+def _tasks_said(rows: Sequence[Row]) -> str:
+    """The tasks of rows; by number of demonstrations where some have begun with more of them than others."""
+    of = {f"{r.demos} demos{', then RL' if r.online else ''}": ", ".join(r.tasks) for r in rows}
+    if len(set(of.values())) == 1:
+        return ", ".join(rows[0].tasks)
+    return "; ".join(f"{span}: {said}" for span, said in of.items())
 
 
 def _line(row: Row) -> str:

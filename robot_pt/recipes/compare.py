@@ -34,6 +34,7 @@ from robot_pt.comparison.scores import (
 )
 from robot_pt.comparison.scores import rates_of as success_rates
 from robot_pt.errors import MismatchError, TrainingInterrupted, UserError
+from robot_pt.intervals import Interval
 from robot_pt.machine import versions
 from robot_pt.recipes import compare_cells, compare_data, objectives
 from robot_pt.recipes.encoders import Start
@@ -234,23 +235,40 @@ def report(out: Path, protocol: Protocol, methods: Sequence[str]) -> dict[str, A
 
 
 def charts(protocol: Protocol, rows: Sequence[Row]) -> list[Measured]:
-    """A chart per distance and number of demonstrations: score, the random frozen encoder's as the line."""
+    """Per distance and number of demonstrations: scores, the random frozen encoder's as the line, and who is better than that.
+
+    Scores of all distances have one axis.
+    """
+    spans = [end for r in rows if r.interval is not None for end in r.interval]
+    ends = (min(0.0, *spans), max(spans)) if spans else None
     out = []
     for distance in protocol.distances:
         for demos, online in dict.fromkeys((r.demos, r.online) for r in rows):
             mine = [r for r in rows if (r.distance, r.demos, r.online) == (distance.name, demos, online)]
+            where = f"{distance.name}, {demos} demos{', then RL' if online else ''}"
+            note = f"{distance.rule}: {', '.join(mine[0].tasks if mine else distance.tasks)}"
             control = next((r.score for r in mine if r.method == RANDOM_FROZEN), None)
-            points = [
-                Point(
-                    name=r.method, value=r.score, low=r.interval.low if r.interval else None,
-                    high=r.interval.high if r.interval else None, control=r.method in CONTROLS,
+            scores = [_point(r, r.score, r.interval) for r in mine]
+            out.append(
+                Measured(
+                    title=f"{where}: score (IQM)", points=scores, reference=control, better=1, ends=ends, note=note
                 )
-                for r in mine
-            ]  # fmt: skip
-            title = f"{distance.name}, {demos} demos{', then RL' if online else ''}: score (IQM)"
-            note = f"{distance.rule}: {', '.join(distance.tasks)}"
-            out.append(Measured(title=title, points=points, reference=control, better=1, note=note))
+            )
+            others = [_point(r, r.better, r.better_interval) for r in mine if r.method != RANDOM_FROZEN]
+            if any(p.value is not None for p in others):
+                out.append(
+                    Measured(
+                        title=f"{where}: probability that a run beats one on random features", points=others, reference=0.5, better=1,
+                        ends=(0.0, 1.0), note=note,
+                    )
+                )  # fmt: skip
     return out
+
+
+def _point(row: Row, value: float | None, interval: Interval | None) -> Point:
+    seeds = "" if row.rate is None else f" ({row.runs} seed{'s' if row.runs > 1 else ''})"
+    low, high = interval or (None, None)
+    return Point(name=row.method + seeds, value=value, low=low, high=high, control=row.method in CONTROLS)
 
 
 def _plain(row: Row) -> dict[str, Any]:

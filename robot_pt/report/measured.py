@@ -33,7 +33,7 @@ def forest(chart: Measured) -> Markup:
     if not known:
         return tag("figure", tag("figcaption", chart.title), tag("p", "not measured", class_="muted"), class_="chart")
     ends = [v for p in known for v in (p.value, p.low, p.high) if v is not None]
-    ends += [] if chart.reference is None else [chart.reference]
+    ends += [*([] if chart.reference is None else [chart.reference]), *(chart.ends or ())]
     low, high = min(ends), max(ends)
     margin = 0.04 * (high - low) or max(abs(high) * 0.1, 1e-3)
     low, high = low - margin, high + margin

@@ -104,6 +104,8 @@ class Measured:
     """What chance or a control reaches: a dashed line."""
     better: int = 0
     """1: more is better, -1: less is, 0: neither."""
+    ends: tuple[float, float] | None = None
+    """What the axis spans at least: the same for charts that are read beside each other."""
     note: str = ""
 
 

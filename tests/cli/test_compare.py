@@ -84,10 +84,30 @@ def test_the_report_is_drawn_from_whatever_is_there(tmp_path):
     found = compare.report(tmp_path, SMALL, ["atc"])
     page = (tmp_path / "report.html").read_text()
     assert "in distribution, 4 demos: score (IQM)" in page
+    assert "far, 4 demos: probability that a run beats one on random features" in page
+    assert ">atc (2 seeds)<" in page
     assert (tmp_path / "table.md").read_text().startswith("**in distribution**")
     assert found["cells"] == 3 + 2 * 3 * 3
     json.dumps({k: v for k, v in found.items() if k != "text"}, allow_nan=False)
     assert all("plain rates count" in note for note in found["notes"])
+
+
+def test_scores_of_all_distances_are_drawn_on_one_axis_and_gaps_without_seeds(tmp_path):
+    compare._run(cells_of(SMALL, ["atc"], 1, permuted=False), Counting(tmp_path))
+    rows = compare.rows_of(SMALL, compare.outcomes(tmp_path), [RANDOM_FROZEN, "atc", "vip"])
+    found = compare.charts(SMALL, rows)
+    assert len(found) == 2 * 3
+    scores, better = found[::2], found[1::2]
+    assert len({chart.ends for chart in scores}) == 1
+    assert [[p.name for p in chart.points] for chart in scores] == 3 * [
+        [f"{RANDOM_FROZEN} (1 seed)", "atc (1 seed)", "vip"]
+    ]
+    assert [[p.value for p in chart.points] for chart in better] == 3 * [[0.5, None]]
+    assert all(chart.ends == (0.0, 1.0) and chart.reference == 0.5 for chart in better)
+    low, high = scores[0].ends
+    assert all(
+        low <= p.low <= p.value <= p.high <= high for chart in scores for p in chart.points if p.value is not None
+    )
 
 
 def test_a_folder_is_compared_with_one_protocol_alone(tmp_path):

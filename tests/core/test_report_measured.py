@@ -1,4 +1,5 @@
 import math
+import re
 
 from robot_pt.report import Measured, Point, Report, render
 from robot_pt.report.measured import forest
@@ -28,12 +29,23 @@ def test_what_was_not_run_is_named_as_such():
 
 
 def test_values_stand_in_order_along_the_axis_and_inside():
-    import re
-
     points = [Point(name=str(i), value=v) for i, v in enumerate((-3.0, 0.0, 10.0))]
     found = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', str(forest(chart(points=points, reference=None))))]
     assert found == sorted(found)
     assert all(0 < x < 620 for x in found)
+
+
+def test_charts_with_the_same_ends_have_one_axis():
+    """Values of 0.2 and 0.7 stand where they stand beside 0 and 1, whatever else a chart has."""
+
+    def places(*values, ends=(0.0, 1.0)):
+        points = [Point(name=str(i), value=v) for i, v in enumerate(values)]
+        text = str(forest(chart(points=points, reference=None, ends=ends)))
+        return [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', text)]
+
+    assert places(0.2, 0.7) == places(0.2, 0.7, 1.0)[:2]
+    assert places(0.2, 0.7) != places(0.2, 0.7, ends=None)
+    assert max(places(0.5, 2.0)) < 620  # more than the ends is drawn, not cut
 
 
 def test_equal_values_and_hostile_names_do_no_harm():

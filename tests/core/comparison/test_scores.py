@@ -99,6 +99,7 @@ def test_a_task_that_has_not_begun_is_left_out_and_one_under_way_leaves_gaps():
     rows = rows_of(PROTOCOL, outcomes, ["atc", "bc"])
     assert {r.tasks for r in rows if (r.distance, r.demos) == ("near", 10)} == {("a",)}
     assert row(rows, "atc").rate == pytest.approx(0.4)
+    assert "**near** (10 demos: a; 50 demos: a, b)" in markdown(rows)
     assert "**near** (a)" in markdown([r for r in rows if r.demos == 10])
     outcomes += [*cells(RANDOM_FROZEN, "b", 10, [2]), *cells("atc", "b", 10, [8])]
     rows = rows_of(PROTOCOL, outcomes, ["atc", "bc"])
