@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, Protocol, final
 
 import numpy as np
 import torch
@@ -44,9 +44,42 @@ MOST = 2048
 """Features kept of a map: the finest grid of 8, 4, 2 or 1 cells a side that stays within."""
 FORMAT = 1
 _CHUNK = 512  # frames looked at and written at a time
-Half = NDArray[np.float16]
 Progress = Callable[[int, int], None]
 """(frames done, frames in all) -> None."""
+
+
+class Looks(Protocol):
+    """What frames are looked at through: `Extractor`, or `robot_pt.agents.encoded.FrozenEncoders`."""
+
+    @property
+    def camera(self) -> str: ...
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    @property
+    def widths(self) -> dict[Kind, int]:
+        """Kind -> how many features; side by side in this order."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """All of them."""
+        ...
+
+    @property
+    def precision(self) -> type[np.floating[Any]]:
+        """What the table keeps them in."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ between encoders, cameras and image sizes."""
+        ...
+
+    def __call__(self, frames: Image, /) -> Float:
+        """(n, H, W, 3) uint8 of any size -> (n, width) float32."""
+        ...
 
 
 @final
@@ -57,6 +90,8 @@ class Extractor:
         widths: kind -> how many features; side by side in this order.
         fingerprint: of weights, architecture, camera and image size.
     """
+
+    precision = np.float16
 
     def __init__(self, encoder: ImageEncoder, *, camera: str, image_size: tuple[int, int], batch: int = 256):
         self._encoder, self.camera, self.image_size, self._batch = encoder.eval(), camera, image_size, batch
@@ -100,7 +135,7 @@ class Extractor:
 class FeatureTable:
     """Features of every step that belongs to an episode, in a memory map."""
 
-    def __init__(self, features: Half, row_N: Int, widths: dict[Kind, int]):
+    def __init__(self, features: NDArray[np.floating[Any]], row_N: Int, widths: dict[Kind, int]):
         self._features, self._row, self._widths = features, row_N, widths
 
     @property
@@ -117,7 +152,7 @@ class FeatureTable:
 
     @classmethod
     def of(
-        cls, source: EpisodeSource, look: Extractor, folder: Path, *, views: int = 1, augmentation: AugmentConfig | None = None,
+        cls, source: EpisodeSource, look: Looks, folder: Path, *, views: int = 1, augmentation: AugmentConfig | None = None,
         progress: Progress | None = None,
     ) -> FeatureTable:  # fmt: skip
         """Open the table in `folder` that belongs to this encoder and these frames; what is missing of it is computed.
@@ -171,14 +206,15 @@ def _steps(source: EpisodeSource) -> Int:
 
 
 def _write(
-    path: Path, shape: tuple[int, int, int], source: EpisodeSource, steps: Int, look: Extractor,
+    path: Path, shape: tuple[int, int, int], source: EpisodeSource, steps: Int, look: Looks,
     augmentation: AugmentConfig | None, progress: Progress | None,
 ) -> None:  # fmt: skip
     """An .npy file that grows by whole frames under another name: not a memory map, on which a full disk kills the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, frame_bytes = path.with_suffix(".part"), 2 * shape[1] * shape[2]
+    kept = np.dtype(look.precision).newbyteorder("<")
+    part, frame_bytes = path.with_suffix(".part"), kept.itemsize * shape[1] * shape[2]
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(header, {"descr": kept.str, "fortran_order": False, "shape": shape})
     with part.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # another process may be at it: wait, and find it done
         if path.exists():
@@ -194,7 +230,7 @@ def _write(
             rows = steps[first : first + _CHUNK]
             frames = source.images(rows, look.camera, look.image_size)
             seen = [look(_view(frames, rows, v, augmentation)) for v in range(shape[1])]
-            file.write(np.stack(seen, axis=1).astype("<f2").tobytes())
+            file.write(np.stack(seen, axis=1).astype(kept).tobytes())
             if progress is not None:
                 progress(first + len(rows), len(steps))
         file.flush()

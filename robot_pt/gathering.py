@@ -43,7 +43,9 @@ class Part(Protocol):
         """Proprio (..., P) and action (..., A) of these rows."""
         ...
 
-    def images(self, rows: Int, camera: str, size: tuple[int, int]) -> Image: ...
+    def images(self, rows: Int, camera: str, size: tuple[int, int]) -> NDArray[Any]:
+        """(len(rows), H, W, 3) uint8 frames, or (len(rows), N) float32 features of them."""
+        ...
 
 
 class SourcePart:
@@ -105,16 +107,18 @@ class Gather:
         pinned: put images into page-locked memory for a GPU.
         window: S, steps of a sample: its own and those after it in its episode, see `Batch.valid`; only without next frames. None = its
             own alone, without that axis.
+        encoded: N, features that the parts give in place of each frame; 0 for frames.
     """
 
     def __init__(
         self, parts: Sequence[Part], *, cameras: Sequence[str], image_size: tuple[int, int], next_frames: bool = True,
-        language_dim: int = 0, pinned: bool = False, window: int | None = None,
+        language_dim: int = 0, pinned: bool = False, window: int | None = None, encoded: int = 0,
     ):  # fmt: skip
+        assert not encoded or window is None, "windows are of frames"
         if window is not None and (window < 1 or next_frames):
             raise UserError(f"a window of {window} steps is asked for; give at least 1, and no next frames.")
         self._parts, self._cameras, self._size = parts, tuple(cameras), image_size
-        self._next_frames, self._language_dim, self._window = next_frames, language_dim, window
+        self._next_frames, self._language_dim, self._window, self._encoded = next_frames, language_dim, window, encoded
         self.pool = BufferPool(pinned=pinned)
 
     def __call__(self, which_B: Int, item_B: Int, key_B: Int) -> Batch:
@@ -144,12 +148,12 @@ class Gather:
                 out[mine] = frames.reshape(len(mine), *out.shape[1:])
         return images, {"proprio": proprio, "action": action, "valid": valid}
 
-    def _frames(self, which: Int, item: Int) -> tuple[dict[str, Image], dict[str, Image]]:
+    def _frames(self, which: Int, item: Int) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         count = len(which)
-        images: dict[str, Image] = {}
-        following: dict[str, Image] = {}
+        images: dict[str, NDArray[Any]] = {}
+        following: dict[str, NDArray[Any]] = {}
         for camera in self._cameras:
-            both = self.pool.take((2 * count if self._next_frames else count, *self._size, 3))
+            both = self._room(2 * count if self._next_frames else count)
             for s in np.unique(which):
                 mine = np.flatnonzero(which == s)
                 rows, next_rows = self._parts[s].rows(item[mine])
@@ -160,6 +164,11 @@ class Gather:
             images[camera] = both[:count]
             following[camera] = both[count:] if self._next_frames else both
         return images, following
+
+    def _room(self, count: int) -> NDArray[Any]:
+        return (
+            np.empty((count, self._encoded), np.float32) if self._encoded else self.pool.take((count, *self._size, 3))
+        )
 
     def _columns(self, which: Int, item: Int) -> dict[str, Any]:
         spec, count = self._parts[0].spec, len(which)

@@ -25,6 +25,7 @@ from robot_pt.agents.conservative import Sampled
 from robot_pt.agents.dr3 import critic_overlap
 from robot_pt.agents.inputs import Inputs
 from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require
+from robot_pt.agents.offline import advantage_weights
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import UserError
 from robot_pt.networks.categorical import CategoricalConfig, code_of
@@ -97,11 +98,19 @@ class ConservativeAgent(OffPolicyAgent):
             target = self._target(batch, next_images, next_policy, step)
         state = self.state_of(self.critic, images, batch.proprio, batch)
         pressed = self._pressed(batch, action_BA, policy.detach(), next_policy, step)
-        actor_loss, metrics = self._actor_loss(batch, action_BA, state, policy, step, phase)
-        self.descend("actor", actor_loss)
-        self.descend("temperature", self.temperature.log * (metrics["actor/entropy"] - self._target_entropy()))
+        metrics: dict[str, Tensor] = {}
+        weighted = self.config.extraction == "advantage_weighted" and phase != "warm_start"
+        if not weighted:
+            actor_loss, metrics = self._actor_loss(batch, action_BA, state, policy, step, phase)
+            self.descend("actor", actor_loss)
+            self.descend("temperature", self.temperature.log * (metrics["actor/entropy"] - self._target_entropy()))
         overlap = self._overlap(batch, action_BA, state, next_images, next_policy, step) if self.config.dr3 else None
-        metrics |= self._improve_critic(batch, state, pressed, target, overlap)
+        q, critic = self._improve_critic(batch, state, pressed, target, overlap)
+        metrics |= critic
+        if weighted:
+            actor_loss, weight_B = self.advantage_weighted_loss(policy.log_prob(action_BA), q)
+            self.descend("actor", actor_loss)
+            metrics |= {"actor/loss": actor_loss.detach(), "actor/weight": weight_B.mean()}
         self.move_target()
         metrics["actor/temperature"] = self.temperature().detach()
         metrics["actor/mse"] = (policy.mode().detach() - action_BA).square().mean()
@@ -129,6 +138,17 @@ class ConservativeAgent(OffPolicyAgent):
         temperature: Tensor = self.temperature().detach()
         return (temperature * log_prob_B - q_EB.amin(0)).mean()
 
+    def advantage_weighted_loss(self, log_prob_B: Tensor, q: Sampled) -> tuple[Tensor, Tensor]:
+        """-mean(w log pi(a_data | s)), w = exp(min(A / T, clip)), A = Q(s, a_data) - mean over a ~ pi of Q(s, a), least over heads; and w.
+
+        PTR's fast route (`robot_pt.agents.ptr`), with the Q-values that this update finds.
+        """
+        config = self.config
+        advantage_B = q.data_EB.amin(0) - q.policy_EBK.amin(0).mean(-1)
+        weight_B = advantage_weights(advantage_B, config.advantage_temperature, math.exp(config.advantage_clip))
+        loss: Tensor = -(weight_B * log_prob_B).mean()
+        return loss, weight_B
+
     # How they get their Q-values.
 
     def _target(self, batch: Batch, images: Mapping[str, Tensor], policy: ActionGaussian, step: int | Tensor) -> Tensor:
@@ -152,8 +172,8 @@ class ConservativeAgent(OffPolicyAgent):
 
     def _improve_critic(
         self, batch: Batch, state: State, pressed: tuple[Tensor, Tensor, Tensor], target: Tensor, overlap: Tensor | None
-    ) -> dict[str, Tensor]:
-        """One step of the critic and of the multiplier; `overlap`: DR3's term, where it is wanted."""
+    ) -> tuple[Sampled, dict[str, Tensor]]:
+        """One step of the critic and of the multiplier; the Q-values before it. `overlap`: DR3's term, where it is wanted."""
         action_BNA, *logs = pressed
         with self.autocast():
             output = self.critic(*state, action_BNA)
@@ -176,7 +196,7 @@ class ConservativeAgent(OffPolicyAgent):
             )
             self.descend("multiplier", gap_loss)
             metrics["critic/multiplier"] = self.multiplier().detach()
-        return metrics | {"critic/loss": loss.detach()}
+        return q.detach(), metrics | {"critic/loss": loss.detach()}
 
     def _overlap(
         self, batch: Batch, action_BA: Tensor, state: State, next_images: Mapping[str, Tensor], policy: ActionGaussian,
@@ -266,6 +286,13 @@ class ConservativeConfig:
     initial_temperature: float = 1.0
     target_entropy_factor: float = 1.0
     """Target entropy = -factor * action dimensions [nats]."""
+    extraction: Literal["max_q", "advantage_weighted"] = "max_q"
+    """How the policy follows the critic: max_q as published; advantage_weighted = imitation of stored actions weighted by their advantage,
+    PTR's fast route, which a critic of few updates cannot lead astray. The temperature waits then."""
+    advantage_temperature: float = 1.0
+    """T in exp(min(A / T, clip)), in units of Q."""
+    advantage_clip: float = 5.0
+    """Largest exponent of the advantage weight."""
     tau: float = 0.005
     """Share by which the target critic moves to the critic at each update."""
     bc_warm_start_steps: int = 0
@@ -284,7 +311,7 @@ class ConservativeConfig:
         require(
             self,
             positive=("actions", "heads", "initial_multiplier", "initial_temperature", "actor_learning_rate",
-                      "critic_learning_rate", "temperature_learning_rate"),
+                      "critic_learning_rate", "temperature_learning_rate", "advantage_temperature"),
             share=("tau",),
         )  # fmt: skip
         for field_name in ("weight", "dr3"):
@@ -297,6 +324,7 @@ class ConservativeConfig:
             "backup": ("max", "plain"),
             "critic": ("ensemble", "ptr"),
             "acceleration": ("none", "compile", "cuda_graph"),
+            "extraction": ("max_q", "advantage_weighted"),
         }
         for field_name, allowed in choices.items():
             value = getattr(self, field_name)
@@ -304,5 +332,9 @@ class ConservativeConfig:
                 raise UserError(f"{name}'s {field_name} is {value!r}; choose {', '.join(allowed)}.")
         if self.critic == "ptr" and self.layer_norm:
             raise UserError(f"{name}'s critic ptr has no LayerNorm; choose critic ensemble or layer_norm False.")
+        if self.extraction == "advantage_weighted" and not self.weight:
+            raise UserError(
+                f"{name}'s weight is 0, and advantage_weighted asks for the policy samples that it presses; give a weight above 0."
+            )
         if not 0 <= self.actor_average <= 1:
             raise UserError(f"{name}'s actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")

@@ -208,6 +208,10 @@ class Positive(nn.Module):
     def forward(self) -> Tensor:
         return self.log.exp().clamp(max=self._largest)
 
+    @torch.no_grad()
+    def restart(self, value: float) -> None:
+        self.log.fill_(math.log(value))
+
 
 def require(config: object, positive: tuple[str, ...] = (), share: tuple[str, ...] = ()) -> None:
     """Raise UserError unless these fields of an algorithm's config are above 0, or in (0, 1]."""

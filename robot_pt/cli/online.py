@@ -31,6 +31,11 @@ class Online:
     """DemoStores that others write, such as a robot's recorder: folders, or URLs that fsspec opens (s3://, gs://, ...)."""
     algorithm: Algorithm | None = None
     """Default: the algorithm of --from."""
+    freeze_encoder: bool = False
+    """Learn on what the image encoders of --from make of each frame, computed once: updates take milliseconds, without augmentation.
+    The policy still takes frames. So it is always where --from was trained with it."""
+    options: tuple[str, ...] = ()
+    """NAME=VALUE for fields of the algorithm's config, such as weight=1 target_gap=none initial_multiplier=1 for cal_ql."""
     episodes: int = 200
     """Episodes of all actors together."""
     actors: int = 1

@@ -20,16 +20,18 @@ from robot_pt.networks.timm_models import timm_map
 from robot_pt.networks.vit import SIZES, VisionTransformer
 
 ENCODER_NAMES = ("small", *STAGES, *SIZES)
+Norm = Literal["group", "batch"]
+Pooling = Literal["spatial_embeddings", "spatial_softmax", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     name: str = "resnet34"
     """small, resnet18, resnet34, resnet50, vit_tiny, vit_small, vit_base, or timm:NAME."""
-    norm: Literal["group", "batch"] = "group"
+    norm: Norm = "group"
     """group = GroupNorm with 4 groups, as published; batch = BatchNorm, an ablation that ties samples of a batch. timm and the
     transformers have their own."""
-    pooling: Literal["spatial_embeddings", "spatial_softmax", "average"] = "spatial_embeddings"
+    pooling: Pooling = "spatial_embeddings"
     embeddings: int | None = None
     """Learned spatial embeddings per channel; None = 8, or 4 for resnet50, as published."""
     latent: int = 256
@@ -80,7 +82,7 @@ class ImageEncoder(nn.Module):
             )
         count = config.embeddings or (4 if config.name == "resnet50" else 8)
         self.pool, pooled = _pooling(config.pooling, height, width, channels, count)
-        squeeze = nn.Linear(pooled, config.latent)
+        self.latent, squeeze = config.latent, nn.Linear(pooled, config.latent)
         nn.init.xavier_normal_(squeeze.weight)
         nn.init.zeros_(squeeze.bias)
         self.bottleneck = nn.Sequential(squeeze, nn.LayerNorm(config.latent), nn.Tanh())
@@ -114,10 +116,15 @@ class CameraEncoder(nn.Module):
         self.cameras = tuple(cameras)
         self.width = config.latent * len(self.cameras)
         self.encoders = nn.ModuleDict({camera: ImageEncoder(config, image_size) for camera in self.cameras})
+        self.encoded: slice | None = None
+        """Where its features stand in what comes in place of frames, already encoded; None for frames. See `robot_pt.agents.encoded`."""
 
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
-        """images: camera -> uint8 (B, H, W, 3)."""
-        features = [self.encoders[camera](images[camera]) for camera in self.cameras]
+        """images: camera -> uint8 (B, H, W, 3), or float32 (B, N) features where `encoded` says which of them are its own."""
+        if self.encoded is not None:
+            features = [images[camera][:, self.encoded] for camera in self.cameras]
+        else:
+            features = [self.encoders[camera](images[camera]) for camera in self.cameras]
         return features[0] if len(features) == 1 else torch.cat(features, dim=1)
 
 

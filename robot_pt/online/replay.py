@@ -9,15 +9,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from robot_pt.errors import DataError, UserError
+from robot_pt.features import FeatureTable, Looks
 from robot_pt.gathering import Gather, Part, SourcePart
 from robot_pt.language import sentence_features
 from robot_pt.mixing import Mixer, batch_rng, rank_slots
+from robot_pt.online.encoded import Encoded, EncodedPart, EncodedRows
 from robot_pt.online.growing import EpisodeRows, GrowingPart
 from robot_pt.prefetch import Prefetch
 from robot_pt.rewards import RewardLabel
@@ -40,6 +43,8 @@ class OnlineReplay:
         batch_size: of the *global* batch; with world_size processes each yields batch_size / world_size samples.
         spec: of the episodes that will come.
         next_frames, bootstrap, language_dim, threads, prefetch, pinned, window: as `robot_pt.replay.Replay`.
+        look: what frames are looked at through, each once; batches then hold features (B, look.width) in place of images. `features`: the
+            folder that keeps those of the fixed sources, computed now where they are missing. None for frames.
     Raises:
         MismatchError: sources that cannot share a network. UserError: shares that do not add up to 1.
     """
@@ -49,6 +54,7 @@ class OnlineReplay:
         cameras: Sequence[str], image_size: tuple[int, int], batch_size: int, reward: RewardLabel, gamma: float,
         task_table: TaskTable, seed: int, n_step: int = 1, rank: int = 0, world_size: int = 1, threads: int = 1, prefetch: int = 2,
         next_frames: bool = True, bootstrap: bool = True, language_dim: int = 0, pinned: bool = False, window: int | None = None,
+        look: Looks | None = None, features: Path = Path("features"),
     ):  # fmt: skip
         for source, _ in fixed.values():
             for camera in cameras or ("",):
@@ -67,10 +73,17 @@ class OnlineReplay:
         ]
         self._rows = EpisodeRows(spec)
         self._growing = (GrowingPart(self._rows, language_dim), GrowingPart(self._rows, language_dim))
+        self._encoded = None if look is None else EncodedRows(self._rows, look)
         self._parts: list[Part] = [*self._fixed, *self._growing]
+        if look is not None and self._encoded is not None:
+            known: list[Encoded] = [
+                partial(FeatureTable.of(part.source, look, features), kind="encoder") for part in self._fixed
+            ]
+            known += [self._encoded, self._encoded]
+            self._parts = [EncodedPart(part, of) for part, of in zip(self._parts, known, strict=True)]
         self._gather = Gather(
             self._parts, cameras=cameras, image_size=image_size, next_frames=next_frames, language_dim=language_dim, pinned=pinned,
-            window=window,
+            window=window, encoded=0 if look is None else look.width,
         )  # fmt: skip
         self._mixers: dict[tuple[bool, ...], Mixer] = {}
         self._known_from: list[int] = [0]  # _known_from[e]: first batch that may draw from e episodes
@@ -108,6 +121,8 @@ class OnlineReplay:
         columns = self.columns(episode)
         by_person = _driven_by_person(episode)
         first = self._rows.append(episode, folder)
+        if self._encoded is not None:
+            self._encoded.catch_up()
         apart = by_person[columns["row"]] if self._shares[-1] > 0 else np.zeros(len(columns["row"]), bool)
         columns["row"], columns["next_row"] = columns["row"] + first, columns["next_row"] + first
         for part, mine in zip(self._growing, (~apart, apart), strict=True):

@@ -19,6 +19,7 @@ import torch
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
+from robot_pt.agents.encoded import FrozenEncoders
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import DataError, UserError
 from robot_pt.online import serving
@@ -32,6 +33,7 @@ from robot_pt.online.locks import held
 from robot_pt.online.mirror import Mirror, MirrorThread
 from robot_pt.online.pools import ActorPool, LocalStarter, RobotCrew, Starter, SupervisedPool, python
 from robot_pt.online.publishing import Publisher
+from robot_pt.online.replay import OnlineReplay
 from robot_pt.online.together import Helper, Lead
 from robot_pt.online.verdicts import EpisodeJudge
 from robot_pt.policy_record import PolicyRecord
@@ -41,7 +43,7 @@ from robot_pt.recipes.datasets import Reading
 from robot_pt.recipes.finetune import Origin, origin_of
 from robot_pt.recipes.online_screen import Watch
 from robot_pt.recipes.online_setup import Plan, Wanted
-from robot_pt.recipes.progress import say
+from robot_pt.recipes.progress import say, warn
 from robot_pt.remote_files import remote_url
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Episode, Spec
@@ -89,7 +91,7 @@ def online(
         )
         if not (resume and checkpoint.steps(out)):
             same = prepared.settings.algorithm == runs.read_settings(start)[0].algorithm
-            setup.load_start(prepared.agent, prepared.origin.folder(start), same_algorithm=same)
+            setup.load_start(prepared.agent, prepared.origin.folder(start), same_algorithm=same, options=wanted.options)
         if not ranks.is_first:
             with asked_to_stop():  # which the first is too, and says
                 return _help(out, prepared, resume)
@@ -168,8 +170,9 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
     began = time.monotonic()
     heart = Heart(out, LEARNER, "learner")
     heart.beat("starting")
+    resumed = checkpoint.resume(out, it.agent) if resume and checkpoint.steps(out) else None
     record = runs.record(it.agent, it.settings, it.spec, it.tasks, _trained_on(it.sources))
-    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.ranks)
+    replay = _replay(out, it)
     log = ArrivalLog(out / "arrivals.jsonl")
 
     def usable(episode: Episode) -> None:
@@ -190,9 +193,8 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
     learner.intake.on_join.append(watch.arrived)
     with replay, closing(MirrorThread(mirrors)) as mirroring:
         learner.troubles_elsewhere = mirroring.troubles
-        if resume and checkpoint.steps(out):
-            step, state = checkpoint.resume(out, it.agent)
-            learner.resume(loop.position(state, "online", step, out))
+        if resumed is not None:
+            learner.resume(loop.position(resumed.state, "online", resumed.step, out))
             say(f"resumed at {learner.updates} online updates and {len(learner.intake.joined)} episodes.")
         it.ranks.wait()  # no checkpoint is written before all have read the last one
         learner.publish()  # what the actors start with
@@ -210,12 +212,26 @@ def _learn(out: Path, it: Prepared, pool: ActorPool | None, stop: threading.Even
 
 def _help(out: Path, it: Prepared, resume: bool) -> dict[str, Any]:
     """Be another process of the learner."""
-    replay = setup.replay_of(it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.ranks)
     if resume and checkpoint.steps(out):
         checkpoint.resume(out, it.agent)
+    replay = _replay(out, it)
     it.ranks.wait()
     with replay:
         return {"updates": Helper(it.agent, replay, out / "arrivals.jsonl", it.ranks, it.origin.step).run()}
+
+
+def _replay(out: Path, it: Prepared) -> OnlineReplay:
+    """What the learner draws from, its agent loaded: of frozen encoders what they make of each frame, once."""
+    look = None
+    if it.settings.frozen == "encoder" and setup.encodes_once(it.settings):
+        look = FrozenEncoders.of(it.agent, it.settings.camera, it.settings.image_size)
+        if look is None:
+            warn(
+                f"{it.settings.algorithm} has an image encoder beside actor and critic, which learns: no features are kept, updates see frames."
+            )
+    return setup.replay_of(
+        it.settings, it.wanted, it.plan, it.sources, it.tasks, it.spec, it.ranks, look=look, features=out / "features"
+    )  # fmt: skip
 
 
 def _saver(out: Path, agent: Agent, record: PolicyRecord) -> Callable[[int, dict[str, Any]], None]:

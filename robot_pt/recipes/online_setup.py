@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
+from robot_pt.agents.off_policy import Positive
 from robot_pt.agents.taking_over import take_over
 from robot_pt.distributed import Ranks
 from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.features import Looks
 from robot_pt.online.actor import store_of
 from robot_pt.online.budget import Alternation, Budget
 from robot_pt.online.publishing import CheckLimits
@@ -25,6 +27,7 @@ from robot_pt.recipes.algorithms import ALGORITHMS, Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.finetune import tasks_with
 from robot_pt.recipes.limits import at_least
+from robot_pt.recipes.options import changed
 from robot_pt.recipes.progress import say, warn
 from robot_pt.recipes.sim_versions import of_stores, of_task, together
 from robot_pt.recipes.target import prior_of
@@ -49,6 +52,9 @@ class Wanted:
     data: tuple[str, ...] = ()
     target: str | None = None
     algorithm: Algorithm | None = None
+    freeze_encoder: bool = False
+    options: tuple[str, ...] = ()
+    """Fields of the algorithm's config, NAME=VALUE."""
     offline_share: float | None = None
     target_share: float = 0.0
     intervention_share: float = 0.0
@@ -117,7 +123,7 @@ class Wanted:
 
 
 DECIDE = (
-    "task", "actors", "offline_share", "target_share", "intervention_share", "utd", "warm_up", "alternation", "noise",
+    "task", "actors", "freeze_encoder", "options", "offline_share", "target_share", "intervention_share", "utd", "warm_up", "alternation", "noise",
 )  # fmt: skip
 """What decides the numbers of a run beside its settings and data: a resumed run asks for the same."""
 
@@ -149,7 +155,35 @@ def settings_of(before: runs.RunSettings, wanted: Wanted) -> runs.RunSettings:
     options = before.options if name == before.algorithm else _fitting(name, before)
     encoder = replace(before.encoder, weights="")  # the start brings them; the file may be elsewhere by now
     reward = replace(before.reward, assume_success=wanted.assume_success)
-    return replace(before, algorithm=name, options=options, encoder=encoder, reward=reward, seed=wanted.seed)
+    after = replace(before, algorithm=name, options=options, encoder=encoder, reward=reward, seed=wanted.seed)
+    if wanted.options:
+        after = with_config(after, changed(config_of(after), wanted.options, name))
+    if wanted.freeze_encoder and not before.cameras:
+        raise UserError("--freeze-encoder is about images and the RUN learned from the state alone; leave it out.")
+    after = replace(after, frozen="encoder" if wanted.freeze_encoder else before.frozen)
+    return without_views(after) if after.frozen == "encoder" and encodes_once(after) else after
+
+
+def encodes_once(settings: runs.RunSettings) -> bool:
+    """Whether frames may be replaced by features of a frozen encoder: not where windows of frames are drawn."""
+    return bool(settings.cameras) and settings.sampling()["window"] is None
+
+
+def without_views(settings: runs.RunSettings) -> runs.RunSettings:
+    """The same without augmentation: every frame is encoded once, as it is."""
+    return with_config(settings, replace(config_of(settings), augment=None))
+
+
+def config_of(settings: runs.RunSettings) -> Any:
+    """The algorithm's own config."""
+    own = {"ptr": settings.ptr, "bc": settings.bc}.get(settings.algorithm, settings.options)
+    return algorithms.default_config(settings.algorithm) if own is None else own
+
+
+def with_config(settings: runs.RunSettings, config: Any) -> runs.RunSettings:
+    """The same with another config of its algorithm."""
+    name = settings.algorithm if settings.algorithm in ("ptr", "bc") else "options"
+    return replace(settings, **{name: config})
 
 
 SHAPES = (
@@ -171,7 +205,8 @@ def _fitting(name: str, before: runs.RunSettings) -> Any:
     if before.algorithm in ("ptr", "bc"):  # their networks have one shape
         three = (256, 256, 256)
         shapes |= {"critic_hidden": three, "actor_hidden": three, "scaled_log_std": False, "action_clip": 0.99}
-        shapes |= {"critic": "ptr"} if before.cameras and before.algorithm == "ptr" else {}
+        normed = getattr(options, "layer_norm", False)  # which PTR's critic has not: such a critic starts fresh
+        shapes |= {"critic": "ptr"} if before.cameras and before.algorithm == "ptr" and not normed else {}
     known = {f.name for f in fields(options)}
     return replace(options, **{k: v for k, v in shapes.items() if k in known})
 
@@ -228,7 +263,7 @@ def task_table(trained: PolicyRecord, start: Path, wanted: Wanted, sources: Mapp
 
 def replay_of(
     settings: runs.RunSettings, wanted: Wanted, plan: Plan, sources: Mapping[str, EpisodeSource], tasks: TaskTable, spec: Spec,
-    ranks: Ranks,
+    ranks: Ranks, *, look: Looks | None = None, features: Path = Path("features"),
 ) -> OnlineReplay:  # fmt: skip
     """The mixture the learner draws from, this process's part of it. Raises UserError for a batch that cannot be shared equally."""
     shares = {"offline": plan.offline_share, "target": wanted.target_share}
@@ -244,7 +279,7 @@ def replay_of(
         fixed, online=max(online, 0.0), interventions=wanted.intervention_share, spec=spec, cameras=settings.cameras,
         image_size=settings.image_size, batch_size=plan.batch_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks,
         seed=settings.seed, language_dim=settings.language_size, **sampling,
-        rank=ranks.rank, world_size=ranks.world_size, pinned=ranks.device.type == "cuda",
+        rank=ranks.rank, world_size=ranks.world_size, pinned=ranks.device.type == "cuda", look=look, features=features,
     )  # fmt: skip
 
 
@@ -262,10 +297,17 @@ class _TakingOver(NamedTuple):
             self.fresh.extend(take_over(self.agent, state))
 
 
-def load_start(agent: Agent, folder: Path, *, same_algorithm: bool) -> None:
-    """The weights of the run that online learning starts from; says what of the agent they do not reach."""
+def load_start(agent: Agent, folder: Path, *, same_algorithm: bool, options: Sequence[str] = ()) -> None:
+    """The weights of the run that online learning starts from; says what of the agent they do not reach.
+
+    Of `options`, an initial_temperature or initial_multiplier takes the place of what the run had learned.
+    """
     taking: Any = _TakingOver(agent, same_algorithm, [])
     checkpoint.load_agent(folder, taking)
+    for name in ("temperature", "multiplier"):
+        part = getattr(agent, name, None)
+        if isinstance(part, Positive) and any(word.startswith(f"initial_{name}=") for word in options):
+            part.restart(getattr(agent.config, f"initial_{name}"))  # type: ignore[attr-defined]
     if "critic" in taking.fresh:
         warn(
             f"{', '.join(taking.fresh)} start fresh: {folder} has none that fit; expect a dip, or give --warm-up and --data."

@@ -22,7 +22,7 @@ FLAGS = {
     "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
-        "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
+        "encoder_norm", "pooling", "rewards", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
         "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "finetune": {
@@ -30,7 +30,7 @@ FLAGS = {
         "assume_success", "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "online": {
-        "from_", "task", "out", "data", "target", "follow", "algorithm", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
+        "from_", "task", "out", "data", "target", "follow", "algorithm", "freeze_encoder", "options", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
         "offline_share", "target_share", "intervention_share", "batch_size", "noise", "bound_share", "max_change", "judge", "updates",
         "hours", "publish_every", "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping",
         "action_source", "skip_corrupt", "labels", "mixed_versions",

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from robot_pt import checkpoint, cli, store_episode
 from robot_pt.images import decode
@@ -11,6 +13,7 @@ from robot_pt.online.actor import store_of
 from robot_pt.online.arrivals import read_arrivals
 from robot_pt.online.serving import read_serving
 from robot_pt.policy import Policy
+from robot_pt.schema import Observation
 from robot_pt.store import DemoStore
 from robot_pt.success.classifier import SuccessClassifier
 
@@ -140,6 +143,8 @@ def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) ->
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--bound-share", "2"], "bound_share 2"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--max-change", "0"], "change 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--judge", "DATA"], "is no classifier"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--freeze-encoder"], "learned from the state alone"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--options", "weight=1"], "bc has no option 'weight'"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--hours", "0"], "give a time above 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--algorithm", "sarsa"], "sarsa"),
         (["--rollback", "START"], "published no policy"),
@@ -195,6 +200,55 @@ def test_a_classifier_says_which_episodes_succeeded(tmp_path, capsys) -> None:
     assert [a.success for a in read_arrivals(out / "arrivals.jsonl")] == said
     assert result["successes"] == sum(said)
     assert json.loads((out / "config.json").read_text())["arguments"]["judge"] == str(judge)
+
+
+@pytest.mark.timeout(280)
+def test_frozen_encoders_look_at_every_frame_once(tmp_path, capsys) -> None:
+    """Pictures, PTR, then Cal-QL on its features: the policy that serves has the start's encoder, takes frames, and goes on after a stop."""
+    demos, start, out = (tmp_path / name for name in ("demos", "p", "o"))
+    for words in (
+        ("collect", "--task", "maze-u", "--episodes", 4, "--out", demos, "--workers", 1, "--image-size", 16),
+        ("pretrain", "--data", demos, "--out", start, "--algorithm", "ptr", "--encoder", "small", "--image-size", 16, "--steps", 2, "--batch-size", 4),
+    ):  # fmt: skip
+        assert cli.main([*map(str, words)]) == 0
+    capsys.readouterr()
+    words = [
+        "--from",
+        start,
+        "--task",
+        "maze-u",
+        "--data",
+        demos,
+        "--out",
+        out,
+        "--algorithm",
+        "cal_ql",
+        "--freeze-encoder",
+    ]
+    words += ["--options", "weight=2", "target_gap=none", "actions=2", "--utd", 0.1, "--batch-size", 4, "--episodes"]
+    code, result, _ = run(*words, 1, capsys=capsys)
+    assert code == 0, result
+    code, longer, said = run(*words, 2, "--resume", capsys=capsys)
+    assert code == 0, longer
+    assert "resumed at" in said
+    assert longer["updates"] == longer["env_steps"] // 10 > result["updates"]
+    settings = json.loads((out / "config.json").read_text())["settings"]
+    assert (settings["frozen"], settings["options"]["weight"], settings["options"]["augment"]) == ("encoder", 2, None)
+    steps = len(DemoStore(demos).source().actions)
+    (table,) = (out / "features").glob("*.npy")
+    assert np.load(table, mmap_mode="r").shape == (steps, 1, 512)  # actor's and critic's
+    before, after = (load_file(checkpoint.resolve(run_) / "weights.safetensors") for run_ in (start, out))
+    assert all(np.array_equal(after[n], value) for n, value in before.items() if n.startswith("encoder."))
+    assert any(not np.array_equal(after[n], value) for n, value in before.items() if n.startswith("body."))
+    frame = np.zeros((16, 16, 3), np.uint8)
+    policy = Policy.load(out)
+    policy.reset("maze-u")
+    assert np.isfinite(
+        policy.act([Observation({"primary": frame}, np.zeros(len(policy.spec.proprio_names), np.float32))])
+    ).all()
+    code, refused, _ = run(*words, 2, "--resume", "--options", "weight=3", capsys=capsys)
+    assert code == 2
+    assert "was started with --options" in refused["error"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch import distributions as D
 
 from robot_pt import noise
 from robot_pt.agents.cal_ql import CalQL, CalQLConfig
+from robot_pt.agents.conservative import Sampled
 from robot_pt.agents.conservative_agent import _ACTOR, _NEXT, _POLICY, _TARGET, _UNIFORM, ConservativeAgent
 from robot_pt.agents.cql import CQL, CQLConfig
 from robot_pt.errors import MismatchError, UserError
@@ -231,9 +232,40 @@ def test_warm_start_follows_the_data_and_leaves_q_out(kind: type[ConservativeAge
     assert errors[-1] < 0.5 * errors[0]
 
 
+@pytest.mark.parametrize("kind", [CalQL, CQL])
+def test_advantage_weighted_extraction_changes_the_actor_alone(kind: type[ConservativeAgent]) -> None:
+    agents = [build(kind, extraction=how, advantage_temperature=2.0) for how in ("max_q", "advantage_weighted")]
+    batch, before = state_batch(), snapshot(agents[0].actor)
+    metrics = [agent.update(batch, 0) for agent in agents]
+    climbing, imitating = agents
+    for part in ("critic", "target", "multiplier"):
+        assert not changed(snapshot(getattr(climbing, part)), getattr(imitating, part))
+    assert changed(before, imitating.actor)
+    assert changed(snapshot(climbing.actor), imitating.actor)
+    assert imitating.temperature().item() == 1.0 != climbing.temperature().item()
+    assert metrics[0]["critic/loss"] == metrics[1]["critic/loss"]
+    assert float(metrics[1]["actor/weight"]) > 0
+
+
+def test_the_advantage_weight_by_hand() -> None:
+    """Two heads, two states: the least head, the mean over the policy's samples, the exponent's limit; Q carries no gradient."""
+    agent = build(extraction="advantage_weighted", advantage_temperature=2.0, advantage_clip=1.5)
+    data = torch.tensor([[3.0, 9.0], [1.0, 8.0]], requires_grad=True)
+    policy = torch.tensor([[[0.0, 4.0], [1.0, 3.0]], [[2.0, 2.0], [0.0, 6.0]]])
+    none, log_prob = torch.zeros(2, 2, 2), torch.tensor([-1.0, -2.0], requires_grad=True)
+    q = Sampled(data, none, policy, none, none[0], none[0])
+    loss, weight = agent.advantage_weighted_loss(log_prob, q)
+    wanted = [math.exp((1 - (0 + 2) / 2) / 2), math.exp(1.5)]  # 8 - (0 + 3) / 2 over 2 is beyond the limit
+    assert weight.tolist() == pytest.approx(wanted)
+    assert loss.item() == pytest.approx((wanted[0] * 1 + wanted[1] * 2) / 2)
+    loss.backward()
+    assert data.grad is None
+    assert log_prob.grad.tolist() == pytest.approx([-w / 2 for w in wanted])
+
+
 OPTIONS = [
     {}, {"importance": False, "target_gap": None}, {"heads": 4, "layer_norm": True}, {"gap_floor": -1.0, "gap_ceiling": 1.0},
-    {"scaled_log_std": False, "log_std_range": (-5.0, 2.0)}, {"actor_average": 0.1}, {"bf16": True}, {"weight": 0.0},
+    {"scaled_log_std": False, "log_std_range": (-5.0, 2.0)}, {"actor_average": 0.1}, {"extraction": "advantage_weighted"}, {"bf16": True}, {"weight": 0.0},
     {"categories": CategoricalConfig(low=-10, high=10, bins=21)}, {"categories": CategoricalConfig(low=-10, high=10, bins=21, kind="c51")},
 ]  # fmt: skip
 
@@ -310,6 +342,8 @@ def test_the_task_conditions_policy_and_value() -> None:
         ({"actions": 0}, "actions is 0"), ({"tau": 0.0}, "tau is 0"), ({"heads": 2, "subset": 3}, "subset is 3 of 2"),
         ({"backup": "best"}, "choose max, plain"), ({"critic": "mlp"}, "choose ensemble, ptr"),
         ({"acceleration": "fast"}, "choose none, compile"), ({"critic": "ptr", "layer_norm": True}, "ptr has no LayerNorm"),
+        ({"extraction": "best"}, "choose max_q, advantage_weighted"), ({"advantage_temperature": 0.0}, "advantage_temperature is 0"),
+        ({"extraction": "advantage_weighted", "weight": 0.0}, "give a weight above 0"),
         ({"actor_average": 2.0}, "actor_average is 2"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
     ],
 )  # fmt: skip
