@@ -6,7 +6,7 @@ Shapes: T steps of one episode, N steps of all episodes, E episodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from robot_pt.schema import SUCCESS, UNKNOWN, Bool, Float
 
 Tail = Literal["terminated", "truncated", "sparse_negative", "repeat_last"]
 """What lies beyond an episode's last step: see `return_to_go`."""
+
+
+PTR_REWARDS = (-1.0, 10.0)
+"""Of a step, and of one of the last of a successful episode."""
 
 
 class Labelled(NamedTuple):
@@ -58,6 +62,15 @@ class RewardLabel:
             raise UserError(f"reward scale {self.scale} and shift {self.shift} must be finite, the scale above 0.")
         if self.beyond not in ("worst", "repeat_last"):
             raise UserError(f"what lies beyond a cut episode is {self.beyond!r}; choose worst or repeat_last.")
+
+    @classmethod
+    def of(cls, step: float, success: float, **fields: Any) -> RewardLabel:
+        """These rewards of a step and of a rewarded one. Raises UserError unless they are finite and the second is larger."""
+        if not (np.isfinite([step, success]).all() and success > step):
+            raise UserError(
+                f"rewards are {step:g} of a step and {success:g} of success; give two finite numbers, the second larger (PTR: -1 10)."
+            )
+        return cls(scale=success - step, shift=step, **fields)
 
     def counts_as_success(self, success: int) -> bool:
         """Whether an episode with this value of `EpisodeTable.success` is rewarded."""

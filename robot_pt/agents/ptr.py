@@ -73,7 +73,9 @@ class PTR(OffPolicyAgent):
         config = config or PTRConfig()
         actor = inputs.actor(log_std_range=config.log_std_range)
         critic = inputs.ptr_critic(
-            outputs=code_of(config.categories).outputs, normalize_features=config.normalize_features
+            outputs=code_of(config.categories).outputs,
+            normalize_features=config.normalize_features,
+            refeed_actions=config.refeed_actions,
         )
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
@@ -220,6 +222,8 @@ class PTRConfig:
     """Learn Q as a distribution by cross-entropy; `CategoricalConfig.of_rewards(label, gamma)` is [-25, 10] for PTR's. None as published."""
     normalize_features: bool = False
     """Divide the last hidden layer of each head by its length (Scaled Q-learning); see `robot_pt.agents.scaled_ql`. Off as published."""
+    refeed_actions: bool = True
+    """Every layer of the critic reads the action; False = the first alone, an ablation (`use_action_sep` of the released code)."""
     actions: int = 4
     """K: actions sampled from the policy, and as many uniform ones; also for the backup."""
     actor_learning_rate: float = 1e-4

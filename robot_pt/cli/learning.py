@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from robot_pt.errors import UserError
-from robot_pt.recipes.algorithms import Algorithm
+from robot_pt.recipes.algorithms import ALGORITHMS, Algorithm
 from robot_pt.recipes.objectives import OBJECTIVES, Objective
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class Pretrain:
     """Training resolution in pixels; 0: 128, or the stored size where that is smaller."""
     freeze_encoder: bool = False
     """Leave the image encoder as it starts, with --encoder RUN or --encoder-weights: features of R3M, MAE and the like."""
+    encoder_norm: Literal["group", "batch"] = "group"
+    """Normalisation in small and the ResNets; batch (running statistics, which tie the samples of a batch together) is PTR's ablation."""
+    pooling: Literal["spatial_embeddings", "spatial_softmax", "average"] = "spatial_embeddings"
+    """How the encoder's map becomes a vector: PTR's learned embeddings; each channel's mean position or mean value are its ablations."""
+    rewards: tuple[float, float] = (-1.0, 10.0)
+    """Of a step, and of the last three of a success (PTR: -1 10; its ablation: 0 1)."""
     camera: str = "primary"
     """Camera role to train on; none: learn from the state alone."""
     language: bool = False
@@ -119,10 +125,12 @@ class Pretrain:
         algorithm: Any = self.algorithm or self.objective or "ptr"
         if algorithm != "ptr":
             self._refuse(("route", "bc_warm_start"), f"shapes PTR's policy and {algorithm} has its own")
+        if ALGORITHMS[algorithm].imitates:
+            self._refuse(("rewards",), f"is what a critic learns from and {algorithm} has none")
         if self.target is None:
             self._refuse(("demos", "mixing_ratio"), "is about --target, which was not given")
         if self.camera == "none":
-            images = ("encoder", "encoder_weights", "image_size", "freeze_encoder")
+            images = ("encoder", "encoder_weights", "encoder_norm", "pooling", "image_size", "freeze_encoder")
             self._refuse(images, "is about images and --camera none learns from the state alone")
         return pretrain.pretrain(
             self.data, self.out, algorithm=algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
@@ -130,13 +138,17 @@ class Pretrain:
             route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success, target=self.target, demos=self.demos,
             mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
-            reading=self.reading.to_reading(), options=self.options,
+            reading=self.reading.to_reading(), options=self.options, encoder_norm=self.encoder_norm, pooling=self.pooling,
+            rewards=self.rewards,
         )  # fmt: skip
 
     def _represent(self) -> dict[str, Any]:
         from robot_pt.recipes import represent
 
-        policy = ("language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder")
+        policy = (
+            "language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder", "encoder_norm", "pooling",
+            "rewards",
+        )  # fmt: skip
         self._refuse(policy, f"shapes a policy and --objective {self.objective} trains none")
         objective: Any = self.objective
         return represent.represent(

@@ -25,17 +25,18 @@ class QHeads(nn.Module):
 
     normalize: divide the last hidden layer by its length before the last layer reads it (Scaled Q-learning, arXiv 2211.15144): Q can then
     not grow by growing features. Action and image features, which PTR feeds to every layer, are bounded already.
+    refeed_actions: False lets the first layer alone read the action (an ablation of PTR's); features are fed to every layer all the same.
     """
 
     def __init__(
         self, features: int, context: int, actions: int, hidden: tuple[int, ...], heads: int, outputs: int = 1, *,
-        normalize: bool = False,
+        normalize: bool = False, refeed_actions: bool = True,
     ):  # fmt: skip
         super().__init__()
-        self.heads, self.widths, self._normalize = heads, (*hidden, outputs), normalize
+        self.heads, self.widths, self._normalize, self._refeed = heads, (*hidden, outputs), normalize, refeed_actions
         columns = heads * sum(self.widths)
         self.feature_weight = nn.Parameter(torch.empty(features, columns))
-        self.action_weight = nn.Parameter(torch.empty(actions, columns))
+        self.action_weight = nn.Parameter(torch.empty(actions, columns if refeed_actions else heads * hidden[0]))
         self.context_weight = nn.Parameter(torch.empty(context, heads * hidden[0]))
         self.bias = nn.Parameter(torch.zeros(columns))
         pairs = zip(hidden, self.widths[1:], strict=True)
@@ -52,7 +53,8 @@ class QHeads(nn.Module):
             for head in range(self.heads):
                 ahead = first[:, head * width : (head + 1) * width] if layer == 0 else first[head]
                 columns = slice(start + head * width, start + (head + 1) * width)
-                blocks = [ahead, self.action_weight[:, columns], self.feature_weight[:, columns]]
+                acts = [self.action_weight[:, columns]] if self._refeed or layer == 0 else []
+                blocks = [ahead, *acts, self.feature_weight[:, columns]]
                 whole = torch.empty(sum(len(block) for block in blocks), width)
                 nn.init.orthogonal_(whole, gain)
                 for block, part in zip(blocks, torch.split(whole, [len(block) for block in blocks]), strict=True):
@@ -80,7 +82,9 @@ class QHeads(nn.Module):
             columns = slice(start, start + self.heads * width)
             start += self.heads * width
             state = state_BS[:, columns] + context_BS if hidden is None else state_BS[:, columns]
-            fed = (action_BKS[..., columns] + state[:, None]).view(batch * count, self.heads, width).transpose(0, 1)
+            of_state = state[:, None].expand(-1, count, -1)
+            both = action_BKS[..., columns] + of_state if self._refeed or layer == 0 else of_state
+            fed = both.reshape(batch * count, self.heads, width).transpose(0, 1)
             hidden = fed if hidden is None else torch.baddbmm(fed, hidden, self.hidden_weight[layer - 1])
             if layer < len(self.widths) - 1:
                 hidden = F.relu(hidden)
@@ -106,15 +110,19 @@ class CriticNetwork(nn.Module):
         heads: int = 2,
         outputs: int = 1,
         normalize_features: bool = False,
+        refeed_actions: bool = True,
     ):
-        """normalize_features: see `QHeads`."""
+        """normalize_features, refeed_actions: see `QHeads`."""
         super().__init__()
         if not cameras:
             raise UserError("PTR's critic sees nothing but images and was given no camera; name at least one camera.")
         self.encoder = CameraEncoder(encoder, cameras, image_size)
         self.task_slots, self.language_size = task_slots, language_size
         context = task_slots + language_size
-        self.q = QHeads(self.encoder.width, context, action_size, hidden, heads, outputs, normalize=normalize_features)
+        self.q = QHeads(
+            self.encoder.width, context, action_size, hidden, heads, outputs, normalize=normalize_features,
+            refeed_actions=refeed_actions,
+        )  # fmt: skip
 
     def features(self, images: Mapping[str, Tensor]) -> Tensor:
         """uint8 (B, H, W, 3) per camera -> (B, F)."""

@@ -114,9 +114,7 @@ def _require_new_starts(
         )
 
 
-def _require_same_version(
-    store: DemoStore, headers: Sequence[Mapping[str, Any]], here: tuple[str, str] | None
-) -> None:
+def _require_same_version(store: DemoStore, headers: Sequence[Mapping[str, Any]], here: tuple[str, str] | None) -> None:
     """Refuse a store of another version of the simulator: the same actions would mean something else in one half of it."""
     for header in headers:
         found = version_in(header["dataset"], header.get("metadata", {}))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from robot_pt import checkpoint
 from robot_pt.encoder_record import ENCODER_FILE, EncoderRecord
 from robot_pt.errors import DataError, MismatchError, UserError
-from robot_pt.networks.encoders import ENCODER_NAMES, EncoderConfig, ImageEncoder
+from robot_pt.networks.encoders import ENCODER_NAMES, EncoderConfig, ImageEncoder, Norm, Pooling
+from robot_pt.networks.resnet import STAGES
 from robot_pt.policy_record import POLICY_FILE, PolicyRecord
 from robot_pt.recipes.progress import say
 from robot_pt.safe_files import read_json
@@ -99,8 +100,13 @@ def opened(run: Path, camera: str | None = None) -> tuple[ImageEncoder, Start]:
     return encoder, start
 
 
-def choose(name: str, weights: Path | None = None) -> tuple[EncoderConfig, Start | None]:
-    """What --encoder and --encoder-weights mean: (architecture, run to take its weights from)."""
+def choose(
+    name: str, weights: Path | None = None, *, norm: Norm = "group", pooling: Pooling = "spatial_embeddings"
+) -> tuple[EncoderConfig, Start | None]:
+    """What --encoder and --encoder-weights mean: (architecture, run to take its weights from).
+
+    Raises UserError for another `norm` or `pooling` than PTR's where the encoder has its own.
+    """
     if name == "auto":
         name = "resnet34" if torch.cuda.is_available() else "small"
         say(f"encoder: {name} ({'a GPU is' if name == 'resnet34' else 'no GPU is'} at hand; choose with --encoder).")
@@ -109,10 +115,19 @@ def choose(name: str, weights: Path | None = None) -> tuple[EncoderConfig, Start
             raise DataError(
                 f"--encoder {name} is no folder of a run; give {', '.join(ENCODER_NAMES)}, timm:NAME or a RUN."
             )
-        return EncoderConfig(name=name, weights=str(weights.resolve()) if weights else ""), None
+        if norm != "group" and name not in ("small", *STAGES):
+            raise UserError(
+                f"--encoder-norm {norm} is for small and the ResNets, and {name} has a normalisation of its own; leave it out."
+            )
+        path = str(weights.resolve()) if weights else ""
+        return EncoderConfig(name=name, weights=path, norm=norm, pooling=pooling), None
     if weights is not None:
         raise UserError(
             f"--encoder {name} is a run and brings its own weights; leave --encoder-weights {weights} out, or choose timm:NAME."
+        )
+    if (norm, pooling) != ("group", "spatial_embeddings"):
+        raise UserError(
+            f"--encoder {name} is a run and brings its own layers; leave --encoder-norm and --pooling out, or choose another --encoder."
         )
     start = Start.of(Path(name))
     return start.config, start

@@ -35,7 +35,8 @@ def evaluate_runs(
         _require_simulated(checkpoint.resolve(run), task)
     records = {run: PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")) for run in run_folders}
     require_comparable(task, {str(run): record for run, record in records.items()})
-    here = of_task(task).get("kitchen")  # kept with the episodes: a log that goes on in another version is another evaluation
+    # kept with the episodes: a log that goes on in another version is another evaluation
+    here = of_task(task).get("kitchen")
     version = {"kitchens": " and ".join(here)} if here else {}
     folder = out or run_folders[0] / "evaluation" / task
     done = []

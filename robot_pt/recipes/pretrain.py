@@ -19,7 +19,7 @@ from robot_pt.agents.freezing import Frozen
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import MismatchError, UserError
-from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.networks.encoders import EncoderConfig, Norm, Pooling
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
 from robot_pt.recipes import algorithms, encoders, loop, runs
 from robot_pt.recipes.algorithms import Algorithm
@@ -31,7 +31,7 @@ from robot_pt.recipes.progress import warn
 from robot_pt.recipes.target import HELD_OUT as HELD_OUT
 from robot_pt.recipes.target import Target, judge, named, open_target, outcome, prior_of, selector_of
 from robot_pt.replay import Replay
-from robot_pt.rewards import RewardLabel
+from robot_pt.rewards import PTR_REWARDS, RewardLabel
 from robot_pt.schema import ACTION_NAMES, Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
@@ -47,7 +47,8 @@ def pretrain(
     batch_size: int = 64, image_size: int = 0, camera: str = "primary", language: bool = False,
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
     bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
-    resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (),
+    resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (), encoder_norm: Norm = "group",
+    pooling: Pooling = "spatial_embeddings", rewards: tuple[float, float] = PTR_REWARDS,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -73,7 +74,7 @@ def pretrain(
         source = prior_of(algorithm, source, data, target)
     camera = "" if camera == "none" else camera
     require_camera(source.spec, camera)
-    encoder_config, start_from = encoders.choose(encoder, encoder_weights)
+    encoder_config, start_from = encoders.choose(encoder, encoder_weights, norm=encoder_norm, pooling=pooling)
     ptr = PTRConfig(actor_loss=route, bc_warm_start_steps=bc_warm_start, bf16=bf16)
     settings = runs.RunSettings(
         algorithm=algorithm,
@@ -83,7 +84,7 @@ def pretrain(
         task_slots=TaskTable.of(source.episodes.task).slots,
         batch_size=batch_size,
         language_size=runs.language_size(language),
-        reward=RewardLabel(assume_success=assume_success),
+        reward=RewardLabel.of(*rewards, assume_success=assume_success),
         bounds=bounds_for(source),
         proprio=_proprio(source, camera),
         ptr=changed(ptr, options, algorithm) if algorithm == "ptr" else ptr,

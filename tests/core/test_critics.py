@@ -23,8 +23,9 @@ def dense_layers(heads: QHeads, head: int) -> list[tuple[torch.Tensor, torch.Ten
             if layer == 0
             else heads.hidden_weight[layer - 1][head]
         )
-        weight = torch.cat([ahead, heads.action_weight[:, columns], heads.feature_weight[:, columns]])
-        out.append((weight, heads.bias[columns]))
+        reads = layer == 0 or heads._refeed
+        acts = heads.action_weight[:, columns] if reads else heads.action_weight[:0, :width]
+        out.append((torch.cat([ahead, acts, heads.feature_weight[:, columns]]), heads.bias[columns]))
         start += heads.heads * width
     return out
 
@@ -39,7 +40,8 @@ def plain(heads: QHeads, feature: torch.Tensor, context: torch.Tensor, action: t
         hidden = context
         layers = dense_layers(heads, head)
         for i, (weight, bias) in enumerate(layers):
-            hidden = torch.cat([hidden, action, feature], dim=1) @ weight + bias
+            fed = [hidden, action, feature] if i == 0 or heads._refeed else [hidden, feature]
+            hidden = torch.cat(fed, dim=1) @ weight + bias
             hidden = F.relu(hidden) if i < len(layers) - 1 else hidden
         out.append(hidden.view(batch, count))
     return torch.stack(out)
@@ -53,10 +55,11 @@ def inputs(batch: int = 5, count: int = 4, features: int = 11, context: int = 6,
     )
 
 
+@pytest.mark.parametrize("refeed", [True, False])
 @pytest.mark.parametrize("hidden", [(16,), (16, 8), (32, 32, 32)])
 @pytest.mark.parametrize("count_heads", [1, 2, 5])
-def test_batched_heads_equal_concatenated_layers(hidden: tuple[int, ...], count_heads: int) -> None:
-    heads = QHeads(11, 6, 7, hidden, count_heads)
+def test_batched_heads_equal_concatenated_layers(hidden: tuple[int, ...], count_heads: int, refeed: bool) -> None:
+    heads = QHeads(11, 6, 7, hidden, count_heads, refeed_actions=refeed)
     torch.nn.init.normal_(heads.bias)
     arguments = inputs()
     got = heads(*arguments)
@@ -64,8 +67,9 @@ def test_batched_heads_equal_concatenated_layers(hidden: tuple[int, ...], count_
     torch.testing.assert_close(got, plain(heads, *arguments), atol=2e-5, rtol=1e-4)
 
 
-def test_gradients_equal_those_of_concatenated_layers() -> None:
-    heads = QHeads(11, 6, 7, (16, 16, 16), 2)
+@pytest.mark.parametrize("refeed", [True, False])
+def test_gradients_equal_those_of_concatenated_layers(refeed: bool) -> None:
+    heads = QHeads(11, 6, 7, (16, 16, 16), 2, refeed_actions=refeed)
     feature, context, action = inputs()
     feature.requires_grad_()
     action.requires_grad_()
@@ -83,9 +87,18 @@ def test_every_layer_reads_action_and_features() -> None:
     assert widths == [(20 + 7 + 256, 256), (519, 256), (519, 256), (519, 1)]
 
 
+def test_without_refeeding_the_first_layer_alone_reads_the_action() -> None:
+    heads = QHeads(256, 20, 7, (256, 256, 256), 2, refeed_actions=False)
+    widths = [weight.shape for weight, _ in dense_layers(heads, 0)]
+    assert widths == [(20 + 7 + 256, 256), (512, 256), (512, 256), (512, 1)]
+    assert heads.action_weight.shape == (7, 2 * 256)
+    assert QHeads(256, 20, 7, (256, 256, 256), 2).action_weight.shape == (7, 2 * (3 * 256 + 1))
+
+
+@pytest.mark.parametrize("refeed", [True, False])
 @pytest.mark.parametrize("head", [0, 1])
-def test_layers_start_orthogonal(head: int) -> None:
-    heads = QHeads(64, 5, 7, (32, 32), 2)
+def test_layers_start_orthogonal(head: int, refeed: bool) -> None:
+    heads = QHeads(64, 5, 7, (32, 32), 2, refeed_actions=refeed)
     for (weight, bias), gain in zip(dense_layers(heads, head), (math.sqrt(2), math.sqrt(2), 1e-2), strict=True):
         torch.testing.assert_close(weight.T @ weight, gain**2 * torch.eye(weight.shape[1]), atol=1e-5, rtol=1e-4)
         assert bias.abs().max() == 0

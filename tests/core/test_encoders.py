@@ -69,6 +69,35 @@ def test_batch_norm_is_an_option() -> None:
     assert not any(isinstance(m, nn.GroupNorm) for m in encoder.modules())
 
 
+def test_average_pooling_is_the_mean_of_each_channel() -> None:
+    encoder = ImageEncoder(EncoderConfig(name="small", pooling="average"), (48, 32)).eval()
+    image = torch.randint(0, 256, (3, 48, 32, 3), dtype=torch.uint8, generator=GEN)
+    mean_BC = encoder.feature_map(image).mean((2, 3))
+    torch.testing.assert_close(encoder.pool(encoder.feature_map(image)), mean_BC)
+    torch.testing.assert_close(encoder(image), encoder.bottleneck(mean_BC))
+    assert encoder.bottleneck[0].in_features == encoder.channels
+
+
+def test_running_statistics_are_those_of_what_was_seen_and_acting_uses_them() -> None:
+    """By hand for the first layer: mean <- 0.9 mean + 0.1 batch mean, its variance unbiased; in evaluation no sample sees another."""
+    encoder = ImageEncoder(EncoderConfig(name="small", norm="batch"), (32, 32))
+    convolution, norm = encoder.backbone[0], encoder.backbone[1]
+    mean, variance = torch.zeros(32), torch.ones(32)
+    for _ in range(3):
+        image = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=GEN)
+        encoder(image)
+        x_CN = convolution(image.permute(0, 3, 1, 2) / 255).transpose(0, 1).flatten(1)
+        mean, variance = 0.9 * mean + 0.1 * x_CN.mean(1), 0.9 * variance + 0.1 * x_CN.var(1)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+    other = ImageEncoder(EncoderConfig(name="small", norm="batch"), (32, 32))
+    other.load_state_dict(encoder.state_dict())
+    alone = other.eval()(image[:1])
+    torch.testing.assert_close(alone, other(image)[:1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(other.backbone[1].running_mean, mean)
+    assert not torch.allclose(alone, encoder.train()(image)[:1], atol=1e-3)
+
+
 def test_pixels_enter_as_x_over_255_channels_first() -> None:
     encoder, seen = ImageEncoder(EncoderConfig(name="small"), (32, 32)), []
     encoder.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))

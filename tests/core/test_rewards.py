@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_pt.errors import UserError
-from robot_pt.rewards import RewardLabel, return_to_go
+from robot_pt.rewards import PTR_REWARDS, RewardLabel, return_to_go
 from robot_pt.schema import FAILURE, SUCCESS, UNKNOWN
 
 ZERO = np.zeros(6, np.float32)
@@ -16,6 +16,19 @@ def test_ptr_rewards_the_last_three_transitions_and_ends_there():
     np.testing.assert_array_equal(told.reward, [-1, -1, -1, 10, 10, 10])
     np.testing.assert_array_equal(told.terminal, [False, False, False, True, True, True])
     assert told.reward.dtype == np.float32
+
+
+@pytest.mark.parametrize(("step", "success"), [(-1, 10), (0, 1), (-0.5, 0)])
+def test_two_rewards_say_the_label(step, success):
+    told = RewardLabel.of(step, success, final_steps=2).label(ZERO, NEVER, SUCCESS)
+    np.testing.assert_array_equal(told.reward, np.float32([step] * 4 + [success] * 2))
+    assert RewardLabel.of(*PTR_REWARDS) == RewardLabel()
+
+
+@pytest.mark.parametrize(("step", "success"), [(1, 1), (2, 1), (float("nan"), 1), (0, float("inf"))])
+def test_rewards_that_say_nothing_are_refused(step, success):
+    with pytest.raises(UserError, match="two finite numbers, the second larger"):
+        RewardLabel.of(step, success)
 
 
 @pytest.mark.parametrize("success", [FAILURE, UNKNOWN])
