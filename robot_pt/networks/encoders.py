@@ -22,8 +22,6 @@ from robot_pt.networks.vit import SIZES, VisionTransformer
 ENCODER_NAMES = ("small", *STAGES, *SIZES)
 Norm = Literal["group", "batch"]
 Pooling = Literal["spatial_embeddings", "spatial_softmax", "average"]
-Norm = Literal["group", "batch"]
-Pooling = Literal["spatial_embeddings", "spatial_softmax", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
