@@ -36,8 +36,7 @@ class Listener:
         self._node, self._heard, self._names = node, heard, set(cameras.values())
         self._frames: dict[str, tuple[str, Subscription]] = {}
         for topic, kind in {**TOPICS, **EXTRA}.items():
-            qos = topics.latched() if topic in TRANSIENT else topics.recorded(100)
-            qos.depth = 100
+            qos = topics.alarms() if topic in TRANSIENT else topics.recorded(100)
             self._listen(topic, kind, qos)
         node.create_timer(LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._look()

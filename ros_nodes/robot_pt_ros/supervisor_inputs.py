@@ -49,8 +49,8 @@ class GateInputs:
         listen(JointTrajectory, topics.TELEOP_GRIPPER, partial(self._on_gripper, "teleop"), topics.newest())
         listen(Bool, topics.DEADMAN, self._on_deadman, topics.heartbeat())
         for topic in {topics.ESTOP, text(self._node, "estop_topic") or topics.ESTOP}:
-            listen(Bool, topic, partial(self._on_estop, topic), topics.latched())
-        listen(String, topics.ARM_FAULT, self._on_arm_fault, topics.latched())
+            listen(Bool, topic, partial(self._on_estop, topic), topics.alarms())
+        listen(String, topics.ARM_FAULT, self._on_arm_fault, topics.alarms())
         for camera in cameras:
             listen(Image, topics.camera_image(camera), partial(self._on_frame, camera), topics.sampled())
 

@@ -81,6 +81,13 @@ def latched() -> QoSProfile:
     )
 
 
+def alarms() -> QoSProfile:
+    """What a listener to latched alarms subscribes with: room enough that the value after a True, whoever says it, does not replace it unread."""
+    profile = latched()
+    profile.depth = 100
+    return profile
+
+
 def heartbeat(deadline_s: float = 0.2, lease_s: float = 0.5) -> QoSProfile:
     """Absence is a message: deadline and liveliness, to be set alike on both sides."""
     return QoSProfile(

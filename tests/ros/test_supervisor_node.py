@@ -103,3 +103,26 @@ def test_what_was_clipped_is_said_and_what_rounding_leaves_is_not(graph: Any) ->
     reports.decision(GateOutput(Mode.POLICY, None, target, np.full(7, -0.5), (), False))
     assert graph.spin_until(lambda: len(heard) == 2)
     assert [list(message.data) for message in heard] == [[0, 0, 0, 0, 0, 0.25, 0], [-0.5] * 7]
+
+
+def test_an_estop_is_heard_though_a_heartbeat_follows_before_anyone_looked(graph: Any, monkeypatch: Any) -> None:
+    """Of a box that beats between two ticks of a busy supervisor, and of another one's True among its beats."""
+    from rclpy.lifecycle import LifecycleNode
+    from std_msgs.msg import Bool
+
+    from robot_pt.gate.gate import Gate
+    from robot_pt.robots import load
+    from robot_pt_ros import gate_parameters, topics
+    from robot_pt_ros.supervisor_inputs import GateInputs
+
+    node, arm, heard = graph.node("supervisor", LifecycleNode), load("panda"), []
+    gate_parameters.declare(node)
+    gate = Gate(arm, gate_parameters.gate_limits(node, arm))
+    monkeypatch.setattr(gate, "on_estop", lambda now_ns, pressed: heard.append(pressed))
+    GateInputs(node, gate, frame="base_link", decide=lambda: None)
+    boxes = [graph.node(name).create_publisher(Bool, topics.ESTOP, topics.latched()) for name in ("box", "other")]
+    assert graph.spin_until(lambda: all(box.get_subscription_count() for box in boxes))
+    for said, box in ((True, 0), (False, 0), (False, 1), (True, 1), *[(False, 0)] * 10):
+        boxes[box].publish(Bool(data=said))
+    assert graph.spin_until(lambda: heard.count(False) == 12)
+    assert heard.count(True) == 2
