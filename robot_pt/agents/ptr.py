@@ -29,11 +29,15 @@ from robot_pt.errors import UserError
 from robot_pt.networks.categorical import CategoricalConfig, code_of
 from robot_pt.networks.critics import CriticNetwork
 from robot_pt.networks.distributions import ActionGaussian
+from robot_pt.networks.ensembles import EnsembleCritic
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.schema import Batch
 
 _PI, _PI_NEXT, _UNIFORM, _ACTOR = range(4)  # noise streams
 
+STATE_HIDDEN, STATE_HEADS = (256, 256, 256), 2
+"""Without a camera, which the released code has no case of, the critic reads state, task and action once, by layers as wide as with one; each
+has a LayerNorm, as image features do before PTR's heads read them."""
 Phase = Literal["warm_start", "joint", "extract"]
 
 
@@ -49,9 +53,11 @@ class Critique(NamedTuple):
 class PTR(OffPolicyAgent):
     """Implements `robot_pt.agents.Agent`."""
 
-    critic: CriticNetwork
+    critic: CriticNetwork | EnsembleCritic
 
-    def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PTRConfig, *, seed: int = 0):
+    def __init__(
+        self, actor: ActorNetwork, critic: CriticNetwork | EnsembleCritic, config: PTRConfig, *, seed: int = 0
+    ):
         self.config = config
         self.temperature = Positive(config.initial_temperature).to(next(actor.parameters()).device)
         rates = {
@@ -72,11 +78,17 @@ class PTR(OffPolicyAgent):
     def of(cls, inputs: Inputs, config: Any, device: torch.device, seed: int) -> Self:
         config = config or PTRConfig()
         actor = inputs.actor(log_std_range=config.log_std_range)
-        critic = inputs.ptr_critic(
-            outputs=code_of(config.categories).outputs,
-            normalize_features=config.normalize_features,
-            refeed_actions=config.refeed_actions,
-        )
+        outputs = code_of(config.categories).outputs
+        if inputs.cameras:
+            critic: Any = inputs.ptr_critic(
+                outputs=outputs,
+                normalize_features=config.normalize_features,
+                refeed_actions=config.refeed_actions,
+            )
+        elif config.normalize_features:
+            raise UserError("normalize_features is of PTR's critic of images; name a camera, or leave it out.")
+        else:
+            critic = inputs.ensemble(hidden=STATE_HIDDEN, heads=STATE_HEADS, layer_norm=True, outputs=outputs)
         return cls(actor.to(device), critic.to(device), config, seed=seed)
 
     def phase(self, step: int) -> Phase:

@@ -30,10 +30,10 @@ class Demo:
 
 @dataclass(kw_only=True)
 class Bench:
-    """Measure the loader, the update or the policy against its peer, from a checkout (benchmarks/)."""
+    """Measure the loader, the update or the policy against its peer, or PTR against other methods, from a checkout (benchmarks/)."""
 
-    what: Annotated[Literal["loader", "update", "policy"], tyro.conf.Positional]
-    """What to measure."""
+    what: Annotated[Literal["loader", "update", "policy", "ptr"], tyro.conf.Positional]
+    """What to measure; ptr makes PTR's tables on the simulated kitchens, cell by cell."""
     quick: bool = False
     """A shorter run with wider noise."""
     json: bool = False

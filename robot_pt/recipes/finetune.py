@@ -87,7 +87,9 @@ def weighted_by_critic_of(start: Path, before: runs.RunSettings) -> AWBCConfig:
             "algorithm with one."
         )
     trained = before.ptr if before.algorithm == "ptr" else before.options or default_config(before.algorithm)
-    return AWBCConfig.like(trained, bf16=trained.bf16)
+    only_state = before.algorithm == "ptr" and not before.cameras
+    of_state: dict[str, Any] = {"critic": "ensemble", "layer_norm": True} if only_state else {}
+    return AWBCConfig.like(trained, bf16=trained.bf16, **of_state)
 
 
 class _JudgedBy(NamedTuple):

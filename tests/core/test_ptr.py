@@ -614,3 +614,31 @@ def test_a_categorical_critic_learns_within_the_range_of_the_rewards(kind: Any) 
         algorithm="ptr", encoder=EncoderConfig(name="small"), camera="primary", image_size=(32, 32), task_slots=5, ptr=agent.config,
     )  # fmt: skip
     assert RunSettings.from_json(json.loads(json.dumps(again.to_json()))).ptr == agent.config
+
+
+def build_of_state(config: PTRConfig) -> PTR:
+    spec = Spec(cameras={}, embodiment="test")
+    return PTR.build(
+        spec, cameras=[], image_size=(0, 0), task_slots=5, encoder=EncoderConfig(name="small"), config=config, seed=3
+    )
+
+
+def test_without_a_camera_the_critic_reads_the_state() -> None:
+    agent, batch = build_of_state(PTRConfig(augment=None, alpha=0.0)), make_batch()._replace(images={}, next_images={})
+    before = agent.values(batch)
+    moved = batch._replace(proprio=batch.proprio + 1)
+    other_task = batch._replace(task=(batch.task + 1) % 5)
+    turned = batch._replace(action=-batch.action)
+    for changed in (moved, other_task, turned):
+        assert (agent.values(changed) != before).all()
+    shape = {name: tuple(p.shape) for name, p in agent.critic.named_parameters()}
+    assert shape["q.state_weight"] == (7 + 5, 2 * 256)
+    assert shape["q.weight.1"] == (2, 256, 256)
+    ended = batch._replace(discount=torch.zeros(len(batch.reward)))
+    losses = [float(agent.update(ended, step)["critic/bellman"]) for step in range(200)]
+    assert losses[-1] < losses[0] / 2, "nothing but rewards to learn"
+
+
+def test_normalised_features_need_a_camera() -> None:
+    with pytest.raises(UserError, match="name a camera"):
+        build_of_state(PTRConfig(normalize_features=True))

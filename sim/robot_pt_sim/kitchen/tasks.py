@@ -67,11 +67,6 @@ class KitchenTask:
         return handle | {name: name for name in self.things}
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """Whose positions the proprio of episodes without cameras goes on with: the same in every scene."""
-        return (*([HANDLE] if self.fixture else []), *self.needed)
-
-    @property
     def joints(self) -> dict[str, str]:
         """Short name -> joint."""
         return {JOINT: JOINT} if self.fixture else {}

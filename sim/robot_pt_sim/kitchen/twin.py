@@ -16,7 +16,7 @@ from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.arm_episode import HOLD_STEPS, SETTLE_S, Progress, described, frames, observation, require_cameras
 from robot_pt_sim.experts import UNREACHED_M
-from robot_pt_sim.kitchen import spawn
+from robot_pt_sim.kitchen import seen, spawn
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import find_layout
 from robot_pt_sim.kitchen.look import Look
@@ -241,9 +241,11 @@ class KitchenSimulator:
         q: Array = np.array(self._data.qpos[self._arm_qpos])
         cameras = self._cameras if self._progress.steps % self._camera_every == 0 else {}
         images = frames(self._renderer, self._data, cameras, self.spec.cameras)
-        objects = {} if self._cameras else self._scene.objects(self._data)
-        shown = () if self._cameras else [objects[name] for name in self.definition.shown]
-        return observation(self._arm, q, self._opening(), images, self._data.time, shown)
+        found = observation(self._arm, q, self._opening(), images, self._data.time)
+        if self._cameras:
+            return found
+        things = seen.seen(self.definition, self._scene.objects(self._data))
+        return found._replace(proprio=np.concatenate([found.proprio, things]).astype(np.float32))
 
     def _describe(self) -> dict[str, Any]:
         return {"seed": self._seed, "task": self.task, "scene": self.definition.scene, **described(self.state())}
@@ -260,9 +262,9 @@ def _let_sleep(mujoco: Any, model: Any) -> None:
 def kitchen_spec(
     task: KitchenTask, cameras: Sequence[str], image_size: tuple[int, int], control_hz: float = CONTROL_HZ
 ) -> Spec:
-    """What episodes look like; without cameras the proprio goes on with x, y, z of what the task is about. Raises UserError as `panda_spec`."""
+    """What episodes look like; without cameras the proprio goes on with `seen.NAMES`. Raises UserError as `panda_spec`."""
     if not cameras:
-        seen = tuple(f"{place}_{axis}" for place in task.shown for axis in "xyz")
-        return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=control_hz, proprio_names=(*PROPRIO_NAMES, *seen))
+        names = (*PROPRIO_NAMES, *seen.NAMES)
+        return Spec(cameras={}, embodiment=EMBODIMENT, control_hz=control_hz, proprio_names=names)
     require_cameras(cameras, image_size)
     return Spec(cameras=dict.fromkeys(cameras, image_size), embodiment=EMBODIMENT, control_hz=control_hz)

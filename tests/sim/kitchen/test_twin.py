@@ -212,7 +212,8 @@ def test_without_cameras_the_proprio_goes_on_with_the_things():
     simulator = KitchenSimulator(find_kitchen("kitchen/open-drawer"), cameras=())
     observation = simulator.reset(0)
     assert observation.images == {}
-    assert simulator.spec.proprio_names[7:10] == ("handle_x", "handle_y", "handle_z")
+    assert simulator.spec.proprio_names[7:10] == ("thing_x", "thing_y", "thing_z")
+    assert observation.proprio.shape == (len(simulator.spec.proprio_names),)
     np.testing.assert_allclose(observation.proprio[7:10], simulator.state().objects["handle"].position, atol=1e-6)
 
 

@@ -1,0 +1,145 @@
+"""PTR's tables on the simulated kitchens: ten demonstrations of a known task in a new kitchen (A), of a new task in a new kitchen (B).
+
+    robot-pt bench ptr --quick                   four methods, two tasks, three seeds, from the state
+    python benchmarks/ptr.py                     all methods, all tasks, three seeds, from the state; what is there is not run again
+    python benchmarks/ptr.py --version features  the same from frozen features of images, computed once
+    python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N
+    python benchmarks/ptr.py --table --plot FILE the table of what is there
+
+State, features and pixels are three tables, and no number of one stands in another. The pixel table, trained end to end, needs a GPU and is
+not made here. A cell is a file of its own, with everything that made its number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ptr_table
+import torch
+from ptr_cell import METHODS, QUICK, VERSIONS, Bench, Cell, Scale
+from ptr_data import TABLES
+
+from robot_pt.errors import MismatchError, UserError
+from robot_pt.safe_files import read_json, replace_json
+from robot_pt_sim.kitchen.twin import TWIN_VERSION
+
+RESULTS = Path("runs/ptr")
+QUICK_METHODS = ("bc", "ptr", "awbc", "bc-joint")
+QUICK_TASKS = (TABLES["A"][1], TABLES["B"][0])
+
+
+def cells_of(methods: Sequence[str], tasks: Sequence[str], seeds: int) -> Iterator[Cell]:
+    """Seed by seed and task by task, so that what is there at any time compares methods on the same."""
+    return (Cell(method, task, seed) for seed in range(seeds) for task in tasks for method in methods)
+
+
+def methods_of(version: str) -> list[str]:
+    """Those that there are: features of their own are nothing where nobody looks at images."""
+    return [name for name, method in METHODS.items() if version != "state" or not method.encoder]
+
+
+def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float) -> int:
+    """Run what is not there yet, at most so many or so long; returns how many were run. Raises MismatchError where `bench.out` holds others."""
+    folder, ends, count = bench.out / "cells" / bench.version, time.monotonic() + 60 * minutes, 0
+    keep(bench.out, bench.scale)
+    for cell in cells:
+        path = folder / f"{cell.name}.json"
+        if path.is_file():
+            continue
+        if count >= most or time.monotonic() > ends:
+            break
+        began = time.monotonic()
+        found = bench(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_json(path, {**found, "wall_seconds": round(time.monotonic() - began, 1)})
+        print(
+            f"{cell.name}: {sum(found['successes'])} of {found['episodes']}; {found['seconds']['all']:.0f} s",
+            flush=True,
+        )
+        count += 1
+    return count
+
+
+def keep(out: Path, scale: Scale) -> None:
+    """What all cells of a folder have in common. Raises MismatchError where they had other updates, data or another twin."""
+    path, wanted = out / "ptr.json", json.loads(json.dumps({**asdict(scale), "twin": TWIN_VERSION}))
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        replace_json(path, wanted)
+    before = read_json(path)
+    differing = next((name for name in wanted if before.get(name) != wanted[name]), None)
+    if differing is not None:
+        raise MismatchError(
+            f"{out} holds cells with {differing} = {before.get(differing)}, now it is {wanted[differing]}; their numbers make no table "
+            "together, so choose another --out."
+        )
+
+
+def read_cells(out: Path, version: str) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted((out / "cells" / version).glob("*.json"))]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="four methods, two tasks, three seeds, fewer updates")
+    parser.add_argument("--version", choices=VERSIONS, default="state")
+    parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
+    parser.add_argument("--tasks", default="", help="comma-separated, as kitchen/open-door@5; default all targets")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=10**6, help="at most so many cells, then stop")
+    parser.add_argument("--minutes", type=float, default=85.0, help="no new cell after so long")
+    parser.add_argument("--checkpoints", action="store_true", help="judge every checkpoint, not the selected one alone")
+    parser.add_argument("--plot", type=Path, help="draw the table into this .svg")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--episodes", type=int, default=0, help="starts per cell; default 50")
+    return parser.parse_args()
+
+
+def chosen(given: str, known: Sequence[str], default: Sequence[str], what: str) -> list[str]:
+    """The names of a list with commas. Raises UserError with those there are."""
+    names = given.split(",") if given else list(default)
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"there is no {what} {unknown[0]!r}; choose from {', '.join(known)}.")
+    return names
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(1)
+    out, scale = (options.out / "quick", QUICK) if options.quick else (options.out, Scale())
+    scale = replace(scale, episodes=options.episodes) if options.episodes else scale
+    targets = [task for tasks in TABLES.values() for task in tasks]
+    try:
+        known = methods_of(options.version)
+        methods = chosen(options.methods, known, QUICK_METHODS if options.quick else known, "method")
+        tasks = chosen(options.tasks, targets, QUICK_TASKS if options.quick else targets, "target")
+        if not options.table:
+            bench = Bench(out, options.out, options.version, scale, options.checkpoints)
+            run(bench, cells_of(methods, tasks, options.seeds), most=options.cells, minutes=options.minutes)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    cells = read_cells(out, options.version)
+    print(ptr_table.table(cells, methods, tasks))
+    if options.plot or options.quick:
+        ptr_table.plot(cells, methods, tasks, options.plot or out / f"{options.version}.svg")
+    print(
+        json.dumps(
+            {
+                "benchmark": "ptr",
+                "version": options.version,
+                "out": str(out),
+                "rows": ptr_table.rows(cells, methods, tasks),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

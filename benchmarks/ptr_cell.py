@@ -1,0 +1,249 @@
+"""One cell of benchmarks/ptr.py: a method learns a target from ten demonstrations and the robot data, and acts from starts nobody trained on.
+
+Methods are the recipes' own (`robot_pt.recipes.pretrain`, `.finetune`), told what a command line would tell them. Every method has the same
+data, networks, batch and number of updates in all: finetuning makes `Scale.pretraining` + `Scale.finetuning` of them, joint training and
+training on the target alone the sum.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import ptr_critic
+import ptr_data
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.agents.bc import BCConfig
+from robot_pt.agents.ptr import PTRConfig
+from robot_pt.evaluate import PolicyFactory, evaluate
+from robot_pt.features import FeatureSource, FeatureTable, Kind
+from robot_pt.machine import versions
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import BRIDGE_BOUNDS
+from robot_pt.recipes import finetune, heads, pretrain, represent, runs
+from robot_pt.recipes.algorithms import default_config
+from robot_pt.recipes.evaluate import policy_factory
+from robot_pt.recipes.objectives import config_for
+from robot_pt.recipes.origins import Origin
+from robot_pt.recipes.target import Target
+from robot_pt.selection import read_scores
+from robot_pt.sources import EpisodeSource
+from robot_pt_sim.kitchen.twin import TWIN_VERSION
+from robot_pt_sim.rollouts import rollouts
+
+How = Literal["finetune", "joint", "target"]
+Version = Literal["state", "features"]
+VERSIONS: tuple[Version, ...] = ("state", "features")
+RATIO = 0.9
+"""Share of the robot data in a batch once the target is mixed in (PTR)."""
+KIND: Kind = "map"
+
+
+class Method(NamedTuple):
+    """One row of the table."""
+
+    title: str
+    algorithm: str
+    how: How = "finetune"
+    changes: Mapping[str, Any] = {}
+    """Of PTR's settings."""
+    encoder: str = ""
+    """Whose frozen features it looks at; "" for those of all others. Only where there are features."""
+
+
+STEADY = (-1.5, -1.0)
+"""Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2) the likelihood of roll and pitch, which hardly vary, drowns the
+gripper's: cloning with that head errs 30 times as much in it as the published clone, whose deviation is fixed, and never succeeds."""
+FAST = {
+    "actor_loss": "advantage_weighted", "advantage_temperature": 8.0, "alpha": 1.0, "conservative_floor": -8.0, "log_std_range": STEADY,
+}  # fmt: skip
+"""The demo's route: the policy imitates by the critic's advantages instead of climbing Q."""
+METHODS: dict[str, Method] = {
+    "ptr": Method("PTR", "ptr"),
+    "ptr-fast": Method("PTR, advantage-weighted", "ptr", changes=FAST),
+    "bc": Method("BC finetune", "bc"),
+    "bc-joint": Method("BC joint", "bc", "joint"),
+    "ar-bc": Method("autoregressive BC", "autoregressive_bc"),
+    "bet": Method("BeT", "bet"),
+    "cog": Method("COG (joint CQL)", "ptr", "joint"),
+    "cql-target": Method("CQL, target only", "ptr", "target"),
+    "bc-target": Method("BC, target only", "bc", "target"),
+    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc"),
+    "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
+    "mae": Method("BC on MAE features", "bc", encoder="mae"),
+}
+BASE = "bc"
+"""What the others are compared with."""
+ENCODER = "atc"
+"""Objective whose encoder the methods look through that have none of their own: frames alone, without actions or rewards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much of everything."""
+
+    data: int = 5
+    """Episodes of every pretraining task in every pretraining kitchen."""
+    pretraining: int = 20_000
+    finetuning: int = 5_000
+    checkpoints: int = 5
+    """Of finetuning, to choose from."""
+    episodes: int = 50
+    encoder_updates: int = 2_000
+
+
+QUICK = Scale(pretraining=10_000, finetuning=2_500)
+
+
+class Cell(NamedTuple):
+    """One number of the table."""
+
+    method: str
+    task: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}--{self.task.split('/')[-1]}--{self.seed}"
+
+
+@dataclass
+class Bench:
+    """Runs cells of one version; what several of them share is made once."""
+
+    out: Path
+    """Of runs and cells."""
+    shared: Path
+    """Of data and encoders, which are the same at every scale."""
+    version: Version
+    scale: Scale
+    every_checkpoint: bool = False
+
+    def __call__(self, cell: Cell) -> dict[str, Any]:
+        """Train, act, and say everything that made the number."""
+        method, began = METHODS[cell.method], time.process_time()
+        look = self.origin(method, cell.seed)
+        demos = self._seen_demos(cell.task, cell.seed, look)
+        run = self._train(cell, method, look, demos)
+        learned = time.process_time() - began
+        chosen = int(checkpoint.resolve(run).name.removeprefix("step_"))
+        steps = checkpoint.steps(run) if self.every_checkpoint else [chosen]
+        rates = {step: self._act(run, step, cell, look) for step in steps}
+        settings, document = runs.read_settings(run)
+        return {
+            **cell._asdict(), "version": self.version, "how": method.how, "successes": rates[chosen], "episodes": self.scale.episodes,
+            "selected": chosen, "checkpoints": self._judged(run, rates), "critic": ptr_critic.accuracy(run, settings, demos.judges),
+            "scale": asdict(self.scale), "data": ptr_data.share_of(self.robot_data), "settings": settings.to_json(),
+            "origin": document.get("origin"), "twin": TWIN_VERSION, "commit": ptr_critic.commit(), "versions": versions(),
+            "seconds": {"learning": round(learned, 1), "all": round(time.process_time() - began, 1)},
+        }  # fmt: skip
+
+    # What is learned from.
+
+    @cached_property
+    def robot_data(self) -> EpisodeSource:
+        return ptr_data.pretraining(self.shared, self.version, self.scale.data)
+
+    def origin(self, method: Method, seed: int) -> Origin | None:
+        """The frozen encoder that the method looks through; trained on the robot data where it is not there."""
+        if self.version == "state":
+            return None
+        objective = method.encoder or ENCODER
+        run = self.shared / "encoders" / f"{objective}-{seed}"
+        size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
+        steps = self.scale.encoder_updates
+        settings = represent.RepresentSettings(
+            objective=objective, config=config_for(objective, steps=steps, bf16=False), encoder=EncoderConfig(name="small"),  # type: ignore[arg-type]
+            camera=ptr_data.CAMERA, image_size=size, task_slots=1, batch_size=64, bounds=BRIDGE_BOUNDS, seed=seed,
+        )  # fmt: skip
+        if not checkpoint.steps(run) or checkpoint.steps(run)[-1] < steps:
+            represent.represent_with(
+                settings, [self.robot_data], run, steps=steps, checkpoint_every=max(1, steps // 4), resume=True
+            )
+        return Origin.of(run)
+
+    def _through(self, source: EpisodeSource, look: Origin | None) -> EpisodeSource:
+        if look is None:
+            return source
+        return FeatureSource(source, FeatureTable.of(source, look.extractor(), self.shared / "features"), KIND)
+
+    def _seen_demos(self, task: str, seed: int, look: Origin | None) -> ptr_data.Demos:
+        demos = ptr_data.target(self.shared, self.version, task, seed)
+        return ptr_data.Demos(*(self._through(part, look) for part in demos))
+
+    # Training.
+
+    def _settings(self, method: Method, source: EpisodeSource, seed: int) -> runs.RunSettings:
+        ptr = PTRConfig(augment=None, actor_average=heads.AVERAGE, **method.changes)
+        algorithm = "ptr" if method.algorithm == "awbc" else method.algorithm
+        standard = default_config(algorithm)
+        return runs.RunSettings(
+            algorithm=algorithm, encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=0,  # type: ignore[arg-type]
+            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source), ptr=ptr, bc=BCConfig(augment=None, actor_average=heads.AVERAGE),
+            options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE), seed=seed,
+        )  # fmt: skip
+
+    def _train(self, cell: Cell, method: Method, look: Origin | None, demos: ptr_data.Demos) -> Path:
+        source, run = self._through(self.robot_data, look), self.out / "runs" / self.version / cell.name
+        settings, scale = self._settings(method, source, cell.seed), self.scale
+        if method.how != "finetune":
+            ratio = RATIO if method.how == "joint" else 0.0
+            wanted = Target(demos.train, demos.judges, ratio, demos.train.episodes.task)
+            total = scale.pretraining + scale.finetuning
+            pretrain.pretrain_with(
+                settings, source if ratio else demos.train, run, steps=total, checkpoint_every=total // scale.checkpoints,
+                resume=True, target=wanted,
+            )  # fmt: skip
+            return run
+        start = self._start(method, settings, source)
+        changes: dict[str, Any] = {}
+        if method.algorithm == "awbc":
+            options = finetune.weighted_by_critic_of(start, settings)
+            changes = {
+                "algorithm": "awbc",
+                "options": replace(options, log_std_range=STEADY, actor_average=heads.AVERAGE),
+            }
+        finetune.finetune_with(
+            start, demos.train, demos.judges, source, run, mixing_ratio=RATIO, steps=scale.finetuning, seed=cell.seed,
+            checkpoint_every=scale.finetuning // scale.checkpoints, resume=True, changes=changes,
+        )  # fmt: skip
+        return run
+
+    def _start(self, method: Method, settings: runs.RunSettings, source: EpisodeSource) -> Path:
+        """The pretrained run, which all targets of a seed share."""
+        kind = "fast" if method.changes else settings.algorithm
+        run = self.out / "runs" / self.version / f"pretrained-{kind}{method.encoder}-{settings.seed}"
+        done = checkpoint.steps(run)
+        steps = self.scale.pretraining
+        if not done or done[-1] < steps:
+            pretrain.pretrain_with(settings, source, run, steps=steps, checkpoint_every=steps // 2, resume=True)
+        return run
+
+    # Judging.
+
+    def _act(self, run: Path, step: int, cell: Cell, look: Origin | None) -> list[bool]:
+        """Success from each start; the same starts for all methods of a seed."""
+        folder = checkpoint.folder_of(run, step)
+        acting: PolicyFactory
+        acting = policy_factory(folder, cell.task) if look is None else heads.acting(folder, look, KIND)
+        size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
+        play: Callable[..., Any] = partial(
+            rollouts, acting, cell.task, workers=1, camera=ptr_data.cameras_of(self.version), image_size=size
+        )
+        found = evaluate(play, task=cell.task, episodes=self.scale.episodes, seed=cell.seed, name=cell.name)
+        torch.set_num_threads(1)
+        return [bool(result.success) for result in found.results]
+
+    @staticmethod
+    def _judged(run: Path, rates: Mapping[int, list[bool]]) -> list[dict[str, Any]]:
+        """What selection saw of each checkpoint, and how often it succeeded where that was asked for."""
+        return [
+            {"step": s.step, "rise": s.rise, "action_error": s.action_error, "successes": sum(rates[s.step]) if s.step in rates else None}
+            for s in read_scores(run)
+        ]  # fmt: skip

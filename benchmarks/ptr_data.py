@@ -1,0 +1,89 @@
+"""Demonstrations of benchmarks/ptr.py: BridgeData's part by mixed experts in kitchens 1 to 4, ten and some of each target by clean ones.
+
+Both versions see the same episodes: a camera changes neither the starts nor the experts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robot_pt.recipes.collect import collect, next_seed
+from robot_pt.recipes.target import split_demos
+from robot_pt.schema import SUCCESS
+from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes
+from robot_pt.store import DemoStore, is_demo_store
+from robot_pt_sim.kitchen.splits import SPLITS
+
+DEMOS, JUDGES = 10, 6
+"""Of a target: to learn from, and held out to choose checkpoints on."""
+PRETRAINING_SEED, TARGET_SEED = 10_000, 400_000
+NOISE = 0.7
+"""Of noisy episodes [cm], as `robot-pt demo` has it."""
+IMAGE_SIZE, CAMERA = 64, "primary"
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "A": SPLITS["known-task-new-scene"].targets, "B": SPLITS["new-task-new-scene"].targets,
+}  # fmt: skip
+"""A: known task, new scene. B: new task, new scene."""
+
+
+class Demos(NamedTuple):
+    """Of one target."""
+
+    train: EpisodeSource
+    judges: EpisodeSource
+
+
+def cameras_of(version: str) -> tuple[str, ...]:
+    """What is recorded: nothing but the state, or frames."""
+    return () if version == "state" else (CAMERA,)
+
+
+def pretraining(out: Path, version: str, episodes: int) -> EpisodeSource:
+    """So many episodes of every task in every pretraining kitchen, collected where they are not there."""
+    tasks = sorted({task for split in SPLITS.values() for task in split.pretraining})
+    parts = [
+        _recorded(out / "data" / version / task, task, episodes, "mixed", PRETRAINING_SEED + 1000 * number, version)
+        for number, task in enumerate(tasks)
+    ]
+    sources = [store.source() for store in parts]
+    return Concat([EpisodeView(s, s.episodes.select(np.arange(episodes))) for s in sources])
+
+
+def target(out: Path, version: str, task: str, seed: int) -> Demos:
+    """Ten demonstrations drawn by the seed, and as many as judge beside them; of the first that succeeded."""
+    wanted, folder = DEMOS + JUDGES, out / "data" / version / f"target-{task.replace('/', '-')}"
+    count = wanted
+    while True:
+        source = _recorded(folder, task, count, "clean", TARGET_SEED, version).source()
+        good = filter_episodes(source, lambda table, e: table.success[e] == SUCCESS)
+        if len(good.episodes) >= wanted:
+            first = EpisodeView(good, good.episodes.select(np.arange(wanted)))
+            return Demos(*split_demos(first, DEMOS, seed))
+        count += wanted - len(good.episodes)
+
+
+def _recorded(folder: Path, task: str, episodes: int, quality: Any, seed: int, version: str) -> DemoStore:
+    """A store of at least so many episodes; goes on where it was cut."""
+    while True:
+        have = len(DemoStore(folder)) if is_demo_store(folder) else 0
+        if have >= episodes:
+            return DemoStore(folder)
+        collect(
+            task, episodes - have, folder, quality=quality, strength=NOISE, image_size=IMAGE_SIZE, workers=1,
+            seed=next_seed(DemoStore(folder), seed) if have else seed, cameras=cameras_of(version),
+        )  # fmt: skip
+
+
+def share_of(source: EpisodeSource) -> dict[str, Any]:
+    """What of the data is not as it should be."""
+    table = source.episodes
+    failed = Counter(t for t, s in zip(table.task, table.success, strict=True) if s != SUCCESS)
+    return {
+        "episodes": len(table), "steps": table.steps, "tasks": len(set(table.task)),
+        "failed": round(sum(failed.values()) / max(len(table), 1), 3),
+    }  # fmt: skip

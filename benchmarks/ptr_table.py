@@ -1,0 +1,134 @@
+"""The table and the picture of benchmarks/ptr.py, from what cells are there; gaps stay gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ptr_cell import BASE, METHODS
+
+from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, mean
+from robot_pt.intervals import Interval, wilson
+
+Found = Sequence[Mapping[str, Any]]
+Rates = dict[str, dict[int, float]]
+"""Task -> seed -> success rate."""
+
+
+def rates_of(cells: Found, method: str, tasks: Sequence[str]) -> Rates:
+    found: Rates = {}
+    for c in cells:
+        if c["method"] == method and c["task"] in tasks:
+            found.setdefault(c["task"], {})[c["seed"]] = sum(c["successes"]) / c["episodes"]
+    return found
+
+
+def square(rates: Rates) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """(tasks, seeds) of the seeds that all these tasks have; None without any."""
+    seeds = set.intersection(*(set(of) for of in rates.values())) if rates else set()
+    return np.array([[rates[t][s] for s in sorted(seeds)] for t in sorted(rates)]) if seeds else None
+
+
+def pooled(cells: Found, method: str, task: str) -> tuple[int, int, int]:
+    """(successes, episodes, seeds) of one method and task."""
+    of = [c for c in cells if (c["method"], c["task"]) == (method, task)]
+    return sum(sum(c["successes"]) for c in of), sum(c["episodes"] for c in of), len(of)
+
+
+def better(cells: Found, method: str, tasks: Sequence[str]) -> tuple[float, Interval] | None:
+    """Probability that a run of the method succeeds more often than one of BC finetune, over the tasks and seeds that both have."""
+    mine, base = rates_of(cells, method, tasks), rates_of(cells, BASE, tasks)
+    both = sorted(set(mine) & set(base))
+    one, other = (square({t: of[t] for t in both}) for of in (mine, base))
+    if method == BASE or one is None or other is None:
+        return None
+    return float(improvement(one, other)), improvement_interval(one, other)
+
+
+def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per method: success per task with Wilson's interval over all its episodes, the mean over tasks with a bootstrap over seeds."""
+    out = []
+    for method in methods:
+        by_task: dict[str, Any] = {}
+        for task in tasks:
+            successes, count, seeds = pooled(cells, method, task)
+            if count:
+                by_task[task] = {
+                    "successes": successes,
+                    "episodes": count,
+                    "seeds": seeds,
+                    "interval": wilson(successes, count),
+                }
+        scores = square(rates_of(cells, method, tasks)) if len(by_task) == len(tasks) else None
+        whole = None if scores is None else {"value": float(mean(scores)), "interval": bootstrap_interval(scores, mean)}
+        compared = better(cells, method, tasks)
+        out.append({
+            "method": method, "tasks": by_task, "mean": whole,
+            "better": None if compared is None else {"value": compared[0], "interval": compared[1]},
+        })  # fmt: skip
+    return out
+
+
+def table(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
+    """Success [%]; "–" is a cell that was not run."""
+    names = [task.removeprefix("kitchen/") for task in tasks]
+    lines = ["| | " + " | ".join(names) + " | mean | better than BC finetune |", "|---" * (len(tasks) + 3) + "|"]
+    for row in rows(cells, methods, tasks):
+        told = [_rate(row["tasks"].get(task)) for task in tasks]
+        whole, compared = row["mean"], row["better"]
+        told.append("–" if whole is None else f"{100 * whole['value']:.0f} ({_percent(whole['interval'])})")
+        told.append(
+            ""
+            if compared is None
+            else f"{compared['value']:.2f} ({compared['interval'].low:.2f} to {compared['interval'].high:.2f})"
+        )
+        lines.append(f"| {METHODS[row['method']].title} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _rate(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    return f"{100 * found['successes'] / found['episodes']:.0f} ({_percent(found['interval'])}), {found['seeds']} seeds"
+
+
+def _percent(span: Interval) -> str:
+    return f"{100 * span.low:.0f} to {100 * span.high:.0f}"
+
+
+def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path) -> None:
+    """A panel per target: a dot per seed, the rate of all episodes with Wilson's interval; an empty line is a gap."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    columns = min(4, len(tasks))
+    height = -(-len(tasks) // columns)
+    figure, panels = pyplot.subplots(
+        height, columns, squeeze=False, sharey=True, figsize=(2.6 * columns + 1.6, height * (0.26 * len(methods) + 1.0))
+    )
+    for panel, task in zip(panels.flat, tasks, strict=False):
+        panel.set_title(task.removeprefix("kitchen/"), fontsize=8)
+        for line, method in enumerate(methods):
+            successes, count, _ = pooled(cells, method, task)
+            if not count:
+                continue
+            low, high = wilson(successes, count)
+            seeds = [100 * rate for rate in rates_of(cells, method, [task])[task].values()]
+            panel.plot([100 * low, 100 * high], [line, line], color="tab:blue", linewidth=3, alpha=0.4)
+            panel.plot(seeds, [line] * len(seeds), "o", color="tab:blue", markersize=3, alpha=0.6)
+            panel.plot([100 * successes / count], [line], "|", color="black", markersize=10)
+        panel.set_xlim(-2, 102)
+        panel.set_ylim(len(methods) - 0.5, -0.5)
+        panel.set_yticks(range(len(methods)), [METHODS[m].title for m in methods], fontsize=7)
+    for panel in panels.flat[len(tasks) :]:
+        panel.set_visible(False)
+    figure.supxlabel("success [%]", fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)

@@ -1,0 +1,161 @@
+"""benchmarks/ptr.py: that cells are made as a user would make them, kept, and told with their gaps; learning is read from its results."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_pt.aggregate import improvement
+from robot_pt.errors import MismatchError, UserError
+from robot_pt.intervals import wilson
+from robot_pt.recipes.runs import read_settings
+from robot_pt_sim.kitchen.splits import Split
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import ptr
+import ptr_critic
+import ptr_data
+import ptr_table
+from ptr_cell import METHODS, QUICK, Bench, Cell, Scale
+
+CARROT, CROISSANT = "kitchen/put-carrot-on-plate@5", "kitchen/put-croissant-on-plate@6"
+TINY = Scale(data=2, pretraining=4, finetuning=4, checkpoints=2, episodes=2, encoder_updates=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    """Two pretraining tasks in one kitchen instead of thirty in four."""
+    small = {"a": Split(("kitchen/put-carrot-on-plate@1", "kitchen/open-drawer@1"), (CARROT, CROISSANT))}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(ptr_data, "SPLITS", small)
+    patch.setattr(ptr_data, "JUDGES", 2)
+    yield tmp_path_factory.mktemp("ptr")
+    patch.undo()
+
+
+def found(method: str, task: str, seed: int, successes: int, episodes: int = 4) -> dict[str, object]:
+    return {
+        "method": method, "task": task, "seed": seed, "episodes": episodes,
+        "successes": [i < successes for i in range(episodes)],
+    }  # fmt: skip
+
+
+def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
+    bench = Bench(folder, folder, "state", TINY, every_checkpoint=True)
+    methods = ["ptr", "bc-joint", "awbc"]
+
+    def some(most: int) -> int:
+        return ptr.run(bench, ptr.cells_of(methods, [CROISSANT], 1), most=most, minutes=60)
+
+    assert some(2) == 2
+    times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells/state").iterdir()}
+    assert sorted(times) == ["bc-joint--put-croissant-on-plate@6--0.json", "ptr--put-croissant-on-plate@6--0.json"]
+    assert some(99) == 1
+    assert all((folder / "cells/state" / name).stat().st_mtime_ns == time for name, time in times.items())
+    assert ptr.run(bench, ptr.cells_of(methods, [CROISSANT], 1), most=9, minutes=0) == 0, "all there"
+    cells = {c["method"]: c for c in ptr.read_cells(folder, "state")}
+    for method in methods:
+        cell = cells[method]
+        assert len(cell["successes"]) == cell["episodes"] == 2
+        assert (cell["version"], cell["seed"], cell["twin"]) == ("state", 0, ptr.TWIN_VERSION)
+        assert cell["commit"]
+        assert [c["step"] for c in cell["checkpoints"]] == ([6, 8] if METHODS[method].how == "finetune" else [4, 8])
+        assert all(c["successes"] is not None for c in cell["checkpoints"])
+        assert cell["data"]["episodes"] == 4
+    assert cells["ptr"]["settings"]["ptr"]["alpha"] == 10.0
+    assert cells["ptr"]["settings"]["ptr"]["actor_loss"] == "max_q"
+    assert 0 <= cells["ptr"]["critic"]["at_grasp"] <= 1
+    assert cells["bc-joint"]["critic"] is None
+    assert cells["awbc"]["origin"]["run"] == cells["ptr"]["origin"]["run"], "PTR's own critic"
+    assert read_settings(folder / "runs/state/awbc--put-croissant-on-plate@6--0")[0].options.critic == "ensemble"
+    assert "ptr--put-croissant-on-plate@6--0: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["state", "features"])
+def test_every_method_of_a_version_runs(folder, version) -> None:
+    bench = Bench(folder / version, folder, version, TINY)
+    methods = ptr.methods_of(version)
+    assert ptr.run(bench, ptr.cells_of(methods, [CARROT], 1), most=99, minutes=60) == len(methods)
+    assert {c["method"] for c in ptr.read_cells(folder / version, version)} == set(methods)
+    assert all(c["version"] == version for c in ptr.read_cells(folder / version, version))
+
+
+def test_other_updates_do_not_come_into_one_folder(tmp_path) -> None:
+    ptr.keep(tmp_path, TINY)
+    ptr.keep(tmp_path, TINY)
+    with pytest.raises(MismatchError, match="pretraining = 4, now it is 5"):
+        ptr.keep(tmp_path, replace(TINY, pretraining=5))
+    (tmp_path / "ptr.json").write_text(json.dumps({**json.loads((tmp_path / "ptr.json").read_text()), "twin": 1}))
+    with pytest.raises(MismatchError, match="twin = 1"):
+        ptr.keep(tmp_path, TINY)
+
+
+def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
+    cells = list(ptr.cells_of(ptr.QUICK_METHODS, ptr.QUICK_TASKS, 3))
+    assert len(cells) == len(set(cells)) == 24
+    assert [sum(task in of for task in ptr.QUICK_TASKS) for of in ptr_data.TABLES.values()] == [1, 1]
+    assert set(ptr.QUICK_METHODS) <= set(METHODS)
+    assert QUICK.episodes >= 50
+    assert "r3m" in ptr.methods_of("features")
+    assert "r3m" not in ptr.methods_of("state"), "features of nothing"
+
+
+def test_what_is_unknown_is_one_sentence() -> None:
+    assert ptr.chosen("", ["a", "b"], ["b"], "method") == ["b"]
+    assert ptr.chosen("b,a", ["a", "b"], [], "method") == ["b", "a"]
+    with pytest.raises(UserError, match="there is no method 'c'; choose from a, b"):
+        ptr.chosen("a,c", ["a", "b"], [], "method")
+
+
+def test_demonstrations_differ_by_seed_and_judges_are_none_of_them(folder) -> None:
+    one, other = (ptr_data.target(folder, "state", CROISSANT, seed) for seed in (0, 1))
+    for demos in (one, other):
+        assert (len(demos.train.episodes), len(demos.judges.episodes)) == (10, 2)
+        assert not set(demos.train.episodes.start) & set(demos.judges.episodes.start)
+    assert set(one.train.episodes.start) != set(other.train.episodes.start)
+
+
+def test_rows_pool_episodes_and_leave_gaps() -> None:
+    cells = [found("bc", CARROT, seed, s) for seed, s in enumerate((0, 1, 2))]
+    cells += [found("ptr", CARROT, seed, s) for seed, s in enumerate((2, 3, 1))] + [found("ptr", CROISSANT, 0, 4)]
+    base, mine, none = ptr_table.rows(cells, ["bc", "ptr", "cog"], [CARROT, CROISSANT])
+    assert base["tasks"][CARROT] == {"successes": 3, "episodes": 12, "seeds": 3, "interval": wilson(3, 12)}
+    assert base["mean"] is None, "a mean over less than all targets is none"
+    assert mine["mean"]["value"] == pytest.approx((0.5 + 1.0) / 2), "of the seed that both targets have"
+    expected = float(improvement([[0.5, 0.75, 0.25]], [[0.0, 0.25, 0.5]]))
+    assert mine["better"]["value"] == pytest.approx(expected), "over the targets that both have"
+    assert base["better"] is None
+    assert none["tasks"] == {}
+    lines = ptr_table.table(cells, ["bc", "ptr", "cog"], [CARROT, CROISSANT]).splitlines()
+    assert lines[0].startswith("| | put-carrot-on-plate@5 | put-croissant-on-plate@6 |")
+    assert lines[2] == "| BC finetune | 25 (9 to 53), 3 seeds | – | – |  |"
+    assert lines[4] == "| COG (joint CQL) | – | – | – |  |"
+
+
+def test_the_picture_has_every_target_and_method(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "new" / "table.svg"
+    ptr_table.plot([found("bc", CARROT, 0, 1)], ["bc", "ptr"], [CARROT, CROISSANT], path)
+    drawn = path.read_text()
+    for word in ("put-carrot-on-plate@5", "put-croissant-on-plate@6", "BC finetune", "PTR"):
+        assert word in drawn
+
+
+def test_grasps_are_where_the_gripper_is_told_otherwise() -> None:
+    gripper = np.array([1, 1, 1, 0, 0, 0, 0, 1, 1, 1], np.float32)
+    assert ptr_critic.near_changes(gripper).tolist() == [2, 3, 4, 6, 7, 8]
+    assert ptr_critic.near_changes(np.ones(5, np.float32)).tolist() == []
+    assert ptr_critic.near_changes(np.array([1, 0], np.float32)).tolist() == [0, 1]
+
+
+def test_share_of_failures(folder) -> None:
+    source = ptr_data.pretraining(folder, "state", 2)
+    said = ptr_data.share_of(source)
+    assert (said["episodes"], said["tasks"]) == (4, 2)
+    assert said["failed"] == pytest.approx(np.mean(source.episodes.success != 1))
+    assert Cell("ptr", CARROT, 2).name == "ptr--put-carrot-on-plate@5--2"
