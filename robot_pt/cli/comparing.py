@@ -68,7 +68,7 @@ class Compare:
     permuted: bool = False
     """Also the first objective's encoder with its weights shuffled: the benchmark's own test."""
     workers: int = 0
-    """Parallel simulators; 0 means one per core."""
+    """Parallel simulators; 0 means one per core. 1 keeps its simulator from cell to cell, others start anew for each."""
     quick: bool = False
     """A tenth of everything and one seed, in minutes: does it run?"""
     table: bool = False

@@ -45,6 +45,9 @@ from robot_pt.recipes.runs import command_line
 from robot_pt.report import Measured, Point, Report, write_report
 from robot_pt.safe_files import read_json, replace_json
 
+EASY = 0.9
+"""A success rate of random features from which a task tells no encoders apart."""
+
 
 def compare(
     methods: Sequence[str], out: Path, *, runs: Sequence[Path] = (), protocol: Path | None = None, seeds: int = 3,
@@ -213,11 +216,7 @@ def report(out: Path, protocol: Protocol, methods: Sequence[str]) -> dict[str, A
         *dict.fromkeys([*methods, *sorted(there - set(CONTROLS))]),
     ]
     rows = rows_of(protocol, found, shown)
-    weak = [t for t in protocol.tasks if bounds_of(protocol, success_rates(found), t) is None]
-    notes = [
-        f"{t}: imitation from scratch does not beat random actions clearly, or has not run; plain rates count there"
-        for t in weak
-    ]
+    notes = _notes(protocol, found)
     words = "\n\n".join([markdown(rows), *(f"{note}." for note in notes)])
     (out / "table.md").write_text(words + "\n", encoding="utf-8")
     page = write_report(
@@ -232,6 +231,22 @@ def report(out: Path, protocol: Protocol, methods: Sequence[str]) -> dict[str, A
         "report": str(page), "table": str(out / "table.md"), "cells": len(found),
         "rows": [_plain(row) for row in rows], "notes": notes, "text": f"{words}\n\nplots: {page}",
     }  # fmt: skip
+
+
+def _notes(protocol: Protocol, found: Sequence[Outcome]) -> list[str]:
+    """What a reader has to know of the tasks that have begun, a sentence each."""
+    rates, demos = success_rates(found), max(protocol.demos)
+    begun = [task for task in protocol.tasks if any(key[1] == task for key in rates)]
+    known = {task: list(rates.get((FROM_SCRATCH, task, demos, False), {}).values()) for task in begun}
+    weak = [task for task in begun if known[task] and bounds_of(protocol, rates, task) is None]
+    random = {task: list(rates.get((RANDOM_FROZEN, task, demos, False), {}).values()) for task in begun}
+    easy = [task for task in begun if random[task] and sum(random[task]) / len(random[task]) >= EASY]
+    said = {
+        "imitation from scratch has not run; plain rates count there": [task for task in begun if not known[task]],
+        "imitation from scratch does not beat random actions clearly; plain rates count there": weak,
+        f"random features succeed in {100 * EASY:.0f} % or more, which leaves nothing for others to be better by": easy,
+    }
+    return [f"{', '.join(tasks)}: {words}" for words, tasks in said.items() if tasks]
 
 
 def charts(protocol: Protocol, rows: Sequence[Row]) -> list[Measured]:

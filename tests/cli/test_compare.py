@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from robot_pt.comparison import Protocol, read_protocol
-from robot_pt.comparison.protocol import Outcome
+from robot_pt.comparison.protocol import Cell, Outcome
 from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
 from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.recipes import compare
@@ -89,7 +89,26 @@ def test_the_report_is_drawn_from_whatever_is_there(tmp_path):
     assert (tmp_path / "table.md").read_text().startswith("**in distribution**")
     assert found["cells"] == 3 + 2 * 3 * 3
     json.dumps({k: v for k, v in found.items() if k != "text"}, allow_nan=False)
-    assert all("plain rates count" in note for note in found["notes"])
+    assert found["notes"] == [
+        f"{', '.join(SMALL.tasks)}: imitation from scratch does not beat random actions clearly; plain rates count there"
+    ]
+
+
+def test_what_a_task_cannot_tell_is_said_once_for_all_such_tasks():
+    def outcome(method, task, successes):
+        return Outcome(
+            cell=Cell(method, task, 0 if method == RANDOM_ACTIONS else 4, 0), successes=successes, episodes=10
+        )
+
+    first, second, third = SMALL.tasks
+    assert compare._notes(SMALL, []) == []
+    found = [outcome(RANDOM_FROZEN, first, 9), outcome(RANDOM_FROZEN, second, 8)]
+    missing, easy = compare._notes(SMALL, found)
+    assert missing == f"{first}, {second}: imitation from scratch has not run; plain rates count there"
+    assert easy.startswith(f"{first}: random features succeed in 90 % or more")
+    found += [outcome(FROM_SCRATCH, task, 9) for task in SMALL.tasks] + [outcome(RANDOM_ACTIONS, third, 9)]
+    weak, easy = compare._notes(SMALL, found)
+    assert weak.startswith(f"{third}: imitation from scratch does not beat random actions clearly")
 
 
 def test_scores_of_all_distances_are_drawn_on_one_axis_and_gaps_without_seeds(tmp_path):
