@@ -2,8 +2,8 @@
 
     python benchmarks/compare.py                        pretrain and probe every objective, seeds 0 to 2; what is there is not run again
     python benchmarks/compare.py --table                the tables from what is there; nothing is trained
-    python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes (`robot-pt compare` goes on
-                                                        in the same folder)
+    python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes; they go on where they stopped
+    python benchmarks/compare.py --cells 0 --plot FILE  the table of cells, and their picture
 
 Pretraining data is that of the protocol; probing data are episodes of its six tasks from other starts, through two cameras. An encoder
 takes half a minute (ATC) to 9 minutes (SiamMAE, Decision Transformer) of a core to train and 7 s to probe, a cell of the protocol 15 s,
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 
 from robot_pt.comparison import Protocol, read_protocol
-from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_FROZEN
+from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_FROZEN
 from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.features import Kind
 from robot_pt.intervals import Interval
@@ -162,14 +163,43 @@ def run_cells(
     return compare.report(out, protocol, methods)
 
 
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Score and interval of every method that has run, a panel per distance that tells methods apart, random features as the line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    known = [row for row in rows if row["score"] is not None and not row["online"]]
+    distances = [d for d, n in Counter(row["distance"] for row in known).items() if n > 1]
+    methods = list(dict.fromkeys(row["method"] for row in known if row["distance"] in distances))
+    figure, panels = pyplot.subplots(1, len(distances), figsize=(4 * len(distances) + 1, 0.3 * len(methods) + 1), sharex=True, sharey=True, squeeze=False)  # fmt: skip
+    for axes, distance in zip(panels[0], distances, strict=True):
+        for row in (row for row in known if row["distance"] == distance):
+            y, colour = methods.index(row["method"]), "grey" if row["method"] in CONTROLS else "tab:blue"
+            axes.plot(row["interval"], [y, y], color=colour, linewidth=3, alpha=0.4)
+            axes.plot([row["score"]], [y], "o", color=colour)
+            if row["method"] == RANDOM_FROZEN:
+                axes.axvline(row["score"], color="grey", linestyle="--", linewidth=1)
+        axes.set_title(distance)
+        axes.set_xlabel("score (IQM), 95 % interval")
+    panels[0][0].set_yticks(range(len(methods)), methods)
+    panels[0][0].set_ylim(len(methods) - 0.5, -0.5)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--steps", type=int, default=PRETRAIN_STEPS, help="updates of pretraining")
-    parser.add_argument("--cells", type=float, default=0.0, help="minutes for cells of the protocol")
+    parser.add_argument(
+        "--cells", type=float, help="minutes for cells of the protocol; 0 draws the table of what is there"
+    )
     parser.add_argument("--tasks", default="", help="comma-separated: cells of these tasks alone; default all")
+    parser.add_argument("--plot", type=Path, help="with --cells: draw the scores into this .svg")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?"
@@ -188,9 +218,11 @@ def main() -> None:
     try:
         if not options.table:
             compare._keep(out, protocol)
-        if options.cells:
+        if options.cells is not None:
             result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
             print(result.pop("text"))
+            if options.plot:
+                plot(result["rows"], options.plot)
             print(json.dumps({"benchmark": "compare", **result}))
             return
         every = [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])]
