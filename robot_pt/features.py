@@ -35,7 +35,7 @@ from robot_pt.images import resize
 from robot_pt.networks.encoders import ImageEncoder
 from robot_pt.networks.modes import evaluating
 from robot_pt.safe_files import sync_folder
-from robot_pt.schema import Episode, Float, Image, Int, Observation, Spec
+from robot_pt.schema import Episode, Float, Image, Int, Observation, Spec, window_of
 from robot_pt.sources import EpisodeSource
 
 Kind = Literal["map", "encoder"]
@@ -287,15 +287,16 @@ class FeaturePolicy:
     """A policy of state and features that is shown frames."""
 
     def __init__(self, policy: ActingPolicy, look: Extractor, kind: Kind):
-        self.version = f"{policy.version}+{look.fingerprint}"
+        self.version, self.window = f"{policy.version}+{look.fingerprint}", window_of(policy)
         self._policy, self._look, self._kind = policy, look, kind
 
     def reset(self, task: str | None) -> None:
         self._policy.reset(task)
 
     def act(self, history: Sequence[Observation]) -> Float:
-        """As `robot_pt.policy.Policy.act`. Raises UserError without an observation or without the camera."""
-        return self._policy.act([self.seen(history)])
+        """As `robot_pt.policy.Policy.act`, which sees as many of the last observations as it looks at. Raises as `seen`."""
+        first = max(1, len(history) - self.window + 1)
+        return self._policy.act([self.seen(history[:end]) for end in range(first, max(len(history), 1) + 1)])
 
     def seen(self, history: Sequence[Observation]) -> Observation:
         """The newest observation as the policy of features takes it."""

@@ -235,6 +235,23 @@ def test_the_policy_sees_in_play_what_it_was_trained_on(source, tmp_path):
     assert policy.version == f"inner+{look.fingerprint}"
 
 
+def test_a_policy_that_looks_at_several_observations_sees_their_features(source, tmp_path):
+    look, inner = extractor(), Remembers()
+    trained = FeatureSource(source, FeatureTable.of(source, look, tmp_path), "map")
+    inner.window = 3
+    policy = FeaturePolicy(inner, look, "map")
+    assert policy.window == 3
+    steps = [0, 3, 9, 14]
+    history = [
+        Observation({"primary": source.images([step], "primary", (32, 32))[0]}, source.proprio[step]) for step in steps
+    ]
+    for length in (1, 2, 4):
+        policy.act(history[:length])
+        assert len(inner.history) == min(length, 3)
+        for seen, step in zip(inner.history, steps[:length][-3:], strict=True):
+            np.testing.assert_allclose(seen.proprio, trained.proprio[step], atol=2e-3)
+
+
 def test_an_observation_without_the_camera_is_refused():
     policy = FeaturePolicy(Remembers(), extractor(), "map")
     with pytest.raises(UserError, match="without an observation"):
