@@ -63,14 +63,8 @@ def pretrain(
         source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
     else:
         wanted, source = open_target(
-            target,
-            data,
-            demos=demos,
-            mixing_ratio=mixing_ratio,
-            assume_success=assume_success,
-            seed=seed,
-            reading=reading,
-        )
+            target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading
+        )  # fmt: skip
         source = prior_of(algorithm, source, data, target)
     camera = "" if camera == "none" else camera
     require_camera(source.spec, camera)
