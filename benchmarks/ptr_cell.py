@@ -55,26 +55,30 @@ class Method(NamedTuple):
     """Of PTR's settings."""
     encoder: str = ""
     """Whose frozen features it looks at; "" for those of all others. Only where there are features."""
+    start: str = ""
+    """Whose pretrained run it is finetuned from; "" for one of its own."""
 
 
 STEADY = (-1.5, -1.0)
 """Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2) the likelihood of roll and pitch, which hardly vary, drowns the
 gripper's: cloning with that head errs 30 times as much in it as the published clone, whose deviation is fixed, and never succeeds."""
-FAST = {
-    "actor_loss": "advantage_weighted", "advantage_temperature": 8.0, "alpha": 1.0, "conservative_floor": -8.0, "log_std_range": STEADY,
-}  # fmt: skip
+CALM = {"alpha": 1.0, "conservative_floor": -8.0}
+"""Of PTR's critic: the demo's. With the published weight 10 and no floor Q sinks for ever where it reads the state: at update 5,000 the data's
+actions were worth -52, where returns lie from -25 to 10."""
+FAST = {**CALM, "actor_loss": "advantage_weighted", "advantage_temperature": 8.0, "log_std_range": STEADY}
 """The demo's route: the policy imitates by the critic's advantages instead of climbing Q."""
 METHODS: dict[str, Method] = {
-    "ptr": Method("PTR", "ptr"),
+    "ptr": Method("PTR", "ptr", changes=CALM),
+    "ptr-published": Method("PTR, published weight", "ptr"),
     "ptr-fast": Method("PTR, advantage-weighted", "ptr", changes=FAST),
     "bc": Method("BC finetune", "bc"),
     "bc-joint": Method("BC joint", "bc", "joint"),
     "ar-bc": Method("autoregressive BC", "autoregressive_bc"),
     "bet": Method("BeT", "bet"),
-    "cog": Method("COG (joint CQL)", "ptr", "joint"),
-    "cql-target": Method("CQL, target only", "ptr", "target"),
+    "cog": Method("COG (joint CQL)", "ptr", "joint", CALM),
+    "cql-target": Method("CQL, target only", "ptr", "target", CALM),
     "bc-target": Method("BC, target only", "bc", "target"),
-    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc"),
+    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=CALM, start="ptr"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
 }
@@ -98,7 +102,7 @@ class Scale:
     encoder_updates: int = 2_000
 
 
-QUICK = Scale(pretraining=10_000, finetuning=2_500)
+QUICK = Scale(pretraining=8_000, finetuning=2_000)
 
 
 class Cell(NamedTuple):
@@ -201,7 +205,7 @@ class Bench:
                 resume=True, target=wanted,
             )  # fmt: skip
             return run
-        start = self._start(method, settings, source)
+        start = self._start(method.start or cell.method, settings, source)
         changes: dict[str, Any] = {}
         if method.algorithm == "awbc":
             options = finetune.weighted_by_critic_of(start, settings)
@@ -215,10 +219,9 @@ class Bench:
         )  # fmt: skip
         return run
 
-    def _start(self, method: Method, settings: runs.RunSettings, source: EpisodeSource) -> Path:
-        """The pretrained run, which all targets of a seed share."""
-        kind = "fast" if method.changes else settings.algorithm
-        run = self.out / "runs" / self.version / f"pretrained-{kind}{method.encoder}-{settings.seed}"
+    def _start(self, name: str, settings: runs.RunSettings, source: EpisodeSource) -> Path:
+        """The pretrained run of a method, which all targets of a seed share."""
+        run = self.out / "runs" / self.version / f"pretrained-{name}-{settings.seed}"
         done = checkpoint.steps(run)
         steps = self.scale.pretraining
         if not done or done[-1] < steps:

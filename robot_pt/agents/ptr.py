@@ -85,8 +85,10 @@ class PTR(OffPolicyAgent):
                 normalize_features=config.normalize_features,
                 refeed_actions=config.refeed_actions,
             )
-        elif config.normalize_features:
-            raise UserError("normalize_features is of PTR's critic of images; name a camera, or leave it out.")
+        elif config.normalize_features or not config.refeed_actions:
+            raise UserError(
+                "normalize_features and refeed_actions are of PTR's critic of images; name a camera, or leave them out."
+            )
         else:
             critic = inputs.ensemble(hidden=STATE_HIDDEN, heads=STATE_HEADS, layer_norm=True, outputs=outputs)
         return cls(actor.to(device), critic.to(device), config, seed=seed)

@@ -639,6 +639,7 @@ def test_without_a_camera_the_critic_reads_the_state() -> None:
     assert losses[-1] < losses[0] / 2, "nothing but rewards to learn"
 
 
-def test_normalised_features_need_a_camera() -> None:
+@pytest.mark.parametrize("config", [PTRConfig(normalize_features=True), PTRConfig(refeed_actions=False)])
+def test_what_the_critic_of_images_alone_can_needs_a_camera(config) -> None:
     with pytest.raises(UserError, match="name a camera"):
-        build_of_state(PTRConfig(normalize_features=True))
+        build_of_state(config)

@@ -66,7 +66,7 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
         assert [c["step"] for c in cell["checkpoints"]] == ([6, 8] if METHODS[method].how == "finetune" else [4, 8])
         assert all(c["successes"] is not None for c in cell["checkpoints"])
         assert cell["data"]["episodes"] == 4
-    assert cells["ptr"]["settings"]["ptr"]["alpha"] == 10.0
+    assert cells["ptr"]["settings"]["ptr"]["alpha"] == 1.0
     assert cells["ptr"]["settings"]["ptr"]["actor_loss"] == "max_q"
     assert 0 <= cells["ptr"]["critic"]["at_grasp"] <= 1
     assert cells["bc-joint"]["critic"] is None
@@ -103,6 +103,13 @@ def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
     assert QUICK.episodes >= 50
     assert "r3m" in ptr.methods_of("features")
     assert "r3m" not in ptr.methods_of("state"), "features of nothing"
+
+
+def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
+    assert all(METHODS[m.start].how == "finetune" for m in METHODS.values() if m.start)
+    calm = METHODS["ptr"].changes
+    assert all(METHODS[name].changes == calm for name in ("cog", "cql-target", "awbc"))
+    assert not METHODS["ptr-published"].changes
 
 
 def test_what_is_unknown_is_one_sentence() -> None:
