@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from robot_pt.errors import DataError, MissingExtraError
+from robot_pt.errors import DataError, MissingExtraError, UserError
 
 _URL = re.compile(r"^([a-z][a-z0-9+]+):/{1,2}(?!/)(.+?)/*$")
+_BEGINS_LIKE_URL = re.compile(r"[a-z][a-z0-9+]+:/")
 _DRIVER_ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
@@ -24,6 +25,14 @@ def remote_url(path: str | os.PathLike[str]) -> str | None:
     """The URL that `path` is, if it is one; a pathlib.Path has lost one of its slashes. Windows drives are none."""
     match = _URL.match(os.fspath(path))
     return None if match is None or Path(path).exists() else f"{match[1]}://{match[2]}"
+
+
+def require_place(place: str, option: str) -> None:
+    """Raise UserError for a text that begins like a URL and is none, such as one without a bucket: it would pass for a folder of that name."""
+    if _BEGINS_LIKE_URL.match(place) and remote_url(place) is None and not Path(place).exists():
+        raise UserError(
+            f"{option} is {place}, neither a URL with its bucket (s3://BUCKET/STORE) nor a folder (/mnt/demos); give one of these."
+        )
 
 
 def open_url(url: str) -> tuple[Any, str]:

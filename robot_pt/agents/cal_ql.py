@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from robot_pt.agents.conservative import Sampled, calibrated
@@ -27,6 +28,10 @@ class CalQL(ConservativeAgent):
     def calibrate(self, q: Sampled, return_B: Tensor) -> Sampled:
         """The bound comes before the importance correction, on policy samples only."""
         return calibrated(q, return_B)
+
+    def worth(self, q_B: Tensor, return_B: Tensor) -> Tensor:
+        """No less than what was reached from there: the bound's own reason, for the action that reached it."""
+        return torch.maximum(q_B, return_B)
 
 
 @final

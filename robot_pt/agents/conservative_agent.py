@@ -85,6 +85,10 @@ class ConservativeAgent(OffPolicyAgent):
     def calibrate(self, q: Sampled, return_B: Tensor) -> Sampled:
         """Q of the samples as the conservative term sees it."""
 
+    def worth(self, q_B: Tensor, return_B: Tensor) -> Tensor:
+        """(B,) what stored actions count for in advantages."""
+        return q_B
+
     def phase(self, step: int) -> str:
         """See `ConservativeConfig.bc_warm_start_steps`."""
         return "warm_start" if step < self.config.bc_warm_start_steps else "joint"
@@ -108,7 +112,7 @@ class ConservativeAgent(OffPolicyAgent):
         q, critic = self._improve_critic(batch, state, pressed, target, overlap)
         metrics |= critic
         if weighted:
-            actor_loss, weight_B = self.advantage_weighted_loss(policy.log_prob(action_BA), q)
+            actor_loss, weight_B = self.advantage_weighted_loss(policy.log_prob(action_BA), q, batch.return_to_go)
             self.descend("actor", actor_loss)
             metrics |= {"actor/loss": actor_loss.detach(), "actor/weight": weight_B.mean()}
         self.move_target()
@@ -138,13 +142,13 @@ class ConservativeAgent(OffPolicyAgent):
         temperature: Tensor = self.temperature().detach()
         return (temperature * log_prob_B - q_EB.amin(0)).mean()
 
-    def advantage_weighted_loss(self, log_prob_B: Tensor, q: Sampled) -> tuple[Tensor, Tensor]:
-        """-mean(w log pi(a_data | s)), w = exp(min(A / T, clip)), A = Q(s, a_data) - mean over a ~ pi of Q(s, a), least over heads; and w.
+    def advantage_weighted_loss(self, log_prob_B: Tensor, q: Sampled, return_B: Tensor) -> tuple[Tensor, Tensor]:
+        """-mean(w log pi(a_data | s)), w = exp(min(A / T, clip)), A = worth of a_data - mean over a ~ pi of Q(s, a), least over heads; and w.
 
         PTR's fast route (`robot_pt.agents.ptr`), with the Q-values that this update finds.
         """
         config = self.config
-        advantage_B = q.data_EB.amin(0) - q.policy_EBK.amin(0).mean(-1)
+        advantage_B = self.worth(q.data_EB.amin(0), return_B) - q.policy_EBK.amin(0).mean(-1)
         weight_B = advantage_weights(advantage_B, config.advantage_temperature, math.exp(config.advantage_clip))
         loss: Tensor = -(weight_B * log_prob_B).mean()
         return loss, weight_B

@@ -18,7 +18,7 @@ PARTS = ("critic", "target", "temperature", "multiplier", "value")
 
 
 def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
-    """Load another algorithm's `state_dict` into `agent`; returns the parts of it that start fresh.
+    """Load another algorithm's `state_dict` into `agent`; returns the parts of it that start fresh. A fresh critic keeps the image encoder.
 
     Heads say their deviation in different ways: where that alone differs, the mean goes over and the deviation starts fresh. A running average in `state`, which is what acted, becomes the actor where the agent keeps none. Raises MismatchError when the
     actor does not fit: then nothing that was learned would act.
@@ -53,6 +53,10 @@ def take_over(agent: Agent, state: Mapping[str, Tensor]) -> list[str]:
     if "critic" in fresh and "target" not in fresh:  # a slow target of another critic would pull towards nothing
         merged |= _of(own, "target")  # it has no moments
         fresh.append("target")
+    if "critic" in fresh:  # its heads; where it looks through the same encoder, that goes over
+        looks = {name: value for name, value in _of(state, "critic.encoder").items() if name in own}
+        if looks and _fits(looks, own, "critic.encoder"):
+            merged |= looks | {name.replace("critic.", "target.", 1): value for name, value in looks.items()}
     agent.load_state_dict(merged)
     return fresh
 

@@ -31,7 +31,7 @@ from robot_pt.recipes.options import changed
 from robot_pt.recipes.progress import say, warn
 from robot_pt.recipes.sim_versions import of_stores, of_task, together
 from robot_pt.recipes.target import prior_of
-from robot_pt.remote_files import remote_url
+from robot_pt.remote_files import remote_url, require_place
 from robot_pt.schema import Spec
 from robot_pt.simulated import versions_of
 from robot_pt.sources import EpisodeSource
@@ -87,6 +87,8 @@ class Wanted:
             )
         if not self.actors and not self.follow:
             raise UserError("--actors 0 needs a store that others write; name it with --follow.")
+        for place in self.follow:
+            require_place(place, "--follow")
         shares = (self.offline_share or 0.0, self.target_share, self.intervention_share)
         if any(not 0 <= share <= 1 for share in shares) or sum(shares) > 1:
             raise UserError(

@@ -143,6 +143,7 @@ def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) ->
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--bound-share", "2"], "bound_share 2"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--max-change", "0"], "change 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--judge", "DATA"], "is no classifier"),
+        (["--from", "START", "--out", "OUT", "--actors", "0", "--follow", "s3://"], "--follow is s3://, neither a URL with its bucket"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--freeze-encoder"], "learned from the state alone"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--options", "weight=1"], "bc has no option 'weight'"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--hours", "0"], "give a time above 0"),

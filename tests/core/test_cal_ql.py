@@ -247,15 +247,20 @@ def test_advantage_weighted_extraction_changes_the_actor_alone(kind: type[Conser
     assert float(metrics[1]["actor/weight"]) > 0
 
 
-def test_the_advantage_weight_by_hand() -> None:
-    """Two heads, two states: the least head, the mean over the policy's samples, the exponent's limit; Q carries no gradient."""
-    agent = build(extraction="advantage_weighted", advantage_temperature=2.0, advantage_clip=1.5)
+@pytest.mark.parametrize("kind", [CalQL, CQL])
+def test_the_advantage_weight_by_hand(kind: type[ConservativeAgent]) -> None:
+    """Two heads, two states: the least head, the mean over the policy's samples, the exponent's limit; Q carries no gradient. Of Cal-QL a
+    stored action is worth no less than the return that was reached."""
+    agent = build(kind, extraction="advantage_weighted", advantage_temperature=2.0, advantage_clip=1.5)
     data = torch.tensor([[3.0, 9.0], [1.0, 8.0]], requires_grad=True)
     policy = torch.tensor([[[0.0, 4.0], [1.0, 3.0]], [[2.0, 2.0], [0.0, 6.0]]])
     none, log_prob = torch.zeros(2, 2, 2), torch.tensor([-1.0, -2.0], requires_grad=True)
     q = Sampled(data, none, policy, none, none[0], none[0])
-    loss, weight = agent.advantage_weighted_loss(log_prob, q)
-    wanted = [math.exp((1 - (0 + 2) / 2) / 2), math.exp(1.5)]  # 8 - (0 + 3) / 2 over 2 is beyond the limit
+    loss, weight = agent.advantage_weighted_loss(log_prob, q, torch.tensor([1.5, -9.0]))
+    wanted = [
+        math.exp(((1.5 if kind is CalQL else 1) - (0 + 2) / 2) / 2),
+        math.exp(1.5),
+    ]  # 8 - (0 + 3) / 2 over 2 is beyond the limit
     assert weight.tolist() == pytest.approx(wanted)
     assert loss.item() == pytest.approx((wanted[0] * 1 + wanted[1] * 2) / 2)
     loss.backward()

@@ -6,6 +6,7 @@ import torch
 from robot_pt.agents.bc import BC, BCConfig
 from robot_pt.agents.cal_ql import CalQL, CalQLConfig
 from robot_pt.agents.cql import CQL
+from robot_pt.agents.ptr import PTR
 from robot_pt.agents.rlpd import RLPD, RLPDConfig
 from robot_pt.agents.taking_over import take_over
 from robot_pt.errors import MismatchError
@@ -48,6 +49,25 @@ def test_a_critic_of_another_shape_starts_fresh_with_its_target() -> None:
     assert take_over(after, before.state_dict()) == ["critic", "target"]
     assert torch.equal(mode(after), mode(before))
     assert all(torch.equal(after.state_dict()[k], v) for k, v in own.items())
+
+
+def test_a_fresh_critic_keeps_the_encoder_it_looked_through() -> None:
+    spec = type(SPEC)(**{**SPEC.to_json(), "cameras": {"primary": (16, 16)}})
+    parts = {"cameras": ("primary",), "image_size": (16, 16), "task_slots": TASKS, "bounds": BOUNDS}
+    small = EncoderConfig(name="small", latent=8)
+    before = PTR.build(spec, **parts, encoder=small)
+    shape = {"actor_hidden": (256, 256, 256), "scaled_log_std": False, "critic_hidden": (16,), "layer_norm": True}
+    after = CalQL.build(spec, **parts, encoder=small, config=CalQLConfig(**shape), seed=1)
+    heads = after.critic.q.state_weight.clone()
+    assert take_over(after, before.state_dict()) == ["critic", "target", "multiplier"]
+    for part in (after.critic, after.target):
+        for name, value in before.critic.encoder.state_dict().items():
+            assert torch.equal(part.encoder.state_dict()[name], value)
+        assert torch.equal(part.q.state_weight, heads)
+    wider = EncoderConfig(name="small", latent=12)
+    other = CalQL.build(spec, **parts, encoder=wider, config=CalQLConfig(**shape), seed=1)
+    with pytest.raises(MismatchError, match="policy network does not fit"):
+        take_over(other, before.state_dict())
 
 
 def test_a_cloned_policy_keeps_its_mean_and_gets_a_deviation_of_its_own() -> None:

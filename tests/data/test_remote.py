@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import robot_pt_data
-from robot_pt.errors import DataError
-from robot_pt.remote_files import remote_url
+from robot_pt.errors import DataError, UserError
+from robot_pt.remote_files import remote_url, require_place
 from robot_pt_data.oxe import BRIDGE_DATASET
 
 fsspec = pytest.importorskip("fsspec")
@@ -44,6 +44,21 @@ def serve() -> Iterator[Callable[[Path], str]]:
 )
 def test_what_is_a_url(given: Any, expected: str | None) -> None:
     assert remote_url(given) == expected
+
+
+@pytest.mark.parametrize("place", ["s3://", "gs:/", "s3:///demos", "file:///mnt/demos"])
+def test_a_url_of_nothing_passes_for_no_folder(place: str) -> None:
+    with pytest.raises(UserError, match="neither a URL with its bucket") as raised:
+        require_place(place, "--follow")
+    assert str(raised.value).startswith(f"--follow is {place}, ")
+
+
+def test_urls_and_folders_may_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("s3://bucket", "gs://bucket/demos/", "/mnt/demos", "demos", "C:/demos", str(tmp_path)):
+        require_place(place, "--follow")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "demos").mkdir(parents=True)
+    require_place("s3:/demos", "--follow")  # so named, and there
 
 
 def test_reads_what_the_local_copy_reads(write_rlds: Callable[..., Path], serve: Callable[[Path], str]) -> None:
