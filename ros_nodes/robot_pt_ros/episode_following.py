@@ -14,7 +14,6 @@ from robot_pt_ros.episode_recorder import EpisodeRecorder, Wish
 
 LINGER_S, LINGER_MOST_S = 0.3, 2.0
 """Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
-ANSWER_S = 10.0
 
 
 class Following:
@@ -61,21 +60,19 @@ class Following:
             self._ended = 0.0
             self._episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
 
-    def asked(self, name: str, task: str, now_ns: int) -> Answer:
-        """start, stop or discard_last, by hand; waits for the disk."""
+    def asked(self, name: str, task: str, now_ns: int) -> Future[Answer]:
+        """start, stop or discard_last, by hand; done when the disk is."""
         work: dict[str, Callable[[], Future[Answer]]] = {
             "start": lambda: self._start(Wish(time.strftime("manual-%Y%m%d-%H%M%S"), task), now_ns),
             "stop": lambda: self._episodes.stop("unknown"),
             "discard_last": self._episodes.discard_last,
         }
         if name == "start" and (not self.active or self._episodes.running):
-            return Answer(
-                False, f"{self._episodes.running or 'the recorder'} is not ready; activate it, end the episode."
-            )
-        try:
-            return work[name]().result(ANSWER_S)
-        except TimeoutError:
-            return Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
+            refused: Future[Answer] = Future()
+            what = self._episodes.running or "the recorder"
+            refused.set_result(Answer(False, f"{what} is not ready; activate it, end the episode."))
+            return refused
+        return work[name]()
 
     def deactivate(self) -> None:
         """What is over is put away, what runs is aborted, and nothing begins."""

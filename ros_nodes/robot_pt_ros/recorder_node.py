@@ -9,17 +9,22 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
+from robot_pt.commands import Answer
 from robot_pt_ros import recorder_parameters
+from robot_pt_ros.awaited import awaited
 from robot_pt_ros.episode_following import Following
 from robot_pt_ros.episode_recorder import EpisodeRecorder
 from robot_pt_ros.node import Heartbeat, configuring, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.recorder_inputs import RecorderInputs
 from robot_pt_ros.recorder_reports import RecorderReports
+
+ANSWER_S = 10.0
 
 
 class RecorderNode(LifecycleNode):
@@ -32,6 +37,7 @@ class RecorderNode(LifecycleNode):
         self._episodes: EpisodeRecorder | None = None
         self._following: Following | None = None
         self._leaving: Any = None
+        self._by_hand = MutuallyExclusiveCallbackGroup()
         self._changed = self.create_guard_condition(self._publish_state)
 
     @configuring
@@ -48,7 +54,7 @@ class RecorderNode(LifecycleNode):
         self._reports = RecorderReports(self, self._episodes)
         self._inputs = RecorderInputs(self, maker.cameras, self._episodes, self._following)
         for name in ("start", "stop", "discard_last"):
-            self.create_service(Trigger, f"recorder/{name}", partial(self._serve, name))
+            self.create_service(Trigger, f"recorder/{name}", partial(self._serve, name), callback_group=self._by_hand)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.1, self._following.look, clock=steady)
         self.create_timer(1.0, lambda: self._reports.diagnostics(self._inputs.status()), clock=steady)
@@ -83,8 +89,11 @@ class RecorderNode(LifecycleNode):
         if self._following is not None:
             self._reports.state(self._following.active)
 
-    def _serve(self, name: str, request: Any, response: Any) -> Any:
-        answer = self.following.asked(name, text(self, "task"), self._inputs.now_ns())
+    async def _serve(self, name: str, request: Any, response: Any) -> Any:
+        """Answers when the disk is done."""
+        work = self.following.asked(name, text(self, "task"), self._inputs.now_ns())
+        late = Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
+        answer = await awaited(self, work, ANSWER_S, late)
         response.success, response.message = answer.ok, answer.sentence
         return response
 

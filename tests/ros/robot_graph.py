@@ -44,6 +44,8 @@ KINDS = {
         "fake_controllers.py", {"follows_pose": True}, "/", "/franka", "panda", tuple(graphs.LOW.tolist()), tuple(graphs.HIGH.tolist())
     ),
 }  # fmt: skip
+PATIENT = "/**/manager:\n  ros__parameters: {bond_timeout_s: 600.0}\n"
+"""Settings of a manager that leaves the graph up where nodes are stopped or killed: it would take it down after the first of them."""
 EMBODIMENTS = {"wx250s": "widowx250s", "panda": "panda"}
 
 
@@ -120,5 +122,5 @@ def launched(name: str, domain: int, folder: Path, settings: str = "") -> graphs
 
 def until_up(watcher: graphs.Watcher, graph: graphs.Graph) -> None:
     """Wait until it is active, and not ended."""
-    watcher.until(lambda: "the graph is active" in graph.text or graph.process.poll() is not None, 90, "not up")
+    watcher.until(lambda: "the graph is active" in graph.text or graph.process.poll() is not None, 180, "not up")
     assert graph.process.poll() is None, graph.text[-3000:]

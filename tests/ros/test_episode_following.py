@@ -67,7 +67,7 @@ def test_an_episode_begins_once_and_only_while_active(recorder, following):
     following.active = True
     following.told(state("b", "recording", begin_ns=5, metadata={"seed": 1}), 1)
     assert recorder.running == "b"
-    assert not following.asked("start", "lift", 1).ok
+    assert not following.asked("start", "lift", 1).result(30).ok
     following.deactivate()
     settled(recorder, "")
     following.active = True
@@ -132,8 +132,8 @@ def test_nonsense_begins_nothing(recorder, following, text):
 def test_by_hand_it_says_why_it_cannot(blind):
     following = Following(blind)
     following.active = True
-    answer = following.asked("start", "lift", 1)
+    answer = following.asked("start", "lift", 1).result(30)
     assert (answer.ok, "no camera is heard" in answer.sentence) == (False, True)
     following.active = False
-    assert "activate it" in following.asked("start", "lift", 1).sentence
-    assert not following.asked("discard_last", "", 1).ok
+    assert "activate it" in following.asked("start", "lift", 1).result(30).sentence
+    assert not following.asked("discard_last", "", 1).result(30).ok

@@ -12,15 +12,13 @@ DOMAIN, WRONG_ROBOT_DOMAIN, WRONG_CAMERA_DOMAIN = 142, 143, 144
 KIND = robot_graph.KINDS["ros2_control"]
 AT_ONCE_S = 1.0  # deadman: 0.1 s
 SILENT_S = 2.5  # 2.5 control periods are 0.5 s
-PATIENT = "/**/manager:\n  ros__parameters: {bond_timeout_s: 600.0}\n"
-"""The manager would take the graph down after the first of them."""
 
 
 def test_nodes_of_a_robot_killed_one_after_the_other_each_end_in_hold(program, tmp_path):
     """Somebody else stands in for each before the next one goes: what holds is the gate, by what it does not hear."""
     driver = robot_graph.driver(program, KIND)
     watcher = robot_graph.Operator(DOMAIN, KIND)
-    launched = robot_graph.launched("ros2_control", DOMAIN, tmp_path, PATIENT)
+    launched = robot_graph.launched("ros2_control", DOMAIN, tmp_path, robot_graph.PATIENT)
     try:
         robot_graph.until_up(watcher, launched)
         watcher.drive()

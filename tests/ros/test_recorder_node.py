@@ -327,3 +327,54 @@ def test_compressed_frames_are_heard_where_a_camera_offers_them_and_raw_ones_of_
     graph.spin_for(0.2)
     assert {topic for topic, _ in heard} == {"camera/wrist/image_raw/compressed"}
     assert listener.status() == {"camera_wrist": "sensor_msgs/msg/CompressedImage"}
+
+
+SLOW_DISK = """
+import sys, time
+from pathlib import Path
+
+from robot_pt.recorder import Recorder
+from robot_pt_ros import recorder_node
+
+start = Recorder.start
+
+def wait_and_start(self, *args, **kwargs):
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    return start(self, *args, **kwargs)
+
+Recorder.start = wait_and_start
+raise SystemExit(recorder_node.main())
+"""
+
+
+def test_a_slow_disk_keeps_the_recorder_from_nothing_else(graph: Any, program: Any, tmp_path: Path) -> None:
+    """The manager takes the whole graph down where a node's heartbeat stops."""
+    from std_msgs.msg import String
+    from std_srvs.srv import Trigger
+
+    node, beats, ready = graph.node("rig"), list[str](), tmp_path / "ready"
+    node.create_subscription(String, topics.HEARTBEAT, lambda m: beats.append(m.data), topics.recorded(100))
+    given = {"root": tmp_path / "store", "robot": "panda", "cameras": "[primary]", **ROOM}
+    recorder = program(SLOW_DISK, str(ready), "--ros-args", *(w for k, v in given.items() for w in ("-p", f"{k}:={v}")))
+    camera = NodeProcess("camera", DOMAIN, tmp_path, source=str(write_video(tmp_path / "v.avi", 15, 20.0)))
+    try:
+        assert change_state(graph, node, "camera", 1, 3) == [True, True]
+        assert change_state(graph, node, "recorder", 1, 3) == [True, True]
+        robot = ScriptedRobot(node)
+        graph.spin_for(0.5)
+        client = node.create_client(Trigger, "recorder/start")
+        assert graph.spin_until(client.service_is_ready)
+        started = client.call_async(Trigger.Request())
+        graph.spin_for(0.5)
+        beats.clear()
+        assert graph.spin_until(lambda: beats.count("/recorder") >= 5), "it is as good as dead"
+        assert not started.done()
+        ready.touch()
+        assert graph.spin_until(started.done)
+        assert started.result().success, started.result().message
+        assert robot is not None
+    finally:
+        camera.close()
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait(30)

@@ -158,7 +158,9 @@ def test_answering_in_one_thread_while_another_polls(participant: Participant) -
     assert [answer.message for _, answer in wait_for(client.take)] == ["once"]
 
 
-def test_an_answer_waits_for_a_client_whose_reader_is_not_found_yet(participant: Participant) -> None:
+def test_an_answer_waits_for_a_client_whose_reader_is_not_found_yet(
+    participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = Server(participant, "/early", SetBool)
     waiter = Waiter(participant)
     waiter.add(server)
@@ -179,6 +181,7 @@ def test_an_answer_waits_for_a_client_whose_reader_is_not_found_yet(participant:
     assert answer.raw[4:20] == struct.pack("<Qq", 5, 9)
     assert server.undelivered == 0
     reader.close()
+    monkeypatch.setattr("robot_pt_ros.wire.services.REPLY_WAIT_S", 0.1)
     assert server.reply(request, SetBool.Response(message="nobody")) is False
     time.sleep(0.15)
     server.poll()

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from robot_pt_ros.wire.dds import Participant
 
 _HEADER = {1: struct.Struct("<Qq"), 0: struct.Struct(">Qq")}  # by the CDR header's second byte
-REPLY_WAIT_S = 0.1  # as long as rmw_cyclonedds holds a reply for a client whose reader is not found yet
+# How long a reply is held for a client whose reader is not found yet. rmw_cyclonedds blocks the callback for 0.1 s; this blocks nobody,
+# and on a busy machine discovery takes longer.
+REPLY_WAIT_S = 5.0
 VENDORS = {
     b"\x01\x01": "RTI Connext",
     b"\x01\x03": "OpenDDS",
@@ -152,7 +154,7 @@ class Server:
         return found
 
     def reply(self, request: RequestId, response: Message) -> bool:
-        """True: sent. False: held until the client's reader is found, 0.1 s at most. UserError: wrong type or closed."""
+        """True: sent. False: held until the client's reader is found, REPLY_WAIT_S at most. UserError: wrong type or closed."""
         if type(response) is not self.writer.cls:
             raise UserError(
                 f"service {self.service} answers with a {type_name(self.writer.cls)}, not a {type(response).__name__}."
