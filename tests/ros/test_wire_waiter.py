@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from cyclonedds.core import DDSException
 
-from robot_pt_ros.wire import clayer
 from robot_pt_ros.wire.dds import Participant, Reader, Waiter, Writer
 from robot_pt_ros.wire.messages import message_class
 from robot_pt_ros.wire.qos import QoS
@@ -175,18 +174,55 @@ def test_closing_while_a_thread_waits_raises_nothing_in_it(participant: Particip
     assert not raised
 
 
-def test_a_source_that_cannot_be_asked_is_told_and_keeps_no_other_from_being_heard(participant: Participant) -> None:
+def test_a_source_that_cannot_be_asked_is_told_and_keeps_no_other_from_being_heard(
+    participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poll() -> bool:
+        raise DDSException(DDSException.DDS_RETCODE_ERROR)
+
     waiter, writer = Waiter(participant), participant.writer("/other", String)
-    broken, sound = participant.reader("/broken", String), participant.reader("/other", String)
+    broken, sound = participant.reader("/other", String), participant.reader("/other", String)
+    monkeypatch.setattr(broken, "poll", poll)
     waiter.add(broken)
     waiter.add(sound)
-    clayer.delete(broken.dds)
     writer.write(String(data="a"))
     end = time.monotonic() + 30
     while (found := waiter.wait(1)) != [broken, sound]:
         assert time.monotonic() < end, found
-    with pytest.raises(DDSException):
-        broken.take()
     assert [sample.message.data for sample in sound.take()] == ["a"]
     for one in (waiter, broken, sound, writer):
+        one.close()
+
+
+def test_only_what_has_something_is_asked(participant: Participant, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiter, writer = Waiter(participant), participant.writer("/heard", String)
+    heard = participant.reader("/heard", String)
+    silent = [participant.reader("/silent", String) for _ in range(3)]
+    for reader in (*silent, heard):
+        waiter.add(reader)
+    writer.write(String(data="a"))
+    while waiter.wait(0.2) != [heard]:  # matches first
+        heard.take_events()
+    asked: list[Any] = []
+    for reader in silent:
+        monkeypatch.setattr(reader, "poll", lambda reader=reader: asked.append(reader))
+    assert waiter.wait(5) == [heard]
+    assert not asked
+    for one in (waiter, writer, heard, *silent):
+        one.close()
+
+
+def test_more_than_a_wait_can_tell_of_is_asked_one_by_one(
+    participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robot_pt_ros.wire.clayer.Triggers.MOST", 2)
+    waiter, writer = Waiter(participant), participant.writer("/many", String)
+    readers = [participant.reader("/many", String) for _ in range(4)]
+    for reader in readers:
+        waiter.add(reader)
+    writer.write(String(data="a"))
+    end = time.monotonic() + 30
+    while (found := waiter.wait(1)) != readers:
+        assert time.monotonic() < end, found
+    for one in (waiter, writer, *readers):
         one.close()

@@ -1,7 +1,7 @@
 """The only file that calls `cyclonedds`' private functions, written against 11.0.1 and tested to fail loudly when they change.
 
 The public path turns every message into a dataclass, element by element: 20 images a second. These take and give serialized bytes.
-Both hold the GIL while they run.
+Writing and taking hold the GIL while they run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from robot_pt.errors import MissingExtraError, UserError
 
 try:
     from cyclonedds import _clayer as _c
-    from cyclonedds.core import DDSException, Entity, InstanceState, SampleState, ViewState
+    from cyclonedds.core import DDSException, Entity, InstanceState, SampleState, ViewState, WaitSet
     from cyclonedds.internal import DDS
 except ImportError as error:
     raise MissingExtraError("cyclonedds", "ros", "A ROS 2 node without ROS 2") from error
@@ -58,6 +58,28 @@ def acknowledged(writer: Any, timeout_ns: int) -> bool:
     if done < 0 and done != TIMEOUT:
         raise DDSException(done, f"while waiting for the readers of {writer!r}")
     return bool(done >= 0)
+
+
+class Triggers:
+    """What a waitset waits on, and which of it ended a wait: asking each costs as much as all else that a message costs."""
+
+    MOST = 256
+
+    def __init__(self, waitset: WaitSet):
+        self._waitset = waitset
+        self._found = (ctypes.c_void_p * self.MOST)()
+
+    def attach(self, entity: Entity) -> int:
+        """Wait on it too; what `wait` calls it."""
+        self._waitset.attach(entity)
+        return next(ctypes.addressof(value) for attached, value in self._waitset.attached if attached == entity)
+
+    def wait(self, timeout_ns: int) -> list[int] | None:
+        """What has triggered, [] after that time; None: more than `MOST`. DDSException: the waitset is gone. Releases the GIL."""
+        count = self._waitset._waitset_wait(self._waitset._ref, self._found, self.MOST, timeout_ns)
+        if count < 0:
+            raise DDSException(count, f"while waiting in {self._waitset!r}")
+        return [self._found[i] or 0 for i in range(count)] if count <= self.MOST else None
 
 
 def delete(entity: Entity) -> None:

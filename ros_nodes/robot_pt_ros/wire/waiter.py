@@ -34,8 +34,9 @@ class Waiter:
     def __init__(self, participant: Participant):
         self._waitset = WaitSet(participant.dds)
         self._guard = GuardCondition(participant.dds)
-        self._waitset.attach(self._guard)
-        self._sources: list[Source] = []
+        self._triggers = clayer.Triggers(self._waitset)
+        self._triggers.attach(self._guard)
+        self._sources: dict[Source, set[int]] = {}  # with what its triggers are called
         self._lock = threading.Lock()
         self._waiting = threading.RLock()  # held while the waitset is in use
         self._closed = False
@@ -44,15 +45,13 @@ class Waiter:
         """Wake for `source` from now on, at once where it has something already."""
         with self._lock:
             if source not in self._sources and not self._closed:
-                for trigger in source.triggers():
-                    self._waitset.attach(trigger)
-                self._sources.append(source)
+                self._sources[source] = {self._triggers.attach(trigger) for trigger in source.triggers()}
 
     def remove(self, source: Source) -> None:
         """No longer wake for `source`."""
         with self._lock:
             if source in self._sources:
-                self._sources.remove(source)
+                del self._sources[source]
                 self._detach(source)
 
     def _detach(self, source: Source) -> None:
@@ -72,13 +71,18 @@ class Waiter:
         with self._waiting:
             while not self._closed:
                 left = SLICE_S if end is None else min(SLICE_S, end - time.monotonic())
-                woken = self._waitset.wait(max(0, int(left * 1e9)))
+                woken = self._triggers.wait(max(0, int(left * 1e9)))
                 called = self._guard.take()
                 with self._lock:
-                    ready = [source for source in self._sources if _has_something(source)] if woken else []
+                    ready = [source for source in self._triggered(woken) if _has_something(source)]
                 if ready or called or (end is not None and time.monotonic() >= end):
                     return ready
         return []
+
+    def _triggered(self, woken: list[int] | None) -> list[Source]:
+        if woken is None:
+            return list(self._sources)
+        return [source for source, called in self._sources.items() if not called.isdisjoint(woken)] if woken else []
 
     def close(self) -> None:
         """Free it; a wait under way ends first. A second call does nothing."""

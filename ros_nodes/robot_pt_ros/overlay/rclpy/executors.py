@@ -54,7 +54,7 @@ class Executor:
         self._nodes: dict[Any, None] = {}
         self._tasks: list[Task] = []
         self._round: deque[tuple[Any, Any]] = deque()
-        """(node, entity) still to be served in this turn; kept between spins, so that each is served before any twice."""
+        """(node, entity) that were ready when this turn began; kept between spins, so that each is served before any twice."""
         self._lock = RLock()
         self._woken = False
         self._wakeup = Condition()
@@ -171,20 +171,21 @@ class Executor:
             task = self._pick_task()
             if task is not None:
                 return task
-            fresh = False
-            while True:
-                if not self._round:
-                    if fresh:
-                        return None
-                    fresh = True
-                    self._round.extend((node, entity) for node in self._nodes for entity in node._executable_entities())
-                if not self._round:
-                    return None
-                node, entity = self._round.popleft()
-                if node in self._nodes and entity._is_ready():
-                    task = self._begin(entity)
-                    if task is not None:
-                        return task
+            for fresh in (False, True):
+                if fresh:
+                    self._round.extend(
+                        (node, entity)
+                        for node in self._nodes
+                        for entity in node._executable_entities()
+                        if entity._is_ready()
+                    )
+                while self._round:
+                    node, entity = self._round.popleft()
+                    if node in self._nodes and entity._is_ready():
+                        task = self._begin(entity)
+                        if task is not None:
+                            return task
+            return None
 
     def _pick_task(self) -> Task | None:
         for task in self._tasks:
