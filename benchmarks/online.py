@@ -36,7 +36,7 @@ NAMES = {
     "rlpd_bc": "RLPD from BC", "bc": "BC", "d3rlpy_cal_ql": "d3rlpy Cal-QL", "d3rlpy_cql": "d3rlpy CQL",
     "d3rlpy_iql": "d3rlpy IQL", "d3rlpy_awac": "d3rlpy AWAC",
 }  # fmt: skip
-KEPT = ("seed", "before", "wobble", "lowest", "after", "regret", "offline_curve", "online_curve", "scale_offline", "scale_online",
+KEPT = ("seed", "before", "wobble", "lowest", "after", "regret", "central", "offline_curve", "online_curve", "scale_offline", "scale_online",
         "online_episodes", "online_successes", "cpu_s")  # fmt: skip
 
 
@@ -99,10 +99,10 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Percent. The last columns are of the last quarter of offline updates: Q of the data's actions, their true return, bounded samples."""
+    """Percent. Columns before the last are of the last quarter of offline updates: Q of the data's actions, their true return, bounded samples."""
     lines = [
-        "| | seeds | before | lowest after the switch | dip | after | regret | Q / return offline | bounded |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | seeds | before | lowest after the switch | dip | after | regret | Q / return offline | bounded | by the central action |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, cells in found.items():
         values = summarise(cells)
@@ -110,7 +110,9 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
             f"{100 * values[m]['iqm']:.0f} ({100 * values[m]['interval'][0]:.0f} to {100 * values[m]['interval'][1]:.0f})"
             for m in MEASURES
         ]
-        lines.append(f"| {NAMES[name]} | {len(cells)} | " + " | ".join([*shown, *_scale(cells)]) + " |")
+        lines.append(
+            f"| {NAMES[name]} | {len(cells)} | " + " | ".join([*shown, *_scale(cells), _central(cells)]) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -124,12 +126,23 @@ def _scale(cells: list[dict[str, Any]]) -> tuple[str, str]:
     return scale, f"{100 * mean['bound_rate']:.0f}" if "bound_rate" in mean else ""
 
 
+def _central(cells: list[dict[str, Any]]) -> str:
+    """Before and after, IQM over the seeds of which it is known; empty where it is of none."""
+    known = [cell["central"] for cell in cells if "central" in cell]
+    if not known:
+        return ""
+    before, after = (100 * float(iqm([[pair[i] for pair in known]])) for i in (0, 1))
+    return f"{before:.0f} to {after:.0f}" + (f" ({len(known)} seeds)" if len(known) < len(cells) else "")
+
+
 def digest(found: dict[str, list[dict[str, Any]]]) -> str:
     """What the page keeps of the cells: one line of JSON per cell."""
     first = next(iter(found.values()))[0]
     head = {"benchmark": "online", "settings": first["settings"], "data": first["data"], "versions": first["versions"]}
     rows = [
-        json.dumps({"algorithm": name, **{k: cell[k] for k in KEPT}}) for name, cells in found.items() for cell in cells
+        json.dumps({"algorithm": name, **{k: cell[k] for k in KEPT if k in cell}})
+        for name, cells in found.items()
+        for cell in cells
     ]
     return json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(rows) + "\n]}\n"
 

@@ -65,18 +65,20 @@ load_data = cache(offline_data)  # every cell of a table has the same
 
 
 def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
-    """JSON values; the curves are lists of [updates or steps, success rate]."""
+    """JSON values; the curves are lists of [updates or steps, success rate], `central` is success by the central action, before and after."""
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
     learner = make(algorithm, rates, standardising(offline.columns["proprio"], rates.input_scale), seed, problem.gamma)
     before, scale = _offline(learner, offline, task, seed)
+    central = [success_rate(learner.act, problem)]
     learner = learner.go_online()
     curve, online, scale_online = _online(learner, offline, task, seed)
+    central.append(success_rate(learner.act, problem))
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
         "settings": task.settings(), "plan": asdict(learner.plan), "offline_curve": before, "online_curve": curve,
         **summary(before, curve, schedule.settled), "online_episodes": online.episodes, "online_successes": online.successes,
-        "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
+        "central": central, "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
         "scale_offline": watched(scale), "scale_online": watched(scale_online),
         "cpu_s": round(time.process_time() - begun, 1), "versions": versions(),
     }  # fmt: skip

@@ -146,6 +146,8 @@ def test_every_algorithm_goes_offline_and_online(name):
     assert result["online_curve"][0][0] > 0
     assert result["online_episodes"] >= 2
     assert result["settings"] == SHORT.settings()
+    assert len(result["central"]) == 2
+    assert all(0 <= rate <= 1 for rate in result["central"])
 
 
 def test_exploring_scatters_about_what_is_done(data):
@@ -190,11 +192,12 @@ def test_the_table_says_what_the_cells_hold(tmp_path):
         values = {"before": before, "wobble": 0.05, "lowest": 0.25, "after": 1.0, "regret": 0.1}
         scale = {"q_data": -80.0 - seed, "return": -40.0, "bound_rate": 0.25}
         cell = {"algorithm": "cql", "seed": seed, "settings": {}, "scale_offline": scale, **values}
+        cell |= {"central": [0.25, 0.5 * seed]} if seed else {}
         (tmp_path / f"cql-{seed}.json").write_text(json.dumps(cell))
     found = online.load(tmp_path)
     row = online.table(found).splitlines()[-1]
     assert row.startswith(
-        "| CQL | 3 | 50 (40 to 60) | 25 (25 to 25) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) | -81 / -40 | 25 |"
+        "| CQL | 3 | 50 (40 to 60) | 25 (25 to 25) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) | -81 / -40 | 25 | 25 to 75 (2 seeds) |"
     )
     (tmp_path / "iql-0.json").write_text(json.dumps({**cell, "algorithm": "iql", "settings": {"maze": "other"}}))
     with pytest.raises(UserError, match="different settings"):
