@@ -103,9 +103,7 @@ def regret(runs: Sequence[Trials], rule: Rule, *, resamples: int = 2000, seed: i
     picked = rng.integers(0, len(runs), (resamples, len(runs)))
     means_B = np.stack(drawn)[picked, np.arange(resamples)[:, None]].mean(1)
     low, high = np.quantile(means_B, [0.025, 0.975])
-    return Regret(
-        float(np.mean(rates)), float(np.mean(seen)), float(np.mean(fresh)), Interval(float(low), float(high))
-    )
+    return Regret(float(np.mean(rates)), float(np.mean(seen)), float(np.mean(fresh)), Interval(float(low), float(high)))
 
 
 def _weights(run: Trials, rule: Rule) -> Array:
