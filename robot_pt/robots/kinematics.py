@@ -94,14 +94,14 @@ class Kinematics:
 
     def tool(self, q: Float64) -> Float64:
         """(J,) -> T_base_tool (4, 4)."""
-        self._configuration.update(q)
+        self._be_at(q)
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = self._rotation, self._tool
         return pose
 
     def points(self, q: Float64, gripper: float) -> dict[str, Float64]:
         """(J,) and an opening -> points of the arm in the base frame, (3,) each."""
-        self._configuration.update(q)
+        self._be_at(q)
         tips = self._arm.closed_tool + gripper * (self._arm.open_tool - self._arm.closed_tool)  # (2, 3) tool frame
         fingers = tips @ self._rotation.T + self._tool
         points = {name: position.copy() for name, position in self._positions.items()}
@@ -124,6 +124,11 @@ class Kinematics:
             best = min(best, result, key=lambda one: one.weighted_error_m)
         return best
 
+    def _be_at(self, q: Float64) -> None:
+        """A tick of a gate begins where the last one ended, and looks at the points of what it has just solved."""
+        if self._q.tolist() != q.tolist():  # which NaN never equals
+            self._configuration.update(q)
+
     def _other_starts(self, count: int) -> Iterator[Float64]:
         random = np.random.default_rng(0)  # the same configurations in every call
         for number in range(count):
@@ -137,7 +142,7 @@ class Kinematics:
         """
         self._aim(target)
         position = target[:3, 3].tolist()
-        self._configuration.update(start)
+        self._be_at(start)
         best = self._reached(position)
         stalled, first = 0, True
         for _ in range(most):

@@ -258,3 +258,26 @@ def test_a_control_tick_has_time_for_it(arm):
         arm.ik(target, q, max_step_rad=0.06)
         times.append(time.thread_time() - start)
     assert np.median(times) < 1.5e-3
+
+
+@EACH
+def test_answers_do_not_depend_on_what_was_asked_before(arm):
+    """What was computed for the same joints a moment ago is not computed again."""
+    other, random = robots.load(arm.name), np.random.default_rng(5)
+    q = arm.home_rad
+    for step in random.integers(0, 4, 60):
+        other.fk(random.uniform(arm.lower_rad, arm.upper_rad))  # this one always begins elsewhere
+        if step == 0:
+            q = random.uniform(arm.lower_rad, arm.upper_rad)
+        elif step == 1:
+            np.testing.assert_array_equal(arm.fk(q), other.fk(q))
+        elif step == 2:
+            for name, point in arm.points(q, 0.5).items():
+                np.testing.assert_array_equal(point, other.points(q, 0.5)[name])
+        else:
+            target = arm.fk(np.clip(q + 0.05, arm.lower_rad, arm.upper_rad))
+            other.fk(random.uniform(arm.lower_rad, arm.upper_rad))
+            ours, theirs = arm.ik(target, q), other.ik(target, q)
+            np.testing.assert_array_equal(ours.q, theirs.q)
+            assert ours[1:] == theirs[1:]
+            q = ours.q
