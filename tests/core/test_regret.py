@@ -34,7 +34,9 @@ def test_without_rising_values_the_plateau_is_imitations(rises):
 
 def test_certain_curves_give_the_regret_that_is_read_off_them():
     """Rates 0, 0.5, 1, 0.5, 0.25 in both halves alike: nothing is left to luck, so both numbers agree."""
-    success = np.array([[0, 0, 0, 0] * 4, [1, 1, 0, 0] * 4, [1] * 16, [0, 0, 1, 1] * 4, [1, 1, 0, 0, 0, 0, 0, 0] * 2], bool)
+    success = np.array(
+        [[0, 0, 0, 0] * 4, [1, 1, 0, 0] * 4, [1] * 16, [0, 0, 1, 1] * 4, [1, 1, 0, 0, 0, 0, 0, 0] * 2], bool
+    )
     run = Trials(RISING, success)
     for rule, rate in ((by_values, 1.0), (earliest_on_plateau, 0.5), (last, 0.25), (at_random, 0.45)):
         found = regret([run], rule)
