@@ -164,7 +164,7 @@ def run_cells(
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Score and interval of every method that has run, a panel per distance that tells methods apart, random features as the line."""
+    """Score and interval of every method that has run, a panel per distance that three methods have, random features as the line."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -172,7 +172,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     known = [row for row in rows if row["score"] is not None and not row["online"]]
-    distances = [d for d, n in Counter(row["distance"] for row in known).items() if n > 1]
+    distances = [d for d, n in Counter(row["distance"] for row in known).items() if n > 2]
     methods = list(dict.fromkeys(row["method"] for row in known if row["distance"] in distances))
     figure, panels = pyplot.subplots(1, len(distances), figsize=(4 * len(distances) + 1, 0.3 * len(methods) + 1), sharex=True, sharey=True, squeeze=False)  # fmt: skip
     for axes, distance in zip(panels[0], distances, strict=True):
