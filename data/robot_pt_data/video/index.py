@@ -108,7 +108,7 @@ class VideoIndex:
 
     def keyframe(self, number: int) -> int:
         """Which start (0..k-1) is the last one shown no later than frame `number`; 0 where none is."""
-        return max(int(np.searchsorted(self._key_pts_so_far, self.pts[number], side="right")) - 1, 0)
+        return max(int(self._key_pts_so_far.searchsorted(self.pts[number], side="right")) - 1, 0)
 
     @cached_property
     def _key_pts_so_far(self) -> Int:

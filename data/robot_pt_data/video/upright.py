@@ -25,14 +25,18 @@ def picture(frame: Image, index: VideoIndex, size: tuple[int, int], fit: Fit = "
     if index.mirrored:
         frame = frame[:, ::-1]
     if fit == "crop":
-        rows, columns = _centre(frame.shape[0], frame.shape[1], aspect, size)
+        rows, columns = _centre(frame.shape[0], frame.shape[1], aspect.as_integer_ratio(), size)
         frame = frame[rows, columns]
     return resize(np.ascontiguousarray(frame), size)
 
 
 @lru_cache(maxsize=1024)
-def _centre(height: int, width: int, aspect: Fraction, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the largest centred part with the shape of `size`; pixels are `aspect` times as wide as high."""
+def _centre(height: int, width: int, ratio: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the largest centred part with the shape of `size`; `ratio` is how wide pixels are to how high.
+
+    A pair, since hashing a fraction for the cache takes longer than copying a row of pixels.
+    """
+    aspect = Fraction(*ratio)
     # cross-multiplied, so that equal shapes leave the frame whole whatever they round to
     shown, wanted = width * aspect * size[0], height * size[1]
     if shown > wanted:
