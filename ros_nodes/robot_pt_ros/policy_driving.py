@@ -60,11 +60,12 @@ class Driving:
             thread.stop()
         self.session.stop(reason)
 
-    def start(self) -> Answer:
+    def start(self, instruction: str | None = None) -> Answer:
         """Begin an episode: now, or in lock-step at the time that is due."""
         if not self._active:
             return Answer(False, "the policy node is not active; activate it first.")
-        answer = self.session.start(self._inputs.meeting.due() or self._now() if self._lockstep else self._now())
+        now_ns = self._inputs.meeting.due() or self._now() if self._lockstep else self._now()
+        answer = self.session.start(now_ns, instruction=instruction)
         self._tick_in_lockstep()
         return answer
 

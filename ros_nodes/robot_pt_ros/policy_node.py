@@ -18,6 +18,7 @@ from robot_pt_ros.policy_parameters import (
     session_settings,
     step_limits,
 )
+from robot_pt_ros.policy_prompt import Prompt
 from robot_pt_ros.policy_requests import PolicyRequests
 from robot_pt_ros.processes import run
 
@@ -33,11 +34,11 @@ class PolicyNode(LifecycleNode):
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._arm = arm_of(self)
+        self._arm, self._prompt = arm_of(self), Prompt(self)
         session = self._load()
         _, cameras = robot_spec(self, session.policy.spec)
         self._driving = Driving(self, session, self._arm, cameras, lockstep=flag(self, "lockstep"))
-        self._requests = PolicyRequests(self, lambda: self.driving, self._warmed_up)
+        self._requests = PolicyRequests(self, lambda: self.driving, self._warmed_up, self._prompt)
         timing = session.warm_up(int(number(self, "warmup_iters")))
         self.get_logger().info(
             f"policy {session.policy.version[:12]}: first inference {timing.first_ms:.0f} ms, then p50 {timing.p50_ms:.1f} ms, "
@@ -49,6 +50,7 @@ class PolicyNode(LifecycleNode):
     def _load(self, folder: str = "") -> Session:
         """The session of the policy in `folder`, else of `checkpoint`. Raises UserError in one sentence."""
         policy = load_policy(self, folder)
+        self._prompt.require(policy)
         spec, _ = robot_spec(self, policy.spec)
         session = Session(
             policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,

@@ -24,7 +24,10 @@ def declare(node: Node) -> None:
     free = lambda words: ParameterDescriptor(description=words)  # noqa: E731
     node.declare_parameter("checkpoint", "", free("A RUN or one of its checkpoints; read again by policy/reload."))
     node.declare_parameter("task", "", free("Task name; empty takes the policy's only one."))
-    node.declare_parameter("prompt", "", free("Instruction for a policy with language; empty takes the task's name."))
+    node.declare_parameter(
+        "prompt", "", free("Sentence for a policy with language; empty takes the simulator's. Read by policy/start.")
+    )
+    node.declare_parameter("simulated", False, fixed("A sim node says what its task is in words."))
     declare_arm(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("device", "cpu", fixed("torch device."))

@@ -22,14 +22,17 @@ from robot_pt_ros.episode_phase import EpisodePhase
 from robot_pt_ros.node import number
 from robot_pt_ros.policy_driving import Driving
 from robot_pt_ros.policy_parameters import checkpoint_of
+from robot_pt_ros.policy_prompt import Prompt
 from robot_pt_ros.policy_reload import NextSession
 
 
 class PolicyRequests:
     """`driving` gives what drives now, which another configuration replaces; `make` is that of `NextSession`."""
 
-    def __init__(self, node: LifecycleNode, driving: Callable[[], Driving], make: Callable[[str], Session]):
-        self._node, self._driving = node, driving
+    def __init__(
+        self, node: LifecycleNode, driving: Callable[[], Driving], make: Callable[[str], Session], prompt: Prompt
+    ):
+        self._node, self._driving, self._prompt = node, driving, prompt
         self._episode = EpisodePhase(node)
         self._next = NextSession(node, lambda: checkpoint_of(node), make)
         for name, work in (("start", self._start), ("stop", self._stop), ("warmup", self._warm_up)):
@@ -61,7 +64,11 @@ class PolicyRequests:
         return response
 
     def _start(self) -> Answer:
-        return self._driving().start()
+        try:
+            sentence = self._prompt.sentence(self._driving().session.policy)
+        except UserError as error:
+            return Answer(False, str(error))
+        return self._driving().start(sentence)
 
     def _stop(self) -> Answer:
         return self._driving().session.stop()

@@ -41,6 +41,8 @@ class SimReports:
         self._time_topic = make(Clock, "/clock", topics.newest())
         self._reward = make(Float32, topics.REWARD, topics.recorded())
         self._result = node.create_publisher(String, "sim/result", topics.latched())
+        self._instruction = node.create_publisher(String, topics.INSTRUCTION, topics.latched())
+        self._instruction.publish(String(data=world.instruction))
         self._truth = node.create_publisher(String, "sim/state", topics.newest())
         self._images = {c: make(Image, topics.camera_image(c), topics.newest()) for c in cameras}
         self._jpegs = {c: make(CompressedImage, topics.camera_compressed(c), topics.recorded(5)) for c in cameras}

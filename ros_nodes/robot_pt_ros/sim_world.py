@@ -62,7 +62,7 @@ class World:
         self._simulator, self._node, self._arm = simulator, node, arm_of(node)
         self._lockstep, self._timeout_s = flag(node, "lockstep"), number(node, "answer_timeout_s")
         self.wall = Clock(clock_type=ClockType.STEADY_TIME)
-        self.cameras = tuple(simulator.spec.cameras)
+        self.cameras, self.instruction = tuple(simulator.spec.cameras), simulator.instruction
         self.period_s = 1 / simulator.spec.control_hz
         self._offset_ns, self.now_ns, self._answered_ns, self._asked_at = 0, 0, 0, 0.0
         self.reward, self.ended, self._steps, self._success = 0.0, False, 0, False

@@ -350,3 +350,13 @@ def test_launching_imports_no_torch_and_no_simulator():
     code += "print(sorted({'torch', 'mujoco', 'tensorflow', 'zarr', 'cyclonedds'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] in ("[]", "['cyclonedds']")
+
+
+@pytest.mark.parametrize(("name", "simulated"), [("sim", True), ("robot", False), ("online", True)])
+def test_a_sentence_reaches_policy_and_episodes(plan, name, simulated):
+    """A policy with language acts by it; in simulation the simulator has one where none is given."""
+    for words, sentence in (((), ""), (("prompt:=lift the red cube",), "lift the red cube")):
+        planned = plan(name, *COMMANDS[name], *words)
+        given = {node: parameters(process) for node, process in zip(names(planned), planned, strict=True)}
+        assert given["policy"]["prompt"] == given["episodes"]["prompt"] == sentence
+        assert given["policy"]["simulated"] is simulated

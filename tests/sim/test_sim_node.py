@@ -77,3 +77,19 @@ def test_a_task_that_no_arm_can_do_leaves_nothing_half_started(made, capfd, task
     said = capfd.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+def test_the_node_says_what_its_task_is_in_words(made):
+    import rclpy
+    from std_msgs.msg import String
+
+    from robot_pt_ros import topics
+
+    node, heard = made("task:=lift-red", "robot:=panda", "lockstep:=true"), []
+    node.create_subscription(String, topics.INSTRUCTION, lambda m: heard.append(m.data), topics.latched())
+    node.trigger_configure()
+    for _ in range(300):
+        if heard:
+            break
+        rclpy.spin_once(node, timeout_sec=0.1)
+    assert heard == ["lift the red cube"]
