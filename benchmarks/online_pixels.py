@@ -1,0 +1,317 @@
+"""From pixels: a policy pretrained by PTR goes on with Cal-QL on the job, its encoders frozen, each frame encoded once. On two cores.
+
+    python benchmarks/online_pixels.py                  seeds 0 to 2; what is there is not run again, what was cut goes on
+    python benchmarks/online_pixels.py --table --plot benchmarks/online_pixels.svg      the table and the picture from what is there
+
+The start: PTR on pixels of four lifting tasks (mixed quality), then its heads alone on ten demonstrations of a fifth and the old data, both
+as short as to leave it mediocre. The job: that fifth task, as `robot-pt online --freeze-encoder --algorithm cal_ql` does it, a piece at a
+time; after each piece the policy that serves is judged by its central action from starts that nobody trains on, the same ones that the
+start is judged from. Beside it (`--arms home`) the same algorithm makes as many updates from the same start without a new episode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from robot_pt import checkpoint
+from robot_pt.agents.encoded import FrozenEncoders
+from robot_pt.agents.ptr import PTRConfig
+from robot_pt.augment import AugmentConfig
+from robot_pt.machine import versions
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import proprio_statistics
+from robot_pt.online.arrivals import read_arrivals
+from robot_pt.online.replay import OnlineReplay
+from robot_pt.policy_record import PolicyRecord
+from robot_pt.recipes import evaluate, online, pretrain, runs
+from robot_pt.recipes import online_setup as setup
+from robot_pt.recipes.collect import collect
+from robot_pt.recipes.datasets import Reading, open_all
+from robot_pt.recipes.finetune import origin_of, tasks_with
+from robot_pt.recipes.online_setup import Wanted
+from robot_pt.replay import to_device
+from robot_pt.safe_files import read_json, replace_json
+from robot_pt.sources import EpisodeSource
+from robot_pt.store import DemoStore, is_demo_store
+from robot_pt.tasks import TaskTable
+
+RESULTS = Path("runs/online-pixels")
+PRIOR_TASKS, TARGET, CAMERA, SIZE = ("lift-red", "lift-green", "lift-blue", "lift-yellow"), "lift-purple", "primary", 64
+STD_RANGE, AVERAGE, CROP = (-2.0, 2.0), 0.003, AugmentConfig(pad=1, jitter_probability=0.0)
+"""As the demo has them."""
+JOB, HOME = "job", "home"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every cell of the table has in common."""
+
+    prior_episodes: int = 75
+    """Of each task."""
+    demos: int = 10
+    pretrain_updates: int = 400
+    """Of all networks, on pixels; the same for all seeds."""
+    head_updates: int = 1500
+    """On features, half old data, half demonstrations."""
+    algorithm: str = "cal_ql"
+    options: tuple[str, ...] = (
+        "critic=ensemble", "layer_norm=true", "critic_hidden=256,256", "critic_learning_rate=1e-3", "weight=0.05", "gap_floor=-8",
+        "target_gap=none", "actions=4", "extraction=advantage_weighted", "advantage_temperature=2", "advantage_clip=3", "actor_average=0.005",
+        "actor_learning_rate=5e-4", "tau=0.02",
+    )  # fmt: skip
+    """Cal-QL's, found on seed 0."""
+    noise: float = 0.02
+    utd: float = 3.0
+    batch_size: int = 64
+    offline_share: float = 0.2
+    target_share: float = 0.2
+    episodes: tuple[int, ...] = (30, 60)
+    """Episodes of the job after which the policy is judged."""
+    judged: int = 40
+    """Starts it is judged from."""
+
+
+def prepare(settings: Settings, out: Path) -> None:
+    """Scripted episodes, of mixed quality for the old tasks, clean for the new one."""
+    wanted = [(task, settings.prior_episodes, "mixed") for task in PRIOR_TASKS] + [(TARGET, settings.demos, "clean")]
+    for i, (task, count, quality) in enumerate(wanted):
+        store = out / "data" / task
+        have = len(DemoStore(store)) if is_demo_store(store) else 0
+        if have < count:
+            first = 1000 * i + have
+            collect(task, count - have, store, quality=quality, strength=0.7, image_size=SIZE, seed=first, workers=1)  # type: ignore[arg-type]
+
+
+def opened(out: Path, tasks: Sequence[str]) -> EpisodeSource:
+    return open_all([out / "data" / t for t in tasks], assume_success=False, reading=Reading(), what="data")
+
+
+def start(settings: Settings, out: Path, seed: int) -> Path:
+    """The RUN that the job starts from: PTR's heads on the target's demonstrations and the old data, the encoders of `pretrained` frozen."""
+    folder, begins = out / f"start-{seed}", pretrained(settings, out)
+    if checkpoint.steps(folder):
+        return folder
+    prior, target = opened(out, PRIOR_TASKS), opened(out, [TARGET])
+    before, updates = runs.read_settings(begins)[0], settings.head_updates
+    ptr = replace(before.ptr, augment=None, bc_warm_start_steps=settings.pretrain_updates + updates // 2)
+    now = replace(before, frozen="encoder", batch_size=settings.batch_size, ptr=ptr, seed=seed)
+    origin = origin_of(begins, folder, resume=False)
+    trained = PolicyRecord.from_json(read_json(origin.folder(begins) / "policy.json"))
+    tasks = tasks_with(trained, begins, [TARGET], prior.episodes.task)
+    runs.start_or_resume(folder, "finetune", now, {}, resume=True, write=True, origin=origin._asdict())
+    agent: Any = now.build(prior.spec, "cpu")
+    checkpoint.load_agent(origin.folder(begins), agent)
+    _learn(
+        agent, now, {"offline": (prior, 0.5), "target": (target, 0.5)}, tasks, out / "features", origin.step, updates
+    )
+    record = runs.record(agent, now, target.spec, tasks, [])
+    checkpoint.save(folder, origin.step + updates, agent, record, {"finetune": {}})
+    return folder
+
+
+def pretrained(settings: Settings, out: Path) -> Path:
+    """PTR on the old tasks, on pixels, the actor cloning while the critic learns, as the demo has it."""
+    prior, updates = opened(out, PRIOR_TASKS), settings.pretrain_updates
+    if checkpoint.steps(out / "pretrain"):
+        return out / "pretrain"
+    mean, std = proprio_statistics(prior)
+    ptr = PTRConfig(
+        actor_loss="advantage_weighted", advantage_temperature=8.0, actor_learning_rate=5e-4, alpha=1.0, conservative_floor=-8.0,
+        log_std_range=STD_RANGE, actor_average=AVERAGE, augment=CROP, bc_warm_start_steps=updates,
+    )  # fmt: skip
+    first = runs.RunSettings(
+        algorithm="ptr", encoder=EncoderConfig(name="small"), camera=CAMERA, image_size=(SIZE, SIZE), task_slots=0,
+        proprio=(tuple(mean.tolist()), tuple(std.tolist())), ptr=ptr,
+    )  # fmt: skip
+    pretrain.pretrain_with(first, prior, out / "pretrain", steps=updates, checkpoint_every=updates, resume=True)
+    return out / "pretrain"
+
+
+def _learn(
+    agent: Any, now: runs.RunSettings, parts: dict[str, tuple[EpisodeSource, float]], tasks: TaskTable, features: Path, first: int, updates: int
+) -> None:  # fmt: skip
+    """So many updates on features of `parts`."""
+    look = FrozenEncoders.of(agent, CAMERA, now.image_size)
+    with OnlineReplay(
+        parts, online=0.0, spec=parts["target"][0].spec, cameras=now.cameras, image_size=now.image_size, batch_size=now.batch_size,
+        reward=now.reward, gamma=now.gamma, task_table=tasks, seed=now.seed, look=look, features=features,
+    ) as batches:  # fmt: skip
+        for step in range(first, first + updates):
+            agent.update(to_device(next(batches), "cpu"), step)
+
+
+def judge(run: Path, name: str, settings: Settings, seed: int, folder: Path) -> list[bool]:
+    """Success of the policy's central action from each start; what was played is kept."""
+    record = PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json"))
+    found = evaluate.play(
+        evaluate.policy_factory(run, TARGET), TARGET, record, name=name, episodes=settings.judged, seed=seed, folder=folder, workers=1, videos=False
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    return [result.success for result in found.results]
+
+
+def wanted_of(settings: Settings, out: Path, seed: int, episodes: int) -> Wanted:
+    return Wanted(
+        task=TARGET, episodes=episodes, actors=1, ahead=0, data=tuple(str(out / "data" / t) for t in PRIOR_TASKS), target=str(out / "data" / TARGET),
+        algorithm=settings.algorithm, freeze_encoder=True, options=settings.options, utd=settings.utd, batch_size=settings.batch_size,  # type: ignore[arg-type]
+        offline_share=settings.offline_share, target_share=settings.target_share, noise=settings.noise, seed=seed,
+    )  # fmt: skip
+
+
+def on_the_job(settings: Settings, out: Path, seed: int) -> dict[str, Any]:
+    """The start, judged, and what the job makes of it; goes on where it was cut."""
+    folder, begins = out / f"{JOB}-{seed}", start(settings, out, seed)
+    judged, last = [judge(begins, "start", settings, seed, out / f"start-{seed}")], dict[str, Any]()
+    for count in settings.episodes:
+        last = online.online(begins, folder / "run", wanted_of(settings, out, seed, count), resume=True)
+        judged.append(judge(folder / "run", f"after {count}", settings, seed, folder))
+        print(
+            json.dumps({"seed": seed, "episodes": count, "updates": last["updates"], "successes": sum(judged[-1])}),
+            flush=True,
+        )
+    arrivals = [a for a in read_arrivals(folder / "run" / "arrivals.jsonl") if not a.reason]
+    return {
+        "judged": judged, "updates": last["updates"], "env_steps": last["env_steps"], "job": [bool(a.success) for a in arrivals],
+        "alarms": last["alarms"],
+    }  # fmt: skip
+
+
+def at_home(settings: Settings, out: Path, seed: int) -> dict[str, Any]:
+    """The same algorithm from the same start, as many updates, and no episode: what the job is to be held against."""
+    folder, begins = out / f"{HOME}-{seed}", start(settings, out, seed)
+    updates = read_json(out / f"{JOB}-{seed}.json")["updates"]
+    before, _ = runs.read_settings(begins)
+    wanted = wanted_of(settings, out, seed, settings.episodes[-1])
+    now, origin = setup.settings_of(before, wanted), origin_of(begins, folder / "run", resume=False)
+    prior, target = opened(out, PRIOR_TASKS), opened(out, [TARGET])
+    trained = PolicyRecord.from_json(read_json(origin.folder(begins) / "policy.json"))
+    agent: Any = now.build(target.spec, "cpu")
+    setup.load_start(agent, origin.folder(begins), same_algorithm=False, options=settings.options)
+    share = settings.offline_share / (settings.offline_share + settings.target_share)
+    _learn(
+        agent,
+        now,
+        {"offline": (prior, share), "target": (target, 1 - share)},
+        trained.tasks,
+        out / "features",
+        origin.step,
+        updates,
+    )
+    checkpoint.save_policy(folder / "run", updates, agent, runs.record(agent, now, target.spec, trained.tasks, []))
+    first = judge(begins, "start", settings, seed, out / f"start-{seed}")
+    return {
+        "judged": [first, judge(folder / "run", "end", settings, seed, folder)],
+        "updates": updates,
+        "env_steps": 0,
+        "job": [],
+    }
+
+
+ARMS = {JOB: on_the_job, HOME: at_home}
+TITLES = {JOB: "Cal-QL on the job", HOME: "as many updates without an episode"}
+
+
+def cell(arm: str, settings: Settings, out: Path, seed: int) -> dict[str, Any]:
+    began = time.process_time()
+    found = ARMS[arm](settings, out, seed)
+    head = {
+        "benchmark": "online_pixels",
+        "arm": arm,
+        "seed": seed,
+        "settings": json.loads(json.dumps(asdict(settings))),
+    }
+    return {**head, **found, "learner_cpu_s": round(time.process_time() - began, 1), "versions": versions()}
+
+
+def interval(seeds: Sequence[Any], measure: Callable[[Any], float]) -> tuple[float, float, float]:
+    """(mean, 95 % interval) of `measure` of each seed's (evaluations, starts), seeds and starts drawn again, starts the same at all evaluations."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(4000):
+        some = [seeds[i] for i in rng.integers(0, len(seeds), len(seeds))]
+        drawn.append(np.mean([measure(s[:, rng.integers(0, s.shape[1], s.shape[1])]) for s in some]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(np.mean([measure(s) for s in seeds])), float(low), float(high)
+
+
+MEASURES: dict[str, Callable[[Any], float]] = {
+    "before": lambda s: s[0].mean(), "lowest after the switch": lambda s: s[1:].mean(1).min(), "after": lambda s: s[-1].mean(),
+    "gain": lambda s: s[-1].mean() - s[0].mean(),
+}  # fmt: skip
+
+
+def table(cells: Sequence[dict[str, Any]]) -> str:
+    """Percent, and by seed."""
+    lines = [
+        f"| | seeds | {' | '.join(MEASURES)} | by seed, before to after |",
+        "|---|---|" + "---|" * (len(MEASURES) + 1),
+    ]
+    for arm, title in TITLES.items():
+        mine = [c for c in cells if c["arm"] == arm]
+        if not mine:
+            continue
+        seeds = [np.array(c["judged"], float) for c in mine]
+        said = ["{:.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in interval(seeds, m))) for m in MEASURES.values()]
+        own = ", ".join(f"{s[0].sum():.0f} to {s[-1].sum():.0f}" for s in seeds)
+        lines.append(f"| {title} | {len(mine)} | {' | '.join(said)} | {own} of {seeds[0].shape[1]} |")
+    return "\n".join(lines)
+
+
+def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
+    """Success over episodes of the job: a thin line per seed, the mean with its interval thick; the start dashed."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    mine = [c for c in cells if c["arm"] == JOB]
+    seeds = [100 * np.array(c["judged"], float) for c in mine]
+    x = [0, *mine[0]["settings"]["episodes"]]
+    figure, axes = pyplot.subplots(figsize=(6, 3.2))
+    for s in seeds:
+        axes.plot(x, s.mean(1), color="tab:blue", linewidth=0.7, alpha=0.6)
+    points = [interval(seeds, lambda s, at=at: s[at].mean()) for at in range(len(x))]  # type: ignore[misc]
+    axes.fill_between(x, [p[1] for p in points], [p[2] for p in points], color="tab:blue", alpha=0.15, linewidth=0)
+    axes.plot(x, [p[0] for p in points], color="tab:blue", linewidth=2.2)
+    axes.axhline(points[0][0], color="grey", linestyle="--", linewidth=0.8)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("episodes of the job")
+    axes.set_ylabel(f"success in {TARGET} [%]")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--arms", default=",".join(ARMS), help=f"comma-separated, of {', '.join(ARMS)}")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="learn nothing")
+    parser.add_argument("--plot", type=Path, help="draw the table into this .svg")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = Settings()
+    if not options.table:
+        prepare(settings, options.out)
+        for seed in map(int, options.seeds.split(",")):
+            for arm in options.arms.split(","):
+                path = options.out / f"{arm}-{seed}.json"
+                if not path.is_file():
+                    replace_json(path, cell(arm, settings, options.out, seed))
+    cells = [read_json(path) for arm in ARMS for path in sorted(options.out.glob(f"{arm}-*.json"))]
+    print(table(cells))
+    if options.plot:
+        plot(cells, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""benchmarks/online_pixels.py: its intervals, table and picture; learning itself is read from its results."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import online_pixels as bench
+
+sys.path.pop(0)
+
+
+def cell(arm: str, seed: int, judged: list[list[bool]]) -> dict:
+    return {"arm": arm, "seed": seed, "judged": judged, "settings": {**asdict(bench.Settings()), "episodes": [5, 9]}}
+
+
+def rates(*shares: float, starts: int = 20) -> list[list[bool]]:
+    return [[i < round(share * starts) for i in range(starts)] for share in shares]
+
+
+def test_intervals_hold_the_mean_and_shrink_with_starts() -> None:
+    few = [np.array(rates(0.3, 0.6, starts=10), float) for _ in range(3)]
+    many = [np.array(rates(0.3, 0.6, starts=1000), float) for _ in range(3)]
+    widths = []
+    for seeds in (few, many):
+        mean, low, high = bench.interval(seeds, bench.MEASURES["gain"])
+        assert mean == pytest.approx(0.3)
+        assert low < 0.3 < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 3
+    same = [np.ones((2, 10))] * 3
+    assert bench.interval(same, bench.MEASURES["after"]) == (1, 1, 1)
+
+
+def test_the_gain_is_of_the_same_starts() -> None:
+    """A policy that gains nothing on any start has a gain without spread, however its successes are spread over starts."""
+    unchanged = [np.array([row, row], float) for row in (rates(0.5)[0], rates(0.2)[0])]
+    assert bench.interval(unchanged, bench.MEASURES["gain"]) == (0, 0, 0)
+    assert bench.interval(unchanged, bench.MEASURES["before"])[2] > 0.35
+
+
+def test_the_table_and_the_picture(tmp_path: Path) -> None:
+    cells = [cell("job", s, rates(0.3, 0.1, 0.6)) for s in range(3)]
+    text = bench.table(cells)
+    assert "| Cal-QL on the job | 3 | 30 (" in text
+    assert " 10 (" in text
+    assert "6 to 12, 6 to 12, 6 to 12 of 20 |" in text
+    assert "without an episode" not in text
+    text = bench.table([*cells, cell("home", 0, rates(0.3, 0.4))])
+    assert "| as many updates without an episode | 1 | 30 (" in text
+    pytest.importorskip("matplotlib")
+    bench.plot(cells, tmp_path / "p.svg")
+    assert "episodes of the job" in (tmp_path / "p.svg").read_text()
+
+
+def test_what_is_asked_of_the_learner(tmp_path: Path) -> None:
+    wanted = bench.wanted_of(bench.Settings(), tmp_path, 4, 30)
+    assert (wanted.freeze_encoder, wanted.ahead, wanted.episodes, wanted.seed) == (True, 0, 30, 4)
+    assert wanted.algorithm == "cal_ql"
