@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -60,13 +60,13 @@ class Method(NamedTuple):
 
 
 STEADY = (-1.5, -1.0)
-"""Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2) the likelihood of roll and pitch, which hardly vary, drowns the
-gripper's: cloning with that head errs 30 times as much in it as the published clone, whose deviation is fixed, and never succeeds."""
+"""Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2), and with (-2, 2), a clone of that head learns to repeat what the
+gripper does, a step late, on the very data it learns from, and never closes it when it acts; the published clone's deviation is fixed."""
 CALM = {"alpha": 1.0, "conservative_floor": -8.0}
 """Of PTR's critic: the demo's. With the published weight 10 and no floor Q sinks for ever where it reads the state: at update 5,000 the data's
 actions were worth -52, where returns lie from -25 to 10."""
 FAST = {**CALM, "actor_loss": "advantage_weighted", "advantage_temperature": 8.0, "log_std_range": STEADY}
-"""The demo's route: the policy imitates by the critic's advantages instead of climbing Q."""
+"""The demo's route: the policy imitates by the critic's advantages instead of climbing Q. Here its Q sinks too (-53 at update 2,200)."""
 METHODS: dict[str, Method] = {
     "ptr": Method("PTR", "ptr", changes=CALM),
     "ptr-published": Method("PTR, published weight", "ptr"),
@@ -128,6 +128,8 @@ class Bench:
     version: Version
     scale: Scale
     every_checkpoint: bool = False
+    commit: str = field(default_factory=ptr_critic.commit)
+    """Of the code that runs, which may be another one by the end of a cell."""
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Train, act, and say everything that made the number."""
@@ -144,7 +146,7 @@ class Bench:
             **cell._asdict(), "version": self.version, "how": method.how, "successes": rates[chosen], "episodes": self.scale.episodes,
             "selected": chosen, "checkpoints": self._judged(run, rates), "critic": ptr_critic.accuracy(run, settings, demos.judges),
             "scale": asdict(self.scale), "data": ptr_data.share_of(self.robot_data), "settings": settings.to_json(),
-            "origin": document.get("origin"), "twin": TWIN_VERSION, "commit": ptr_critic.commit(), "versions": versions(),
+            "origin": document.get("origin"), "twin": TWIN_VERSION, "commit": self.commit, "versions": versions(),
             "seconds": {"learning": round(learned, 1), "all": round(time.process_time() - began, 1)},
         }  # fmt: skip
 
