@@ -240,10 +240,11 @@ class Reader(Generic[M]):
         """Up to `limit` samples as received, header included, oldest first."""
         taken: list[RawSample] = []
         while len(taken) < limit and not self._closed:
-            found = clayer.take(self.dds, limit - len(taken))
-            if not found:
-                break
+            asked = limit - len(taken)
+            found = clayer.take(self.dds, asked)
             taken += [RawSample(raw, i.source_timestamp, i.publication_handle) for raw, i in found if i.valid_data]
+            if len(found) < asked:
+                break  # there was no more
         return taken
 
     def publisher_gid(self, publication_handle: int) -> bytes | None:
@@ -261,7 +262,7 @@ class Reader(Generic[M]):
 
     def take_events(self) -> list[events.Event]:
         """What changed since the last call: incompatible_qos, deadline_missed, liveliness_changed, message_lost, matched."""
-        self.poll()
+        self._notice()
         return events.drain(self._events)
 
     def gids(self) -> tuple[list[bytes], list[bytes]]:
@@ -278,9 +279,12 @@ class Reader(Generic[M]):
 
     def poll(self) -> bool:
         """Whether `take` has something, or anything happened since the last poll, which `take_events` has."""
+        return self._notice() or self.has_data()
+
+    def _notice(self) -> bool:
         new = [] if self._closed else events.take(self.dds, events.READER)
         self._events.extend(new)
-        return bool(new) or self.has_data()
+        return bool(new)
 
     def close(self) -> None:
         """Leave the topic; a second call does nothing."""

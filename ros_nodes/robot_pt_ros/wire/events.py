@@ -53,6 +53,8 @@ def mask(kinds: dict[str, tuple[int, _Get]]) -> int:
 def take(entity: Any, kinds: dict[str, tuple[int, _Get]]) -> list[Event]:
     """What changed since the last call."""
     changed = entity.get_status_changes()
+    if not changed:
+        return []
     return [_event(kind, get(entity)) for kind, (bit, get) in kinds.items() if changed & bit]
 
 

@@ -36,7 +36,8 @@ class Waiter:
         self._guard = GuardCondition(participant.dds)
         self._triggers = clayer.Triggers(self._waitset)
         self._triggers.attach(self._guard)
-        self._sources: dict[Source, set[int]] = {}  # with what its triggers are called
+        self._sources: list[Source] = []
+        self._called: dict[int, Source] = {}  # by what its triggers are called
         self._lock = threading.Lock()
         self._waiting = threading.RLock()  # held while the waitset is in use
         self._closed = False
@@ -45,13 +46,15 @@ class Waiter:
         """Wake for `source` from now on, at once where it has something already."""
         with self._lock:
             if source not in self._sources and not self._closed:
-                self._sources[source] = {self._triggers.attach(trigger) for trigger in source.triggers()}
+                self._called.update({self._triggers.attach(trigger): source for trigger in source.triggers()})
+                self._sources.append(source)
 
     def remove(self, source: Source) -> None:
         """No longer wake for `source`."""
         with self._lock:
             if source in self._sources:
-                del self._sources[source]
+                self._sources.remove(source)
+                self._called = {called: of for called, of in self._called.items() if of is not source}
                 self._detach(source)
 
     def _detach(self, source: Source) -> None:
@@ -82,7 +85,8 @@ class Waiter:
     def _triggered(self, woken: list[int] | None) -> list[Source]:
         if woken is None:
             return list(self._sources)
-        return [source for source, called in self._sources.items() if not called.isdisjoint(woken)] if woken else []
+        found = {self._called[called] for called in woken if called in self._called}
+        return list(found) if len(found) < 2 else [source for source in self._sources if source in found]
 
     def close(self) -> None:
         """Free it; a wait under way ends first. A second call does nothing."""
@@ -95,6 +99,7 @@ class Waiter:
             for source in self._sources:
                 self._detach(source)
             self._sources.clear()
+            self._called.clear()
             clayer.delete(self._waitset)
             clayer.delete(self._guard)
 
