@@ -236,7 +236,7 @@ def interval(seeds: Sequence[Any], measure: Callable[[Any], float]) -> tuple[flo
     """(mean, 95 % interval) of `measure` of each seed's (evaluations, starts), seeds and starts drawn again, starts the same at all evaluations."""
     rng = np.random.default_rng(0)
     drawn = []
-    for _ in range(4000):
+    for _ in range(2000):
         some = [seeds[i] for i in rng.integers(0, len(seeds), len(seeds))]
         drawn.append(np.mean([measure(s[:, rng.integers(0, s.shape[1], s.shape[1])]) for s in some]))
     low, high = np.quantile(drawn, [0.025, 0.975])
