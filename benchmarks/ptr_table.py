@@ -37,14 +37,16 @@ def pooled(cells: Found, method: str, task: str) -> tuple[int, int, int]:
     return sum(sum(c["successes"]) for c in of), sum(c["episodes"] for c in of), len(of)
 
 
-def better(cells: Found, method: str, tasks: Sequence[str]) -> tuple[float, Interval] | None:
-    """Probability that a run of the method succeeds more often than one of BC finetune, over the tasks and seeds that both have."""
+def better(cells: Found, method: str, tasks: Sequence[str]) -> tuple[float, Interval | None] | None:
+    """Probability that a run of the method succeeds more often than one of BC finetune, over the tasks and seeds that both have; no interval
+    of a single seed, which a bootstrap would call certain."""
     mine, base = rates_of(cells, method, tasks), rates_of(cells, BASE, tasks)
     both = sorted(set(mine) & set(base))
     one, other = (square({t: of[t] for t in both}) for of in (mine, base))
     if method == BASE or one is None or other is None:
         return None
-    return float(improvement(one, other)), improvement_interval(one, other)
+    several = min(one.shape[1], other.shape[1]) > 1
+    return float(improvement(one, other)), improvement_interval(one, other) if several else None
 
 
 def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -62,7 +64,8 @@ def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dic
                     "interval": wilson(successes, count),
                 }
         scores = square(rates_of(cells, method, tasks)) if len(by_task) == len(tasks) else None
-        whole = None if scores is None else {"value": float(mean(scores)), "interval": bootstrap_interval(scores, mean)}
+        span = bootstrap_interval(scores, mean) if scores is not None and scores.shape[1] > 1 else None
+        whole = None if scores is None else {"value": float(mean(scores)), "interval": span}
         compared = better(cells, method, tasks)
         out.append({
             "method": method, "tasks": by_task, "mean": whole,
@@ -78,12 +81,8 @@ def table(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
     for row in rows(cells, methods, tasks):
         told = [_rate(row["tasks"].get(task)) for task in tasks]
         whole, compared = row["mean"], row["better"]
-        told.append("–" if whole is None else f"{100 * whole['value']:.0f} ({_percent(whole['interval'])})")
-        told.append(
-            ""
-            if compared is None
-            else f"{compared['value']:.2f} ({compared['interval'].low:.2f} to {compared['interval'].high:.2f})"
-        )
+        told.append("–" if whole is None else f"{100 * whole['value']:.0f}{_span(whole['interval'], 100, 0)}")
+        told.append("" if compared is None else f"{compared['value']:.2f}{_span(compared['interval'], 1, 2)}")
         lines.append(f"| {METHODS[row['method']].title} | {' | '.join(told)} |")
     return "\n".join(lines)
 
@@ -91,11 +90,12 @@ def table(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
 def _rate(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "–"
-    return f"{100 * found['successes'] / found['episodes']:.0f} ({_percent(found['interval'])}), {found['seeds']} seeds"
+    told = f"{100 * found['successes'] / found['episodes']:.0f}{_span(found['interval'], 100, 0)}"
+    return f"{told}, {found['seeds']} seed{'s' if found['seeds'] > 1 else ''}"
 
 
-def _percent(span: Interval) -> str:
-    return f"{100 * span.low:.0f} to {100 * span.high:.0f}"
+def _span(span: Interval | None, factor: float, digits: int) -> str:
+    return "" if span is None else f" ({factor * span.low:.{digits}f} to {factor * span.high:.{digits}f})"
 
 
 def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path) -> None:

@@ -136,6 +136,8 @@ def test_rows_pool_episodes_and_leave_gaps() -> None:
     assert mine["mean"]["value"] == pytest.approx((0.5 + 1.0) / 2), "of the seed that both targets have"
     expected = float(improvement([[0.5, 0.75, 0.25]], [[0.0, 0.25, 0.5]]))
     assert mine["better"]["value"] == pytest.approx(expected), "over the targets that both have"
+    assert mine["mean"]["interval"] is None, "one seed"
+    assert mine["better"]["interval"].low < expected < mine["better"]["interval"].high
     assert base["better"] is None
     assert none["tasks"] == {}
     lines = ptr_table.table(cells, ["bc", "ptr", "cog"], [CARROT, CROISSANT]).splitlines()
