@@ -61,7 +61,7 @@ class Method(NamedTuple):
 
 STEADY = (-1.5, -1.0)
 """Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2), and with (-2, 2), a clone of that head learns to repeat what the
-gripper does, a step late, on the very data it learns from, and never closes it when it acts; the published clone's deviation is fixed."""
+gripper does, a step late, on the very data it learns from, and never succeeds; the published clone's deviation is fixed."""
 CALM = {"alpha": 1.0, "conservative_floor": -8.0}
 """Of PTR's critic: the demo's. With the published weight 10 and no floor Q sinks for ever where it reads the state: at update 5,000 the data's
 actions were worth -52, where returns lie from -25 to 10."""
