@@ -25,7 +25,12 @@ def source_of(lengths, dataset, actions, spec=SPEC, gap=0):
         start=start.astype(np.int64), length=np.array(lengths, np.int64), instruction=texts, task=texts, dataset=dataset,
         success=np.full(count, UNKNOWN, np.int8), split=texts, operator=texts,
     )  # fmt: skip
-    return SimpleNamespace(spec=spec, episodes=table, actions=np.asarray(actions, np.float32))
+    nothing = np.zeros(len(actions), bool)
+    return SimpleNamespace(
+        spec=spec, episodes=table, actions=np.asarray(actions, np.float32), proprio=np.zeros((len(actions), 7), np.float32),
+        rewards=nothing.astype(np.float32), terminated=nothing, truncated=nothing,
+        images=lambda steps, camera, size=None: np.zeros((len(steps), 8, 8, 3), np.uint8),
+    )  # fmt: skip
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 5), st.integers(1, 40))
