@@ -18,14 +18,6 @@ demo: $(VENV)/.demo-installed
 # than they compute; each computes in one thread, since more would spin while they wait for a core. Simulation is a process of its own: beside
 # other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts. A test that fails is tried once more and named in the
 # summary: the machine may be a busy one.
-test test-core test-robot-side test-sim test-cli test-rest test-all lint check clean
-
-demo: $(VENV)/.demo-installed
-	$(PY) -m robot_pt demo --out runs/demo
-
-# The fault matrix alone: it reads times to hold. Then five processes at once: the robot side's tests wait for processes and clocks more
-# than they compute; of one thread each, for more would spin while they wait for a core. Simulation has a process of its own: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer
-# aborts it. A test that fails is tried once more and named in the summary: many wait for processes and clocks, and the machine may be busy.
 test test-core test-robot-side test-sim test-cli test-rest: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed
 	$(PY) -m pytest -m "not slow" $(AGAIN) $(TIMED)
