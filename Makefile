@@ -9,30 +9,32 @@ AGAIN := --reruns 1 -rR
 export PYTHONDONTWRITEBYTECODE :=
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri
 
-.PHONY: demo test test-core test-robot-side test-sim test-cli test-rest test-all lint check clean
+.PHONY: demo test test-faults test-core test-robot-side test-sim test-cli test-rest test-all lint check clean
 
 demo: $(VENV)/.demo-installed
 	$(PY) -m robot_pt demo --out runs/demo
 
-# The fault matrix alone: it reads times to hold. Then five processes at once, for the robot side's tests wait for processes and clocks more
-# than they compute; each computes in one thread, since more would spin while they wait for a core. Simulation is a process of its own: beside
-# other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts. A test that fails is tried once more and named in the
-# summary: the machine may be a busy one.
-test test-core test-robot-side test-sim test-cli test-rest: export OMP_NUM_THREADS := 1
+# The fault matrix reads times to hold, so only what computes in one process and in one thread runs beside it (test-rest). Then five at once,
+# for the robot side's tests wait for processes and clocks more than they compute; each in one thread, since more would spin while they wait
+# for a core. Simulation is a process of its own: beside other native libraries (TensorFlow's parity tests) Mesa's software renderer aborts.
+# A test that fails is tried once more and named in the summary: the machine may be a busy one.
+test test-faults test-robot-side test-core test-cli test-sim test-rest: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed
-	$(PY) -m pytest -m "not slow" $(AGAIN) $(TIMED)
-	$(MAKE) -j5 --output-sync=target test-robot-side test-core test-cli test-sim test-rest
+	$(MAKE) -j5 --output-sync=target ROBOT_PT_FIRST=test-faults test-faults test-rest test-robot-side test-core test-cli test-sim
 
-test-core: $(VENV)/.dev-installed
+test-faults: $(VENV)/.dev-installed
+	$(PY) -m pytest -m "not slow" $(AGAIN) $(TIMED)
+
+test-core: $(VENV)/.dev-installed | $(ROBOT_PT_FIRST)
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/core
 
-test-robot-side: $(VENV)/.dev-installed
+test-robot-side: $(VENV)/.dev-installed | $(ROBOT_PT_FIRST)
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/ros --ignore=$(TIMED)
 
-test-sim: $(VENV)/.dev-installed
+test-sim: $(VENV)/.dev-installed | $(ROBOT_PT_FIRST)
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/sim
 
-test-cli: $(VENV)/.dev-installed
+test-cli: $(VENV)/.dev-installed | $(ROBOT_PT_FIRST)
 	$(PY) -m pytest -m "not slow" $(AGAIN) tests/cli
 
 test-rest: $(VENV)/.dev-installed

@@ -9,7 +9,7 @@ from robot_pt.errors import MismatchError, UserError
 from robot_pt.recipes import demo
 
 SMALL = demo.Scale(
-    source_tasks=("lift-red", "lift-green"), episodes=2, demos=2, judges=2, evaluation_episodes=2, pretrain_updates=4,
+    source_tasks=("lift-red",), episodes=2, demos=2, judges=2, evaluation_episodes=2, pretrain_updates=4,
     finetune_updates=4,
 )  # fmt: skip
 

@@ -395,6 +395,7 @@ def test_resuming_with_other_settings_or_a_run_of_another_kind_is_refused(curl, 
     assert "holds a run of pretrain --objective, this is one of pretrain;" in result["error"]
 
 
+@pytest.mark.slow  # tests/core/test_checkpoint.py kills a run of the same loop
 def test_a_run_that_is_killed_goes_on_exactly_where_it_was(robot, tmp_path) -> None:
     """kill -9 between two checkpoints; the resumed run's weights are those of one that was left alone."""
     more = ["--steps", 20, "--checkpoint-every", 2]

@@ -37,6 +37,7 @@ def test_a_mistake_that_all_processes_notice_is_said_once(tmp_path: Path) -> Non
     assert "robot_pt/cli" not in stderr  # no traceback of ours; torchrun has one of its own
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_the_first_process_ends_the_others_without_their_traceback(tmp_path: Path) -> None:
     spec = Spec(cameras={"primary": (16, 16)}, embodiment="panda")
     demos = DemoStore.create(tmp_path / "data", spec)

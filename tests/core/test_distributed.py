@@ -120,7 +120,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("whom", ["torchrun", "one process"])
+@pytest.mark.parametrize("whom", ["torchrun", pytest.param("one process", marks=pytest.mark.slow)])
 def test_ctrl_c_saves_within_the_seconds_that_torchrun_waits(tmp_path, whom):
     """Nobody waits for the next log, which is 50 s away here: torchrun kills after 30."""
     options = ("1000", "--pause", "0.05", "--log-every", "1000", "--checkpoint-every", "1000")

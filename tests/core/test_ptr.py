@@ -540,7 +540,9 @@ def share_right(agent: PTR, batch: Batch) -> float:
 @pytest.mark.parametrize(
     "config",
     [
-        PTRConfig(**FAST, actor_loss="advantage_weighted", log_std_range=(-2.0, 2.0)),
+        pytest.param(
+            PTRConfig(**FAST, actor_loss="advantage_weighted", log_std_range=(-2.0, 2.0)), marks=pytest.mark.slow
+        ),
         PTRConfig(**FAST, initial_temperature=0.1),
     ],
     ids=["advantage_weighted", "max_q"],
