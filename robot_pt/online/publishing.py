@@ -17,7 +17,18 @@ from robot_pt import checkpoint
 from robot_pt.checkpoint import Learner
 from robot_pt.errors import DataError, UserError
 from robot_pt.networks.modes import evaluating
-from robot_pt.online.serving import VERSIONS, Serving, folder_of, lock, note, read_serving, serve, versions
+from robot_pt.online.serving import (
+    HISTORY,
+    VERSIONS,
+    Serving,
+    folder_of,
+    is_noted,
+    lock,
+    note,
+    read_serving,
+    serve,
+    versions,
+)
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.schema import Batch
 
@@ -119,15 +130,19 @@ class Publisher:
                 shutil.rmtree(folder_of(self._run, number), ignore_errors=True)
 
     def _heal(self) -> None:
-        """After a kill in mid-publication: no half-written version, and `selected` where the pointer is."""
+        """After a kill in mid-publication: no half-written version, `selected` where the pointer is, and what serves in the history."""
         assert self.serving is not None
         for part in (self._run / VERSIONS).glob(".*.part"):
             if re.fullmatch(r"\.\d+\.part", part.name):
                 shutil.rmtree(part, ignore_errors=True)
         try:
             checkpoint.point(self._run, "selected", self.serving.path(self._run))
+            if not is_noted(self._run, self.serving):
+                note(self._run, {"event": "published", **self.serving._asdict()})
         except DataError as error:
             self.trouble = str(error)
+        except OSError as error:
+            self.trouble = f"{self._run / HISTORY} cannot be written: {error.strerror or error}; free disk space."
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,7 +143,23 @@ def _swap(run: Path, serving: Serving, event: str) -> None:
 def note(run: Path, event: Mapping[str, Any]) -> None:
     """One line in publications.jsonl. Raises OSError as the disk gives it."""
     line = json.dumps(dict(event), allow_nan=False, default=str).encode() + b"\n"
-    with (run / HISTORY).open("ab") as file:
+    with (run / HISTORY).open("a+b") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")  # a kill tore the last line
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_noted(run: Path, serving: Serving) -> bool:
+    """Whether publications.jsonl says that this version was published; a torn line says nothing."""
+    try:
+        lines = (run / HISTORY).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return False
+    for line in lines:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if (event.get("event"), event.get("version")) == ("published", serving.version):
+                return True
+    return False

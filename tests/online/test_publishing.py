@@ -74,6 +74,34 @@ def test_what_is_published_is_what_acts(tmp_path, agent, record, observations) -
     assert events(tmp_path)[1]["check"]["observations"] == 16
 
 
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_what_was_killed_between_serving_and_noting_is_noted_by_the_next_learner(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    """Every action is traced to its version by publications.jsonl; a line that the kill tore spoils none after it."""
+
+    def torn(run, event) -> None:
+        with (run / "publications.jsonl").open("ab") as file:
+            file.write(b'{"event": "publ')
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("robot_pt.online.publishing.note", torn)
+        with pytest.raises(Killed):
+            Publisher(tmp_path, record).publish(5, agent, observations)
+    served = read_serving(tmp_path)
+    again = Publisher(tmp_path, record)
+    nudge(agent)
+    assert again.publish(6, agent, observations)
+    Publisher(tmp_path, record)
+    first, *whole = (tmp_path / "publications.jsonl").read_text().splitlines()
+    assert first == '{"event": "publ'
+    assert [json.loads(line)["version"] for line in whole] == [served.version, again.serving.version]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_never_published(tmp_path, agent, record, observations, bad: float) -> None:
     publisher = Publisher(tmp_path, record)
