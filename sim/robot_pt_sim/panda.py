@@ -259,6 +259,8 @@ def _build_environment(task: Task, render: bool) -> Any:
         **task.options,
     )
     sampler = env.placement_initializer
+    if task.ranges is not None:
+        sampler.x_range, sampler.y_range, sampler.rotation = task.ranges
     if task.placement_m is not None:
         sampler.x_range = sampler.y_range = (-task.placement_m, task.placement_m)
     if task.yaw_rad is not None:

@@ -6,7 +6,14 @@ from robot_pt_sim.experts import Goal, Phase, ScriptedExpert, action_towards, fr
 from robot_pt_sim.scene import Pose, SceneState
 from robot_pt_sim.tasks import TASKS, find_task
 
-NAMES = ["lift", "lift-red", "stack", "door", *(f"pick-place-{name}" for name in ("milk", "bread", "cereal", "can"))]
+NAMES = [
+    "lift",
+    "lift-red",
+    "stack",
+    "door",
+    "door-anywhere",
+    *(f"pick-place-{name}" for name in ("milk", "bread", "cereal", "can")),
+]
 
 
 def at(position, yaw=0.0, target=None):

@@ -50,6 +50,22 @@ def test_an_episode_depends_on_its_seed_alone(scene, task):
     assert start["seed"] == 11
 
 
+def test_a_door_stands_anywhere_in_its_ranges_and_the_usual_one_in_robosuites(scene):
+    def starts(task):
+        simulator = scene(task)
+        body = simulator._model.body("Door_main").id
+        for seed in range(25):
+            simulator.reset(seed)
+            x, y, _ = simulator._data.xpos[body] - simulator._env.table_offset
+            front = simulator._data.xmat[body].reshape(3, 3)[:, 0]
+            yield x, y, np.arctan2(front[1], front[0]) + np.pi / 2 + 0.125
+
+    usual, anywhere = (np.array(list(starts(task))) - (0.08, 0.0, 0.0) for task in ("door", "door-anywhere"))
+    for places, half in ((usual, (0.01, 0.01, 0.125)), (anywhere, (0.08, 0.16, 0.35))):
+        assert (np.abs(places) <= np.array(half) + 1e-6).all()
+        assert (np.ptp(places, axis=0) > 1.5 * np.array(half)).all()
+
+
 def test_a_fresh_process_would_see_the_same(scene):
     fresh = PandaSimulator(find_task("lift-blue"), render=False)
     np.testing.assert_array_equal(trace(fresh, 11, wander(0, 3)), trace(scene("lift-blue"), 11, wander(0, 3)))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,17 @@ def test_colours_are_tasks_of_their_own_and_start_far_apart():
         assert task.instruction == f"lift the {colour} cube"
         assert task.placement_m == 0.10  # at robosuite's 3 cm a blind policy solves it
     assert TASKS["lift"].placement_m is None
+
+
+def test_a_door_anywhere_is_the_door_about_its_usual_place():
+    usual, anywhere = TASKS["door"], TASKS["door-anywhere"]
+    assert anywhere == replace(usual, name="door-anywhere", ranges=anywhere.ranges)
+    assert usual.ranges is None
+    for (low, high), middle, half in zip(
+        anywhere.ranges, (0.08, 0.0, -np.pi / 2 - 0.125), (0.08, 0.16, 0.35), strict=True
+    ):
+        assert (low + high) / 2 == pytest.approx(middle)
+        assert (high - low) / 2 == pytest.approx(half)
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones():
