@@ -28,6 +28,7 @@ from robot_pt.recording import Item, Limits, Recording
 from robot_pt.recovery import recover
 from robot_pt.samples import Mode, Sample, Version
 from robot_pt.schema import Spec
+from robot_pt.simulated import Release, require_of_store, version_in, versions_of
 from robot_pt.store import DemoStore
 
 JOURNALS, DISCARDED = "journals", "discarded"
@@ -121,6 +122,8 @@ class Recorder:
         self._last: tuple[Header, Report] | None = None
         self._latched: defaultdict[str, deque[tuple[Message, int]]] = defaultdict(lambda: deque(maxlen=4))
         self._faults: list[str] = []
+        self._release: Release | None = None
+        """Of a simulator, which no episode in the store contradicts."""
         self._only = -1
         """Handle of the lock that makes this the only recorder of the store."""
         try:
@@ -154,6 +157,7 @@ class Recorder:
         Raises:
             UserError: one is running, the id cannot name a file, or the disk has too little room.
             DataError: there is an episode of that id, or the disk refuses.
+            MismatchError: `metadata` says another version of a simulator than the store's episodes.
         """
         with self._lock:
             if self._only < 0:
@@ -168,6 +172,7 @@ class Recorder:
             require_room(self.folder, self._limits.disk)
             if (self.folder / DISCARDED / f"{name}.mcap").exists():
                 raise DataError(f"episode {name} was recorded and discarded; give another id.")
+            self._require_one_release(metadata or {})
             given = {
                 **self._template.to_json(), "episode_id": name, "task": task, "instruction": instruction,
                 "metadata": dict(metadata or {}), "policy_version": self._policy_version(),
@@ -296,6 +301,13 @@ class Recorder:
         current = self._current
         if current is not None:
             current.put(item, received_ns)
+
+    def _require_one_release(self, metadata: Mapping[str, Any]) -> None:
+        here = version_in(self._template.dataset, metadata)
+        if here != self._release and len(self.store):
+            stored = versions_of(self.store.source(skip_corrupt=True))
+            require_of_store(self.store.path, stored, here, "record to another store")
+        self._release = here
 
     def _as_latched(self, sample: Sample) -> list[Message]:
         if isinstance(sample, JointCommand | Mode | Version):

@@ -11,6 +11,9 @@ from typing import Any
 from robot_pt.errors import MismatchError
 from robot_pt.sources import EpisodeSource, leaf
 
+Release = tuple[str, str]
+"""(simulator, version)."""
+
 Versions = Mapping[str, frozenset[str]]
 """Simulator -> versions."""
 
@@ -18,9 +21,16 @@ TITLES = {"kitchen": "the kitchens", "robosuite": "robosuite"}
 """The simulators whose episodes say their version, as sentences name them."""
 
 
-def version_in(dataset: str, metadata: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(simulator, version) of an episode with this `Episode.dataset` and `Episode.metadata`; None where it says none."""
-    controller, installed = metadata.get("controller"), metadata.get("versions")
+def told(release: Release | None) -> dict[str, Any]:
+    """What the metadata of an episode says of the simulator that it was recorded in."""
+    return {} if release is None else {"simulator": {"name": release[0], "version": release[1]}}
+
+
+def version_in(dataset: str, metadata: Mapping[str, Any]) -> Release | None:
+    """Of an episode with this `Episode.dataset` and `Episode.metadata`; None where it says none. Older ones say it by what they were."""
+    said, controller, installed = (metadata.get(name) for name in ("simulator", "controller", "versions"))
+    if isinstance(said, Mapping) and said.get("name") and said.get("version"):
+        return str(said["name"]), str(said["version"])
     if isinstance(controller, Mapping) and "twin" in controller:
         return "kitchen", str(controller["twin"])
     if dataset == "robosuite" and isinstance(installed, Mapping) and installed.get("robosuite"):
@@ -31,15 +41,15 @@ def version_in(dataset: str, metadata: Mapping[str, Any]) -> tuple[str, str] | N
 def versions_of(source: EpisodeSource) -> Versions:
     """Of the episodes of `source`; exports and caches were told when they were written."""
     found: list[Versions] = []
-    table, told = source.episodes, set()
+    table, known = source.episodes, set()
     for start, dataset in zip(table.start.tolist(), table.dataset, strict=True):
         inner, step = leaf(source, start)
         recorded = getattr(inner, "recorded", None)
-        if recorded is not None and dataset in ("kitchen", "robosuite", ""):
+        if recorded is not None:
             said = version_in(dataset, recorded(step)["metadata"])
             found += [{said[0]: frozenset([said[1]])}] if said else []
-        elif recorded is None and id(inner) not in told:
-            told.add(id(inner))
+        elif id(inner) not in known:
+            known.add(id(inner))
             found.append(getattr(inner, "simulators", {}))
     return merged(found)
 
@@ -82,3 +92,13 @@ def require_one(parts: Mapping[str, Versions], way_out: str) -> None:
     found = conflict(parts)
     if found is not None:
         raise MismatchError(f"{found}; {way_out}.")
+
+
+def require_of_store(path: object, stored: Versions, here: Release | None, way_out: str) -> None:
+    """Raise MismatchError where a store holds episodes of another version than is played `here`: half of its actions would be wrong."""
+    other = [] if here is None else sorted(stored.get(here[0], frozenset()) - {here[1]})
+    if here is not None and other:
+        raise MismatchError(
+            f"{path} was recorded in version {other[0]} of {TITLES.get(here[0], here[0])} and this is version {here[1]}, where the same "
+            f"actions end elsewhere; {way_out}."
+        )

@@ -32,6 +32,10 @@ class Simulator(Protocol):
         """Apply one canonical action (A,) for one control period. NaN or Inf raises UserError: nothing moves."""
         ...
 
+    def about(self) -> dict[str, Any]:
+        """JSON values kept with each of its episodes: which simulator in which version (`robot_pt.simulated.told`), how actions become motion."""
+        ...
+
     def initial_conditions(self) -> dict[str, Any]:
         """JSON values that describe this episode's start: object poses, seed."""
         ...

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from robot_pt.errors import MismatchError, UserError
+from robot_pt.errors import UserError
 from robot_pt.evaluate import FIRST_SEED
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar, warn
-from robot_pt.simulated import TITLES, version_in
+from robot_pt.simulated import Versions, merged, require_of_store, version_in
 
 if TYPE_CHECKING:
     from robot_pt.store import DemoStore
@@ -64,7 +64,7 @@ def collect(
     spec = spec_of(task, cameras, (image_size, image_size))
     store = DemoStore.create(out, spec, exist_ok=True)
     headers = _headers(store)
-    _require_same_version(store, headers, version_of(task))
+    require_of_store(store.path, _versions(headers), version_of(task), "name another --out")
     _require_new_starts(store, headers, *task_and_scene(task), seed, episodes)
     with bar(f"collect {task}", "episode") as advance:
         advance(0, episodes)
@@ -114,12 +114,7 @@ def _require_new_starts(
         )
 
 
-def _require_same_version(store: DemoStore, headers: Sequence[Mapping[str, Any]], here: tuple[str, str] | None) -> None:
-    """Refuse a store of another version of the simulator: the same actions would mean something else in one half of it."""
-    for header in headers:
-        found = version_in(header["dataset"], header.get("metadata", {}))
-        if found is not None and here is not None and found[0] == here[0] and found[1] != here[1]:
-            raise MismatchError(
-                f"{store.path} was recorded in version {found[1]} of {TITLES[here[0]]} and this is version {here[1]}, where the same "
-                "actions end elsewhere; name another --out."
-            )
+def _versions(headers: Sequence[Mapping[str, Any]]) -> Versions:
+    """Of the simulators that the episodes were recorded in."""
+    found = [version_in(header["dataset"], header.get("metadata", {})) for header in headers]
+    return merged({said[0]: frozenset([said[1]])} for said in found if said)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from robot_pt.commands import Answer
@@ -14,16 +15,39 @@ from robot_pt_ros.episode_recorder import EpisodeRecorder, Wish
 
 LINGER_S, LINGER_MOST_S = 0.3, 2.0
 """Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
+LAST_WORD_S = 1.0
+"""Who leaves waits so long to hear how the episode ended: Ctrl-C reaches the recorder before what the operator said just before it."""
+
+
+@dataclass
+class Simulation:
+    """What the simulator says of itself; None where it was not heard yet."""
+
+    instruction: str | None = None
+    about: Mapping[str, Any] | None = None
 
 
 class Following:
-    """Begins and ends what `episodes` records. `active` is whether anything may begin."""
+    """Begins and ends what `episodes` records. `active` is whether anything may.
 
-    def __init__(self, episodes: EpisodeRecorder):
-        self._episodes = episodes
-        self.active = False
+    Args:
+        simulation: of the simulator whose episodes these are; each keeps what it says. None on a robot.
+        warn: gets one sentence for the operator.
+    """
+
+    def __init__(
+        self, episodes: EpisodeRecorder, simulation: Simulation | None = None, warn: Callable[[str], None] = lambda _: None
+    ):  # fmt: skip
+        self._episodes, self._simulation, self._warn = episodes, simulation, warn
+        self.active = self._warned = False
         self._wanted: dict[str, Any] = {}
-        self._ended = 0.0
+        self._ended = self._leave_s = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether an episode may begin: in simulation not before it is known of what."""
+        it = self._simulation
+        return self.active and (it is None or (it.instruction is not None and it.about is not None))
 
     def told(self, text: str, now_ns: int) -> None:
         """episode/state (JSON). A state that was overtaken by the next is told by that one, as `previous`. Raises DataError."""
@@ -37,7 +61,7 @@ class Following:
         running = self._episodes.running
         if running and running == previous.get("id") and running != name:
             self._episodes.stop(str(previous.get("outcome") or "unknown"), str(previous.get("reason", "")))
-        if phase == "recording" and name != running and self.active and name != self._wanted.get("id"):
+        if phase == "recording" and name != running and self.ready and name != self._wanted.get("id"):
             task, instruction = str(told.get("task", "")), str(told.get("instruction", ""))
             self._start(Wish(name, task, instruction, metadata, begin_ns), now_ns)
         elif running and running == name and phase != "recording":
@@ -60,17 +84,16 @@ class Following:
             self._ended = 0.0
             self._episodes.stop(str(self._wanted.get("outcome") or "unknown"), str(self._wanted.get("reason", "")))
 
-    def asked(self, name: str, task: str, now_ns: int) -> Future[Answer]:
+    def asked(self, name: str, task: str, now_ns: int, prompt: str = "") -> Future[Answer]:
         """start, stop or discard_last, by hand; done when the disk is."""
         work: dict[str, Callable[[], Future[Answer]]] = {
-            "start": lambda: self._start(Wish(time.strftime("manual-%Y%m%d-%H%M%S"), task), now_ns),
+            "start": lambda: self._start(Wish(time.strftime("manual-%Y%m%d-%H%M%S"), task, prompt), now_ns),
             "stop": lambda: self._episodes.stop("unknown"),
             "discard_last": self._episodes.discard_last,
         }
-        if name == "start" and (not self.active or self._episodes.running):
+        if name == "start" and (not self.ready or self._episodes.running):
             refused: Future[Answer] = Future()
-            what = self._episodes.running or "the recorder"
-            refused.set_result(Answer(False, f"{what} is not ready; activate it, end the episode."))
+            refused.set_result(Answer(False, self._why_not()))
             return refused
         return work[name]()
 
@@ -81,8 +104,36 @@ class Following:
         if self._episodes.running and not over:
             self._episodes.stop("aborted", "the recorder was deactivated")
 
+    def leave(self) -> None:
+        """Nothing begins any more; ask `has_left` again and again."""
+        self.active, self._leave_s = False, time.monotonic() + LAST_WORD_S
+
+    def has_left(self) -> bool:
+        """What is over is put away, what runs is aborted, and both are on the disk."""
+        if self._episodes.running and not self._ended and time.monotonic() < self._leave_s:
+            return False
+        self.put_away()
+        return self._episodes.close(wait=False).done()
+
+    def _why_not(self) -> str:
+        if self._episodes.running:
+            return f"{self._episodes.running} is being recorded; end it, then start another."
+        if not self.active:
+            return "the recorder is not active; activate it, then start."
+        return "the simulator has not said yet what it is and what its task is in words; start again."
+
     def _start(self, wish: Wish, now_ns: int) -> Future[Answer]:
         self._ended = 0.0
+        if self._simulation is not None:
+            about = self._simulation.about or {}
+            words = wish.instruction or self._simulation.instruction or ""
+            wish = wish._replace(instruction=words, metadata={**about, **wish.metadata})
+        if not (wish.instruction or self._warned):
+            self._warned = True
+            self._warn(
+                f"{wish.episode_id} is recorded without an instruction, from which no policy with language can learn; give one in the words "
+                "of the task, e.g. prompt:='lift the red cube', and discard this one."
+            )
         return self._episodes.start(wish, now_ns)
 
     def _last_kept(self) -> str:

@@ -52,6 +52,7 @@ class EpisodeRecorder:
         self._pending: list[tuple[Message, int]] | None = None
         self._lock = threading.Lock()
         self._worker = ThreadPoolExecutor(1, "recorder")
+        self._closing: Future[Answer] | None = None
         self._running = ""
         self._begin_ns, self._end_ns = 0, 0
         self.received = 0
@@ -146,15 +147,21 @@ class EpisodeRecorder:
         return {**values, **{f"last_{key}": value for key, value in self.last.items()}}
 
     def close(self, *, wait: bool = True) -> Future[Answer]:
-        """End what runs as aborted, synced to disk; nothing is taken afterwards."""
-        done = self._do(self._close)
-        self._worker.shutdown(wait=wait)
-        return done
+        """End what runs as aborted, synced to disk; whatever is asked for afterwards is refused."""
+        if self._closing is None:
+            closing = self._do(self._close)
+            self._closing = closing
+            self._worker.shutdown(wait=wait)
+        return self._closing
 
     # in the worker's thread
 
     def _do(self, work: Callable[[], Answer]) -> Future[Answer]:
         name = self._running
+        if self._closing is not None:
+            refused: Future[Answer] = Future()
+            refused.set_result(Answer(False, "the recorder is closed."))
+            return refused
 
         def guarded() -> Answer:
             try:

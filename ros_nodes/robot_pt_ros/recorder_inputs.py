@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -11,7 +12,7 @@ from std_msgs.msg import String
 from robot_pt.errors import DataError
 from robot_pt.messages import Message, header_stamp
 from robot_pt_ros import topics
-from robot_pt_ros.episode_following import Following
+from robot_pt_ros.episode_following import Following, Simulation
 from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder
 from robot_pt_ros.node import flag
 from robot_pt_ros.recorder_topics import Listener
@@ -46,3 +47,25 @@ class RecorderInputs:
             self._following.told(message.data, self.now_ns())
         except DataError as error:
             self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
+
+
+def listen_to_simulator(node: LifecycleNode, simulation: Simulation, changed: Callable[[], None]) -> None:
+    """Subscribe to what a simulator says of itself; `changed` is called after it."""
+
+    def instruction(message: Any) -> None:
+        simulation.instruction = message.data
+        changed()
+
+    def about(message: Any) -> None:
+        try:
+            found = json.loads(message.data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            node.get_logger().error(f"{topics.SIMULATOR} is no JSON object: {message.data[:60]!r}; it was ignored.")
+            return
+        simulation.about = found
+        changed()
+
+    node.create_subscription(String, topics.INSTRUCTION, instruction, topics.latched())
+    node.create_subscription(String, topics.SIMULATOR, about, topics.latched())

@@ -17,11 +17,11 @@ from std_srvs.srv import Trigger
 from robot_pt.commands import Answer
 from robot_pt_ros import recorder_parameters
 from robot_pt_ros.awaited import awaited
-from robot_pt_ros.episode_following import Following
+from robot_pt_ros.episode_following import Following, Simulation
 from robot_pt_ros.episode_recorder import EpisodeRecorder
-from robot_pt_ros.node import Heartbeat, configuring, text, unmake
+from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
-from robot_pt_ros.recorder_inputs import RecorderInputs
+from robot_pt_ros.recorder_inputs import RecorderInputs, listen_to_simulator
 from robot_pt_ros.recorder_reports import RecorderReports
 
 ANSWER_S = 10.0
@@ -36,7 +36,6 @@ class RecorderNode(LifecycleNode):
         self._heartbeat = Heartbeat(self)
         self._episodes: EpisodeRecorder | None = None
         self._following: Following | None = None
-        self._leaving: Any = None
         self._by_hand = MutuallyExclusiveCallbackGroup()
         self._changed = self.create_guard_condition(self._publish_state)
 
@@ -46,13 +45,16 @@ class RecorderNode(LifecycleNode):
         maker = recorder_parameters.Maker(self, self.get_namespace(), self.get_logger().error)
         found = maker.recorder_of_store()
         self._episodes = EpisodeRecorder(maker, self._changed.trigger)
-        self._following = Following(self._episodes)
+        simulation = Simulation() if flag(self, "simulated") else None
+        self._following = Following(self._episodes, simulation, self.get_logger().warning)
         if found is not None:
             self._episodes.use(found)
             for name, what in found.recovered.items():
                 self.get_logger().warning(f"episode {name}, which was cut off: {what}")
         self._reports = RecorderReports(self, self._episodes)
         self._inputs = RecorderInputs(self, maker.cameras, self._episodes, self._following)
+        if simulation is not None:
+            listen_to_simulator(self, simulation, self._publish_state)
         for name in ("start", "stop", "discard_last"):
             self.create_service(Trigger, f"recorder/{name}", partial(self._serve, name), callback_group=self._by_hand)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -87,11 +89,11 @@ class RecorderNode(LifecycleNode):
 
     def _publish_state(self) -> None:
         if self._following is not None:
-            self._reports.state(self._following.active)
+            self._reports.state(self._following.ready)
 
     async def _serve(self, name: str, request: Any, response: Any) -> Any:
         """Answers when the disk is done."""
-        work = self.following.asked(name, text(self, "task"), self._inputs.now_ns())
+        work = self.following.asked(name, text(self, "task"), self._inputs.now_ns(), text(self, "prompt"))
         late = Answer(False, f"the disk has not answered for {ANSWER_S:g} s; see recorder/state.")
         answer = await awaited(self, work, ANSWER_S, late)
         response.success, response.message = answer.ok, answer.sentence
@@ -99,13 +101,11 @@ class RecorderNode(LifecycleNode):
 
     def leave(self) -> None:
         """Put away what is over, end what runs as aborted, on the disk before the process ends."""
-        if self._episodes is not None:
-            self.following.active = False
-            self.following.put_away()
-            self._leaving = self._episodes.close(wait=False)
+        if self._following is not None:
+            self._following.leave()
 
     def has_left(self) -> bool:
-        return self._leaving is None or self._leaving.done()
+        return self._following is None or self._following.has_left()
 
 
 def main() -> int:

@@ -30,6 +30,10 @@ def declare(node: Node) -> None:
     some = [FloatingPointRange(from_value=0.1, to_value=1e5, step=0.0)]
     node.declare_parameter("root", "demos", fixed("DemoStore folder; made where there is none."))
     node.declare_parameter("task", "", fixed("Task of episodes that are started by recorder/start."))
+    node.declare_parameter("prompt", "", fixed("Instruction of episodes that are started by recorder/start."))
+    node.declare_parameter(
+        "simulated", False, fixed("A simulator says what it is and, where nobody does, its task in words.")
+    )
     declare_arm(node)
     node.declare_parameter("embodiment", "", fixed("What the data calls the robot; empty: as its model."))
     node.declare_parameter(

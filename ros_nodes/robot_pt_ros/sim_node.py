@@ -1,7 +1,8 @@
 """sim: a simulator behind the very topics of a robot. Lock-step: it waits for the command to every observation. Real time: it goes
 its way at `state_rate_hz` towards the newest command, and after an episode too, as an arm does.
 
-Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result, sim/state (truth); service sim/reset.
+Topics camera/*, joint_states, gripper/state, ee_pose, /clock (lock-step), episode/reward, sim/result, sim/state (truth), sim/instruction (the
+task in words), sim/about (which simulator, for who records); service sim/reset.
 Faults on request, as parameters that may be set at any time: see `robot_pt_ros.sim_faults`.
 """
 

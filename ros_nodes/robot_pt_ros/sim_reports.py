@@ -43,6 +43,8 @@ class SimReports:
         self._result = node.create_publisher(String, "sim/result", topics.latched())
         self._instruction = node.create_publisher(String, topics.INSTRUCTION, topics.latched())
         self._instruction.publish(String(data=world.instruction))
+        self._about = node.create_publisher(String, topics.SIMULATOR, topics.latched())
+        self._about.publish(String(data=json.dumps(world.about())))
         self._truth = node.create_publisher(String, "sim/state", topics.newest())
         self._images = {c: make(Image, topics.camera_image(c), topics.newest()) for c in cameras}
         self._jpegs = {c: make(CompressedImage, topics.camera_compressed(c), topics.recorded(5)) for c in cameras}

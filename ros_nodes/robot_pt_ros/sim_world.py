@@ -170,6 +170,10 @@ class World:
         """The scene as it truly is, JSON values."""
         return {**self._simulator.truth(), "seed": self._seed, "ended": self.ended}
 
+    def about(self) -> dict[str, Any]:
+        """What episodes keep of the simulator, JSON values."""
+        return self._simulator.about()
+
     def start(self) -> dict[str, Any]:
         """Seed and initial conditions of this episode, JSON values."""
         return {"seed": self._seed, "initial_conditions": self._simulator.initial_conditions()}

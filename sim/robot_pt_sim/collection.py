@@ -15,7 +15,6 @@ from robot_pt.errors import UserError
 from robot_pt.schema import OBJECT_POSITIONS, Episode, Float, Observation
 from robot_pt_sim import maze_play
 from robot_pt_sim.experts import UnreachableTarget
-from robot_pt_sim.installation import versions
 from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.point_maze import MAZES, PointMaze
 from robot_pt_sim.processes import default_workers, run_jobs
@@ -204,6 +203,5 @@ def describe(simulator: AnySimulator) -> dict[str, Any]:
     return {
         "seed": start["seed"],
         "initial_conditions": start,
-        "versions": versions(),
-        "controller": simulator.controller_config(),
+        **simulator.about(),
     }

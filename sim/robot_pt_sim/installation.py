@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from robot_pt.errors import MissingExtraError, UserError
+from robot_pt.simulated import Release, told
 from robot_pt_sim.rendering import choose_backend
 
 ROBOSUITE = "1.5.2"
@@ -55,6 +56,11 @@ def check_versions(mujoco: str | None, robosuite: str | None) -> None:
 def versions() -> dict[str, str]:
     """Installed versions of robosuite and mujoco, for episode metadata."""
     return {name: _installed(name) or "" for name in ("robosuite", "mujoco")}
+
+
+def about(release: Release | None, controller: dict[str, Any]) -> dict[str, Any]:
+    """What each episode of a simulator keeps of it; `release`: None where actions end alike in all of its versions."""
+    return {**told(release), "versions": versions(), "controller": controller}
 
 
 def _installed(package: str) -> str | None:

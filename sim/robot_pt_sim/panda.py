@@ -18,7 +18,7 @@ from robot_pt.schema import PROPRIO_NAMES, Float, Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.arm_episode import HOLD_STEPS, SETTLE_S, Progress, described, frames, observation, require_cameras
-from robot_pt_sim.installation import import_robosuite
+from robot_pt_sim.installation import ROBOSUITE, about, import_robosuite
 from robot_pt_sim.osc import OperationalSpaceController
 from robot_pt_sim.rendering import CameraRenderer
 from robot_pt_sim.scene import LEFT_FINGER, RIGHT_FINGER, Pose, SceneReader, SceneState
@@ -39,6 +39,8 @@ _DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 class PandaSimulator:
     """One robosuite scene with one task. Deterministic given the seed of `reset`, whatever was run before."""
+
+    release = ("robosuite", ROBOSUITE)
 
     def __init__(
         self,
@@ -173,6 +175,9 @@ class PandaSimulator:
     def initial_conditions(self) -> dict[str, Any]:
         """Seed, and the poses of objects (position [m], roll pitch yaw [rad], base frame) at the first observation."""
         return dict(self._start)
+
+    def about(self) -> dict[str, Any]:
+        return about(self.release, self.controller_config())
 
     def controller_config(self) -> dict[str, Any]:
         """JSON values that fix how actions become motion."""

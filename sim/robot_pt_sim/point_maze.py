@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from robot_pt.errors import UserError
 from robot_pt.schema import Bool, Float, Int, Observation, Spec
 from robot_pt.simulator import StepResult
+from robot_pt_sim.installation import about
 from robot_pt_sim.maze_pictures import draw
 
 Points = NDArray[np.float64]  # (N, 2)
@@ -251,6 +252,9 @@ class PointMaze:
             "goal": goal.tolist(),
             "success": bool(self.batch.success()[0]),
         }
+
+    def about(self) -> dict[str, Any]:
+        return about(None, self.controller_config())
 
     def controller_config(self) -> dict[str, Any]:
         """JSON values that fix how actions become motion."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from robot_pt.errors import UserError
 from robot_pt.schema import Spec
+from robot_pt.simulated import Release
 from robot_pt_sim import tasks
-from robot_pt_sim.installation import ROBOSUITE
 from robot_pt_sim.kitchen.tasks import PREFIX, KitchenTask, find_kitchen
 from robot_pt_sim.kitchen.tasks import TASKS as KITCHENS
-from robot_pt_sim.kitchen.twin import TWIN_VERSION, KitchenSimulator, kitchen_spec
+from robot_pt_sim.kitchen.twin import KitchenSimulator, kitchen_spec
 from robot_pt_sim.names import no_task
 from robot_pt_sim.panda import CONTROL_HZ, PandaSimulator, panda_spec, state_spec
 from robot_pt_sim.point_maze import MAZES, Maze, PointMaze, maze_spec
@@ -99,15 +99,15 @@ def task_and_scene(task: str) -> tuple[str, int | None]:
     return found.name, found.scene if isinstance(found, KitchenTask) else None
 
 
-def version_of(task: str) -> tuple[str, str] | None:
-    """(simulator, version) that episodes of `task` are recorded in here, as `robot_pt.simulated` reads them; None for a maze.
+def version_of(task: str) -> Release | None:
+    """The simulator and version that episodes of `task` are recorded in here, as `robot_pt.simulated` reads them; None for a maze.
 
     Raises UserError as `check_variant`.
     """
     found = check_variant(task, {})
     if isinstance(found, Maze):
         return None
-    return ("kitchen", str(TWIN_VERSION)) if isinstance(found, KitchenTask) else ("robosuite", ROBOSUITE)
+    return KitchenSimulator.release if isinstance(found, KitchenTask) else PandaSimulator.release
 
 
 def camera_roles(camera: str | Sequence[str]) -> tuple[str, ...]:

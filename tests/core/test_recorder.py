@@ -31,6 +31,7 @@ from robot_pt.recovery import episode_of
 from robot_pt.robots import BRIDGE_ACTION_FRAME
 from robot_pt.samples import Frame, Joints, Mode, Request, Version
 from robot_pt.schema import Episode, Spec
+from robot_pt.simulated import told, versions_of
 from robot_pt.store import DemoStore
 from tests.core.robot_run import BEGIN, JOINTS, PERIOD, SPEC, events, jpeg, pose
 
@@ -217,6 +218,29 @@ def test_stop_discard_redo_and_abort(tmp_path: Path) -> None:
     with recorder(tmp_path / "s") as to:  # nothing is taken twice, nothing aborted or discarded comes back
         assert to.recovered == {}
         assert to.store.source("train").ids == [fine.stored]
+
+
+def test_a_store_takes_one_version_of_a_simulator(tmp_path: Path) -> None:
+    def play(to: Recorder, name: str, metadata: dict[str, object]) -> None:
+        to.start(name, metadata=metadata, now_ns=BEGIN - 1)
+        for received_ns, sample in events(1.0):
+            to.feed(sample, received_ns)
+        assert to.stop("success").stored
+
+    kitchen = {version: {**told(("kitchen", version)), "seed": 1} for version in "23"}
+    with recorder(tmp_path / "s") as to:
+        play(to, "robot", {})
+        play(to, "kitchen", kitchen["2"])
+        play(to, "again", kitchen["2"])
+        with pytest.raises(
+            MismatchError, match=r"in version 2 of the kitchens and this is version 3.*; record to another store\."
+        ):
+            to.start("newer", metadata=kitchen["3"])
+        play(to, "other", told(("robosuite", "1.5.2")))
+        assert not (tmp_path / "s/journals/newer.mcap").exists()
+        assert versions_of(to.store.source()) == {"kitchen": {"2"}, "robosuite": {"1.5.2"}}
+    with recorder(tmp_path / "s") as to, pytest.raises(MismatchError, match="this is version 3"):
+        to.start("newer", metadata=kitchen["3"])
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b", "x" * 200])

@@ -3,7 +3,17 @@ import pytest
 
 from robot_pt.errors import MismatchError
 from robot_pt.schema import Episode, Spec
-from robot_pt.simulated import conflict, from_json, merged, require_one, to_json, version_in, versions_of
+from robot_pt.simulated import (
+    conflict,
+    from_json,
+    merged,
+    require_of_store,
+    require_one,
+    to_json,
+    told,
+    version_in,
+    versions_of,
+)
 from robot_pt.sources import Concat, filter_episodes
 from robot_pt.store import DemoStore
 
@@ -39,6 +49,11 @@ def kitchen(version):
         ("point-maze", {"controller": {}, "versions": {"robosuite": "1.5.2"}}, None),  # installed, and not what played
         ("recorded", {"controller": "impedance", "versions": "3"}, None),
         ("bridge", {}, None),
+        ("recorded", told(("robosuite", "1.5.2")), ("robosuite", "1.5.2")),
+        ("kitchen", {**kitchen(1)[1], **told(("kitchen", "2"))}, ("kitchen", "2")),
+        ("recorded", told(None), None),
+        ("recorded", {"simulator": {"name": "kitchen"}}, None),
+        ("recorded", {"simulator": "kitchen 2"}, None),
     ],
 )
 def test_an_episode_says_its_simulator_where_one_recorded_it(dataset, metadata, version):
@@ -51,6 +66,8 @@ def test_versions_are_those_of_the_episodes_that_are_there(tmp_path):
     assert versions_of(old) == {"kitchen": {"1", "2"}}
     both = Concat([old, new])
     assert versions_of(both) == {"kitchen": {"1", "2", "3"}, "robosuite": {"1.4"}}
+    graph = store(tmp_path / "graph", ("recorded", told(("kitchen", "4"))), ("mine", told(("kitchen", "5")))).source()
+    assert versions_of(graph) == {"kitchen": {"4", "5"}}
     some = filter_episodes(both, lambda table, e: e in (1, 2))
     assert versions_of(some) == {"kitchen": {"2"}}
 
@@ -93,3 +110,16 @@ def test_two_versions_of_one_simulator_are_a_conflict_and_two_simulators_are_non
     found = conflict({"one store": {"kitchen": frozenset(["1", "2"])}})
     assert found is not None
     assert found.startswith("one store was recorded in version 1 of the kitchens and one store in version 2")
+
+
+def test_a_store_takes_one_version_of_a_simulator_and_any_other_simulator():
+    stored = {"kitchen": frozenset(["2"])}
+    for here in (None, ("kitchen", "2"), ("robosuite", "1.5.2")):
+        require_of_store("demos", stored, here, "mend it")
+    with pytest.raises(MismatchError) as raised:
+        require_of_store("demos", stored, ("kitchen", "3"), "mend it")
+    assert str(raised.value) == (
+        "demos was recorded in version 2 of the kitchens and this is version 3, where the same actions end elsewhere; mend it."
+    )
+    with pytest.raises(MismatchError, match="version 1 of shop and this is version 2"):
+        require_of_store("demos", {"shop": frozenset(["1", "2"])}, ("shop", "2"), "mend it")

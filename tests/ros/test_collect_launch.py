@@ -1,11 +1,14 @@
 """launch/collect.launch.yaml in processes of its own: an operator's demonstration in simulation is an episode in the store."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robot_pt import cli
 from robot_pt.commands import PoseTarget
+from robot_pt.simulated import told, versions_of
 from robot_pt.store import DemoStore
 from tests.ros import graph as graphs
 
@@ -46,7 +49,16 @@ class Hand:
             publisher.publish(message)
 
 
-def test_a_demonstration_is_in_the_store_with_who_was_in_control(tmp_path):
+def in_another_version(store, folder):
+    """A store with the same episode, as another robosuite would have recorded it."""
+    (name,) = store.episodes
+    episode = store.read(name)
+    other = replace(episode, metadata={**episode.metadata, **told(("robosuite", "1.4.0"))})
+    DemoStore.create(folder, store.spec).append(other)
+    return folder
+
+
+def test_a_demonstration_is_in_the_store_with_who_was_in_control_and_in_which_simulator(tmp_path, capsys):
     low, high = np.array([0.2, -0.5, -0.1]), np.array([0.9, 0.7, 0.6])
     watcher = graphs.Watcher(DOMAIN, namespace="/sim", low=low, high=high)
     launched = graphs.Graph(
@@ -70,11 +82,23 @@ def test_a_demonstration_is_in_the_store_with_who_was_in_control(tmp_path):
         store = DemoStore(tmp_path / "demos")
         (name,) = store.episodes
         episode = store.read(name)
-        assert (episode.success, episode.task) == (True, "lift-red")
+        assert (episode.success, episode.task, episode.instruction) == (True, "lift-red", "lift the red cube")
         assert "teleop" in set(episode.operator)
         assert np.ptp(episode.actions[:, 1]) > 0.01
         assert watcher.arm.fk(watcher.joints[-1][1][:-1])[1, 3] > begun[1] + 3 * STEP_M
         assert watcher.check_limits() > 60
+
+        from robot_pt_sim.simulators import version_of
+
+        name, version = version_of("lift-red")
+        assert versions_of(store.source()) == {name: {version}}
+        assert isinstance(episode.metadata["seed"], int)
+        old = in_another_version(store, tmp_path / "old")
+        train = ["pretrain", "--data", str(store.path), str(old), "--out", str(tmp_path / "run"), "--image-size", "64"]
+        assert cli.main([*train, "--steps", "1", "--encoder", "small"]) == 2
+        assert f"in version {version} of robosuite and {old} in version 1.4.0" in " ".join(
+            capsys.readouterr().err.split()
+        )
     finally:
         launched.close()
         watcher.close()

@@ -11,7 +11,7 @@ from robot_pt.recorder import Recorder
 from robot_pt.recording import Limits
 from robot_pt.robots import load
 from robot_pt.schema import Spec
-from robot_pt_ros.episode_following import LINGER_S, Following
+from robot_pt_ros.episode_following import LINGER_S, Following, Simulation
 from robot_pt_ros.episode_recorder import EpisodeRecorder
 
 ARM = load("panda")
@@ -105,6 +105,29 @@ def test_who_leaves_right_after_an_end_puts_the_episode_away_as_it_ended(recorde
     settled(recorder, "")
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_who_leaves_waits_a_while_for_the_word_on_how_the_episode_ended(recorder, following, monkeypatch, told):
+    """Ctrl-C reaches all processes at once, what the manager said just before it a moment later."""
+    ended = []
+    stop = recorder.stop
+    monkeypatch.setattr("robot_pt_ros.episode_following.LAST_WORD_S", 60.0 if told else 0.0)
+    monkeypatch.setattr(recorder, "stop", lambda *words: (ended.append(words[0]), stop(*words))[1])
+    following.told(state("a", "recording"), 1)
+    following.leave()
+    if told:
+        assert not following.has_left()
+        following.told(state("b", "recording"), 1)
+        assert recorder.running == "a", "nothing begins any more"
+        following.told(state("a", "ended", outcome="success", end_ns=9), 1)
+    until = time.monotonic() + 30
+    while not following.has_left() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert following.has_left()
+    assert ended == (["success"] if told else [])
+    assert recorder.running == ""
+    assert recorder.discard_last().result(30) == (False, "the recorder is closed.")
+
+
 def test_one_that_waits_for_its_label_stays_open(recorder, following):
     following.told(state("a", "recording"), 1)
     following.told(state("a", "awaiting label"), 1)
@@ -137,3 +160,53 @@ def test_by_hand_it_says_why_it_cannot(blind):
     following.active = False
     assert "activate it" in following.asked("start", "lift", 1).result(30).sentence
     assert not following.asked("discard_last", "", 1).result(30).ok
+
+
+@pytest.fixture
+def wishes(recorder, monkeypatch):
+    found, start = [], recorder.start
+    monkeypatch.setattr(recorder, "start", lambda wish, now_ns: (found.append(wish), start(wish, now_ns))[1])
+    return found
+
+
+def test_in_simulation_an_episode_waits_for_the_simulator_and_keeps_what_it_says(recorder, wishes):
+    simulation = Simulation()
+    following = Following(recorder, simulation)
+    following.active = True
+    for instruction, about in ((None, None), ("lift it", None), (None, {"versions": {}})):
+        simulation.instruction, simulation.about = instruction, about
+        assert not following.ready
+        following.told(state("a", "recording"), 1)
+        assert "has not said yet" in following.asked("start", "lift", 1).result(30).sentence
+    assert not wishes
+    simulation.instruction, simulation.about = "lift it", {"simulator": {"name": "s", "version": "1"}, "seed": 0}
+    assert following.ready
+    following.told(state("b", "recording", metadata={"seed": 7}), 1)
+    following.told(state("c", "recording", instruction="raise it", previous={"id": "b", "outcome": "failure"}), 1)
+    following.told(state("c", "ended", outcome="discarded"), 1)
+    following.put_away()
+    settled(recorder, "")
+    assert following.asked("start", "lift", 1, "heave it").result(30).ok
+    assert [wish.instruction for wish in wishes] == ["lift it", "raise it", "heave it"]
+    assert [wish.metadata["simulator"]["version"] for wish in wishes] == ["1"] * 3
+    assert [wish.metadata["seed"] for wish in wishes] == [7, 0, 0]
+
+
+def test_an_operator_hears_once_that_there_are_no_words(recorder, wishes):
+    said = []
+    following = Following(recorder, warn=said.append)
+    following.active = True
+    following.told(state("a", "recording", instruction="lift it"), 1)
+    assert not said
+    following.told(state("b", "recording", previous={"id": "a", "outcome": "failure"}), 1)
+    following.told(state("c", "recording", previous={"id": "b", "outcome": "failure"}), 1)
+    assert [(words[:46], "prompt:=" in words) for words in said] == [
+        ("b is recorded without an instruction, from whi", True)
+    ]
+    assert [wish.instruction for wish in wishes] == ["lift it", "", ""]
+    assert all(wish.metadata == {} for wish in wishes)
+
+
+def test_by_hand_it_says_what_to_do_first(recorder, following):
+    following.told(state("a", "recording"), 1)
+    assert following.asked("start", "lift", 1).result(30).sentence == "a is being recorded; end it, then start another."

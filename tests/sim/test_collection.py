@@ -10,9 +10,11 @@ import pytest
 
 from robot_pt.errors import UserError
 from robot_pt.schema import FAILURE, OBJECT_POSITIONS, SUCCESS
+from robot_pt.simulated import version_in
 from robot_pt.store import DemoStore
 from robot_pt_sim import collect, make
 from robot_pt_sim.collection import object_positions
+from robot_pt_sim.simulators import version_of
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,7 @@ def test_episodes_are_whole_and_say_what_happened(recorded):
         assert not episode.success or episode.metadata["style"] == "clean"
         details = json.loads(json.dumps(dict(episode.metadata)))
         assert details["versions"]["robosuite"] == "1.5.2"
+        assert version_in("", details) == version_of("lift-red")
         assert details["controller"]["control_hz"] == 5
         assert details["initial_conditions"]["objects"]["cube"]["position"]
     assert {episode.metadata["style"] for episode in episodes} == {"clean", "failed"}

@@ -1,6 +1,11 @@
 """The simulator's node can be configured, cleaned up and configured again, and a mistake leaves nothing behind."""
 
+import json
+
 import pytest
+
+from robot_pt.simulated import version_in
+from robot_pt_sim.simulators import version_of
 
 pytest.importorskip("cyclonedds", reason="the graph needs robot-pt[ros]")
 
@@ -79,17 +84,19 @@ def test_a_task_that_no_arm_can_do_leaves_nothing_half_started(made, capfd, task
     assert "Traceback" not in said
 
 
-def test_the_node_says_what_its_task_is_in_words(made):
+def test_the_node_says_what_its_task_is_in_words_and_which_simulator_it_is(made):
     import rclpy
     from std_msgs.msg import String
 
     from robot_pt_ros import topics
 
-    node, heard = made("task:=lift-red", "robot:=panda", "lockstep:=true"), []
+    node, heard, about = made("task:=lift-red", "robot:=panda", "lockstep:=true"), [], []
     node.create_subscription(String, topics.INSTRUCTION, lambda m: heard.append(m.data), topics.latched())
+    node.create_subscription(String, topics.SIMULATOR, lambda m: about.append(json.loads(m.data)), topics.latched())
     node.trigger_configure()
     for _ in range(300):
-        if heard:
+        if heard and about:
             break
         rclpy.spin_once(node, timeout_sec=0.1)
     assert heard == ["lift the red cube"]
+    assert (version_in("recorded", about[0]), about[0]["controller"]["control_hz"]) == (version_of("lift-red"), 5)

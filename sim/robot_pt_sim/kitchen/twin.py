@@ -16,6 +16,7 @@ from robot_pt.simulator import StepResult
 from robot_pt.targets import TargetIntegrator
 from robot_pt_sim.arm_episode import HOLD_STEPS, SETTLE_S, Progress, described, frames, observation, require_cameras
 from robot_pt_sim.experts import UNREACHED_M
+from robot_pt_sim.installation import about
 from robot_pt_sim.kitchen import seen, spawn
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE, JOINT
 from robot_pt_sim.kitchen.layouts import find_layout
@@ -47,6 +48,8 @@ class KitchenSimulator:
     Attributes:
         unreached: control steps of this episode whose target inverse kinematics could not reach within 5 mm.
     """
+
+    release = ("kitchen", str(TWIN_VERSION))
 
     def __init__(
         self,
@@ -216,6 +219,9 @@ class KitchenSimulator:
     def initial_conditions(self) -> dict[str, Any]:
         """Scene, seed, and the poses of things (position [m], roll pitch yaw [rad], base frame) at the first observation."""
         return dict(self._start)
+
+    def about(self) -> dict[str, Any]:
+        return about(self.release, self.controller_config())
 
     def controller_config(self) -> dict[str, Any]:
         """JSON values that fix how actions become motion."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from robot_pt.errors import UserError
+from robot_pt.simulated import version_in
 from robot_pt_sim import collect, expert, make, rollouts, task_names
-from robot_pt_sim.simulators import check_variant, spec_of, task_and_scene
+from robot_pt_sim.simulators import check_variant, spec_of, task_and_scene, version_of
 
 CARROT = "kitchen/put-carrot-on-plate"
 
@@ -58,7 +59,11 @@ def test_demonstrations_are_collected_with_their_scene_and_paths():
         assert (episode.task, episode.dataset, episode.success) == (CARROT, "kitchen", True)
         start = episode.metadata["initial_conditions"]
         assert (start["seed"], start["scene"]) == (seed, 3)
-        assert episode.metadata["controller"]["twin"] >= 1
+        assert (
+            version_in("", episode.metadata)
+            == version_of(CARROT)
+            == ("kitchen", str(episode.metadata["controller"]["twin"]))
+        )
         assert np.abs(episode.actions[:, :3]).max() <= 0.05 + 1e-6
 
 
