@@ -1,7 +1,8 @@
 """A scripted operator: demonstrates in the simulated graph through the topics and services that a person's device uses.
 
-Run beside ``robot-pt launch launch/graph.launch.yaml robot:=sim record:=true lockstep:=true task:=TASK store:=STORE seed:=S …``:
-``python benchmarks/teleop_operator.py TASK EPISODES``. The expert of `robot_pt_sim` decides on the true state of the scene (sim/state);
+Run ``python benchmarks/teleop_operator.py TASK EPISODES`` beside ``robot-pt launch graph robot:=sim namespace:=/ record:=true lockstep:=true
+teleop:=topic task:=TASK store:=STORE seed:=S workspace_min:='[0.2, -0.5, -0.1]' workspace_max:='[0.9, 0.7, 0.6]'``; twenty seconds for 16
+episodes, which are those of ``robot-pt collect --task TASK --episodes EPISODES --seed S`` but for the last digits. The expert of `robot_pt_sim` decides on the true state of the scene (sim/state);
 what it wants goes out as teleop/command_raw and teleop/gripper_raw with the deadman held, through the same gate as everything else.
 """
 
@@ -31,6 +32,9 @@ from robot_pt_ros.conversions import nanoseconds, pose_of, target_messages
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.styles import Demonstrator, expert
 
+SWITCH_S = 0.2
+"""How long the switch is held before the first motion, as by a hand that closes on it and then moves."""
+
 
 class Operator(Node):
     """Answers every state of the scene while an episode is recorded."""
@@ -40,6 +44,7 @@ class Operator(Node):
         self._task = task
         self._demonstrator: Demonstrator | None = None
         self.phase, self._episode = "", ""
+        self._held_s = 0.0
         self.outcomes: dict[str, str] = {}
         self._target: PoseTarget | None = None
         self._measured: dict[int, Any] = {}
@@ -63,6 +68,8 @@ class Operator(Node):
             state["id"] != self._episode
         ):  # only the newest state is kept on the wire: phases may be skipped, ids may not
             self._demonstrator, self._target = None, None
+        if state["phase"] == "recording" and (self.phase, self._episode) != ("recording", state["id"]):
+            self._held_s = time.monotonic()
         self.phase, self._episode = state["phase"], state["id"]
         previous = state.get("previous") or {}
         if previous:
@@ -80,6 +87,8 @@ class Operator(Node):
         truth = self._truth
         if self.phase != "recording" or truth is None or truth["ended"] or truth["stamp_ns"] <= self._answered:
             return
+        if time.monotonic() - self._held_s < SWITCH_S:
+            return
         if self._target is None:
             if truth["stamp_ns"] not in self._measured:
                 return
@@ -90,8 +99,6 @@ class Operator(Node):
         action = np.asarray(self._demonstrator(SceneState.from_json(truth)), np.float64)
         pose = moved(self._target.T_base_tool, action)
         self._target = PoseTarget(self._answered, pose, float(np.clip(action[6], 0.0, 1.0)))
-        self._deadman.publish(Bool(data=True))
-        time.sleep(0.005)  # the switch is heard before what it allows
         for publisher, message in zip(
             (self._pose, self._gripper), target_messages(self._target, "base_link", 0.2), strict=True
         ):
