@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +71,7 @@ class Publisher:
 
     Attributes:
         serving: what serves now, None before the first publication.
-        trouble: why the last candidate does not serve; empty where it does.
+        trouble: why the last candidate does not serve, or what of its publication the disk refused; empty where all is well.
     """
 
     def __init__(self, run: Path, record: PolicyRecord, limits: CheckLimits | None = None, *, keep: int = 10):
@@ -79,11 +80,13 @@ class Publisher:
         self._run, self._record, self._limits, self._keep = run, record, limits or CheckLimits(), keep
         self.serving, self.trouble = read_serving(run), ""
         self._judged: tuple[int, Tensor] | None = None  # number of a version, and its actions
+        self._unnoted: deque[dict[str, Any]] = deque(maxlen=1000)  # lines that the history still misses, oldest first
         if self.serving is not None:
             self._heal()
 
     def publish(self, step: int, agent: Learner, observations: Batch | None) -> bool:
-        """Offer the policy of update `step`; True when it serves. A full disk or a failed check leaves the last one serving.
+        """Offer the policy of update `step`; True when it serves. A full disk or a failed check leaves the last one serving. Where the disk
+        refuses only what tells of it, the policy serves, `trouble` says what is missing, and the next publication writes it.
 
         observations: stored ones, as tensors on the agent's device, the same batch at every call so that changes compare; None while
             there are none, when only the weights are judged.
@@ -111,16 +114,41 @@ class Publisher:
             check = check._replace(refusal=f"update {step} was not published: its weight {bad} is NaN or infinite.")
         if check.refusal:
             self.trouble = check.refusal
-            note(self._run, {"event": "refused", "step": step, **check.to_json()})
+            self._note({"event": "refused", "step": step, **check.to_json()})
             return False
         number = 1 + max([0 if self.serving is None else self.serving.number, *versions(self._run)])
         version = checkpoint.save_policy(folder_of(self._run, number), step, agent, self._record)
         fresh = Serving(number, version, step, f"{VERSIONS}/{number:06d}", False, time.time_ns(), check.to_json())
-        serve(self._run, fresh)
-        self.serving, self._judged, self.trouble = fresh, (number, actions), ""
-        note(self._run, {"event": "published", **fresh._asdict()})
+        lacking = [self._serve(fresh)]
+        self.serving, self._judged = fresh, (number, actions)
+        lacking.append(self._note({"event": "published", **fresh._asdict()}))
+        self.trouble = "; ".join(filter(None, lacking))
+        if self.trouble:
+            self.trouble = f"version {number} serves, but {self.trouble}; free disk space, the next publication writes what is missing."
         self._prune()
         return True
+
+    def _serve(self, fresh: Serving) -> str:
+        """Swap the pointer; why the link beside it, which nothing that acts follows, could not follow. Raises OSError where nothing was swapped."""
+        try:
+            serve(self._run, fresh)
+        except OSError as error:
+            now = read_serving(self._run)
+            if now is None or now.number != fresh.number:
+                raise
+            return f"{self._run / 'selected'} could not be moved: {error.strerror or error}"
+        return ""
+
+    def _note(self, event: dict[str, Any]) -> str:
+        """A line of the history, after those that it still misses; why it could not be written."""
+        self._unnoted.append(event)
+        try:
+            while self._unnoted:
+                note(self._run, self._unnoted[0])
+                self._unnoted.popleft()
+        except OSError as error:
+            return f"{self._run / HISTORY} lacks its line: {error.strerror or error}"
+        return ""
 
     def _prune(self) -> None:
         """Remove all but the newest versions. One that is being loaded meanwhile is asked for anew by who loads it."""

@@ -135,8 +135,15 @@ def _swap(run: Path, serving: Serving, event: str) -> None:
         serve(run, serving)
         note(run, {"event": event, **serving._asdict()})
     except OSError as error:
+        now, why = _current(run), error.strerror or error
+        if now is None or (now.number, now.held) != (serving.number, serving.held):
+            raise DataError(
+                f"{run} could not be written: {why}; free disk space, what served before still serves."
+            ) from None
+        state = "held" if serving.held else "released"
         raise DataError(
-            f"{run} could not be written: {error.strerror or error}; free disk space, what served before still serves."
+            f"version {serving.number} serves now and is {state}, but {run / HISTORY} or {run / 'selected'} could not be written: {why}; "
+            f"free disk space, and do not ask for the {event} again."
         ) from None
 
 

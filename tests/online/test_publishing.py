@@ -2,7 +2,9 @@
 
 import errno
 import json
+import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,20 +167,92 @@ def test_a_full_disk_stops_publishing_and_the_last_policy_serves_on(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for where in (
-        "robot_pt.checkpoint.write_tensors",
-        "robot_pt.online.publishing.serve",
-        "robot_pt.online.publishing.note",
-    ):
+    for where in ("robot_pt.checkpoint.write_tensors", "robot_pt.online.publishing.serve"):
         with monkeypatch.context() as patched:
             patched.setattr(where, full)
             assert not publisher.publish(2, agent, observations)
             assert "No space left on device; the last policy serves on" in publisher.trouble
-        if not where.endswith("note"):
-            assert np.array_equal(action(tmp_path), good)
+        assert np.array_equal(action(tmp_path), good)
     assert publisher.publish(3, agent, observations)  # there is room again
     assert read_serving(tmp_path).step == 3
     assert not list((tmp_path / "versions").glob(".*"))
+
+
+def full_for(monkeypatch, name: str) -> None:
+    """The disk has no room for files of that name, whoever opens them."""
+    opened = Path.open
+
+    def refusing(path: Path, *args: object, **options: object):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)
+
+
+def test_a_version_whose_line_the_disk_refuses_serves_and_is_noted_by_the_next(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+    before = action(tmp_path)
+    nudge(agent)
+    with monkeypatch.context() as patched:
+        full_for(patched, "publications.jsonl")
+        assert publisher.publish(2, agent, observations)
+        assert publisher.trouble.startswith(
+            f"version 2 serves, but {tmp_path / 'publications.jsonl'} lacks its line: No space left"
+        )
+        assert publisher.trouble.endswith("free disk space, the next publication writes what is missing.")
+        assert read_serving(tmp_path) == publisher.serving
+        assert not np.array_equal(action(tmp_path), before)
+        with torch.no_grad():
+            agent.actor.mean.bias[0] = math.nan
+        assert not publisher.publish(3, agent, observations)
+        assert "update 3 was not published: its weight" in publisher.trouble  # why it does not serve, not the disk
+    assert len(events(tmp_path)) == 1
+    with torch.no_grad():
+        agent.actor.mean.bias[0] = 0.0
+    assert publisher.publish(4, agent, observations)
+    assert publisher.trouble == ""
+    assert [(e["event"], e["step"]) for e in events(tmp_path)] == [
+        ("published", 1), ("published", 2), ("refused", 3), ("published", 4)
+    ]  # fmt: skip
+
+
+def test_a_pointer_that_swapped_serves_though_the_link_beside_it_could_not_follow(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    publisher = Publisher(tmp_path, record)
+    publisher.publish(1, agent, observations)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "symlink_to", full)
+        assert publisher.publish(2, agent, observations)
+        assert f"version 2 serves, but {tmp_path / 'selected'} could not be moved: No space left" in publisher.trouble
+        assert read_serving(tmp_path).number == 2
+    assert publisher.publish(3, agent, observations)
+    assert (tmp_path / "selected").resolve() == (tmp_path / "versions" / "000003").resolve()
+
+
+def test_a_rollback_whose_line_the_disk_refuses_says_what_serves(
+    tmp_path, agent, record, observations, monkeypatch
+) -> None:
+    publisher = Publisher(tmp_path, record)
+    for step in (1, 2):
+        publisher.publish(step, agent, observations)
+    with monkeypatch.context() as patched:
+        full_for(patched, "publications.jsonl")
+        with pytest.raises(
+            DataError, match=r"version 1 serves now and is held, but .*do not ask for the rollback again"
+        ):
+            rollback(tmp_path)
+        with pytest.raises(DataError, match="version 1 serves now and is released, but"):
+            release(tmp_path)
+    assert (read_serving(tmp_path).number, read_serving(tmp_path).held) == (1, False)
 
 
 def test_rollback_serves_the_version_before_until_it_is_released(tmp_path, agent, record, observations) -> None:
