@@ -24,8 +24,10 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from robot_pt.comparison import Protocol, read_protocol
+from robot_pt.comparison.protocol import Outcome
 from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_FROZEN
 from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.features import Kind
@@ -158,10 +160,45 @@ def run_cells(
     ends = time.monotonic() + 60 * minutes
     with closing(Bench(protocol, out, {}, methods, workers=1)) as bench:
         for cell in plan:
-            if time.monotonic() > ends:
+            if time.monotonic() >= ends:
                 break
             compare._run([cell], bench)
     return compare.report(out, protocol, methods)
+
+
+def by_task(found: Sequence[Outcome], methods: Sequence[str], tasks: Sequence[str]) -> str:
+    """Rate [%] (interval; successes by seed), and the probability that a run lies above one on random features, task by task.
+
+    Both draw seeds anew, and rates from what each count leaves open (Jeffreys): one seed speaks of its encoder alone.
+    """
+    rng, draws = np.random.default_rng(0), 100_000
+    counts = {
+        (o.cell.method, o.cell.task, o.cell.seed): (o.successes, o.episodes) for o in found if o.cell.demos in DEMOS
+    }
+
+    def drawn(method: str, task: str, seeds: int) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
+        """Counts by seed; (draws, seeds) rates, `seeds` 0 meaning as many as there are."""
+        known = [count for (m, t, _), count in sorted(counts.items()) if (m, t) == (method, task)]
+        if not known:
+            return [], np.zeros((0, 1))
+        good, all_ = np.array(known)[rng.integers(0, len(known), (draws, seeds or len(known)))].transpose(2, 0, 1)
+        return known, rng.beta(good + 0.5, all_ - good + 0.5)
+
+    def said(method: str, task: str) -> str:
+        known, rates = drawn(method, task, 0)
+        if not known:
+            return "not run | "
+        low, high = 100 * np.quantile(rates.mean(axis=1), [0.025, 0.975])
+        mean = 100 * np.mean([good / episodes for good, episodes in known])
+        _, one = drawn(method, task, 1)
+        above, random = "", drawn(RANDOM_FROZEN, task, 1)[1]
+        if method != RANDOM_FROZEN and len(random):
+            above = f"{(one > random).mean():.2f}"
+        return f"{mean:.0f} ({low:.0f} to {high:.0f}; {', '.join(str(good) for good, _ in known)}) | {above}"
+
+    lines = ["| | " + " | ".join(f"{task} | better" for task in tasks) + " |", "|---" * (2 * len(tasks) + 1) + "|"]
+    lines += [f"| {m} | " + " | ".join(said(m, task) for task in tasks) + " |" for m in (RANDOM_FROZEN, *methods)]
+    return "\n".join(lines)
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -222,6 +259,9 @@ def main() -> None:
         if options.cells is not None:
             result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
             print(result.pop("text"))
+            cells = compare.outcomes(out)
+            begun = [task for task in protocol.tasks if any(o.cell.task == task for o in cells)]
+            print(by_task(cells, methods, begun))
             if options.plot:
                 plot(result["rows"], options.plot)
             print(json.dumps({"benchmark": "compare", **result}))

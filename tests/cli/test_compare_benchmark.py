@@ -1,0 +1,107 @@
+"""`benchmarks/compare.py`: what it says of counts, beside the same by integration; learning is read from its results."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from robot_pt.comparison import RANDOM_FROZEN, read_protocol
+from robot_pt.comparison.protocol import Cell, Outcome
+from tests.cli.test_bench import script
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return script("compare")
+
+
+def cells(counts, task="lift-red", episodes=20, demos=50):
+    return [
+        Outcome(cell=Cell(method, task, demos, seed), successes=good, episodes=episodes)
+        for method, seeds in counts.items()
+        for seed, good in enumerate(seeds)
+    ]
+
+
+def told(bench, found, methods, tasks=("lift-red",)):
+    """method -> [(rate, low, high, successes by seed, better)], a task each."""
+    _, _, *lines = bench.by_task(found, methods, tasks).splitlines()
+    out = {}
+    for line in lines:
+        _, name, *values, _ = (part.strip() for part in line.split("|"))
+        out[name] = list(zip(values[::2], values[1::2], strict=True))
+    return out
+
+
+def rates(good, episodes):
+    """Grid, and the density of the rate after Jeffreys' prior on it."""
+    at = (np.arange(200_000) + 0.5) / 200_000
+    density = at ** (good - 0.5) * (1 - at) ** (episodes - good - 0.5)
+    return at, density / density.sum()
+
+
+@pytest.mark.parametrize("good", [0, 11, 20])
+def test_of_one_seed_the_interval_is_what_its_count_leaves_open(bench, good):
+    [(said, better)] = told(bench, cells({RANDOM_FROZEN: [good]}), [])[RANDOM_FROZEN]
+    rate, _, rest = said.partition(" ")
+    low, high = (float(n) for n in rest.strip("()").partition(";")[0].split(" to "))
+    at, density = rates(good, 20)
+    ends = np.interp([0.025, 0.975], density.cumsum(), at)
+    assert (rate, better) == (str(5 * good), "")
+    np.testing.assert_allclose([low, high], 100 * ends, atol=1.0)
+    assert said.endswith(f"; {good})")
+
+
+def test_better_is_the_probability_that_one_rate_lies_above_another(bench):
+    found = told(bench, cells({RANDOM_FROZEN: [6], "atc": [13], "curl": [6]}), ["atc", "curl"])
+    _, random = rates(6, 20)
+    _, atc = rates(13, 20)
+    expected = (atc * (random.cumsum() - 0.5 * random)).sum()
+    assert float(found["atc"][0][1]) == pytest.approx(expected, abs=0.01)
+    assert float(found["curl"][0][1]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_seeds_that_differ_widen_the_interval_and_are_drawn_as_runs(bench):
+    found = told(bench, cells({RANDOM_FROZEN: [0, 20], "atc": [10, 10]}), ["atc"])
+    low, high = (
+        [float(n) for n in found[m][0][0].partition("(")[2].partition(";")[0].split(" to ")]
+        for m in ("atc", RANDOM_FROZEN)
+    )
+    assert high[1] - high[0] > 2 * (low[1] - low[0])
+    assert found[RANDOM_FROZEN][0][0].endswith("; 0, 20)")
+    assert float(found["atc"][0][1]) == pytest.approx(0.5, abs=0.02)  # above one of the two runs
+
+
+def test_a_gap_is_told_as_one_and_other_numbers_of_demonstrations_are_not_counted(bench):
+    found = cells({RANDOM_FROZEN: [3], "mae": [5]}) + cells({"atc": [20]}, demos=10)
+    lines = told(bench, found, ["atc", "mae"], ("lift-red", "door-anywhere"))
+    assert [said for said, _ in lines["atc"]] == ["not run", "not run"]
+    assert [said for said, _ in lines["mae"]][1] == "not run"
+    assert lines["mae"][0][0].startswith("25 (")
+
+
+def test_the_table_of_what_is_there_runs_nothing(bench, tmp_path, monkeypatch, capsys):
+    out, drawing = tmp_path / "compare", tmp_path / "x.svg"
+    monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)  # of the tests that follow
+    monkeypatch.setattr(sys, "argv", ["x", "--cells", "0", "--methods", "atc,curl,idm", "--out", str(out)])
+    bench.main()
+    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["cells"] == 0
+    found = cells({RANDOM_FROZEN: [6], "atc": [17], "curl": [12], "idm": [9]})
+    (out / "cells").mkdir()
+    for outcome in found:
+        (out / "cells" / outcome.cell.file).write_text(json.dumps(outcome.to_json()))
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--plot", str(drawing)])
+    bench.main()
+    *text, last = capsys.readouterr().out.strip().splitlines()
+    assert json.loads(last)["cells"] == 4
+    assert text[-1].startswith("| idm | 45 (")
+    assert "in distribution" in drawing.read_text()
+    assert {path.name for path in out.rglob("*-*.json")} == {outcome.cell.file for outcome in found}
+
+
+def test_probing_tasks_hold_known_and_new_colours_and_other_scenes(bench):
+    simulators = pytest.importorskip("robot_pt_sim.simulators")
+    assert set(bench.PROBE_TASKS) <= set(simulators.task_names())
+    seen = {material.task for material in read_protocol().pretraining}
+    assert 0 < len(seen & set(bench.PROBE_TASKS)) < len(bench.PROBE_TASKS)
