@@ -275,7 +275,9 @@ def is_demo_store(path: str | os.PathLike[str]) -> bool:
 def _header(path: Path) -> Mapping[str, Any]:
     group = zarr_files.read_group(path)
     if group is None:
-        raise DataError(f"{path} is not a demo store: it has no zarr.json; make one with DemoStore.create.")
+        raise DataError(
+            f"{path} is not a demo store: it has no zarr.json; give a folder of robot-pt collect or the recorder."
+        )
     header = group.attributes.get("robot_pt")
     if not isinstance(header, dict):
         raise DataError(f"{path} is a zarr group but not a demo store: its attributes have no 'robot_pt' entry.")

@@ -18,12 +18,13 @@ class Step(NamedTuple):
 class Bringup:
     """Up: every node is configured in order, then every node is activated in order; only then may anything move. Down: the reverse.
 
-    A refused or late change ends in going down and a sentence in `problem`; a node whose heartbeat stops does too.
+    A refused or late change ends in going down and a sentence in `problem`; a node whose heartbeat stops does too. `refused_by`: the node
+    that refused, and knows why.
     """
 
     def __init__(self, nodes: Sequence[str], start_timeout_s: float, bond_timeout_s: float, now_s: float):
         self.nodes = list(nodes)
-        self.problem = ""
+        self.problem = self.refused_by = ""
         self._todo = [Step(n, "configure") for n in nodes] + [Step(n, "activate") for n in nodes]
         self._reached: dict[str, Action] = {}
         self._start_timeout_s, self._bond_timeout_s = start_timeout_s, bond_timeout_s
@@ -42,7 +43,8 @@ class Bringup:
         if ok:
             self._reached[step.node] = step.action
         elif not self.going_down:
-            self.fail(f"{step.node} could not {step.action}; its own message says why.", now_s)
+            self.refused_by = step.node
+            self.fail(f"{step.node} could not {step.action}", now_s)
 
     def heard(self, node: str, now_s: float) -> None:
         """A heartbeat."""

@@ -1,7 +1,7 @@
 """manager: brings the lifecycle nodes up in order and down in reverse, and takes the rest down when one dies.
 
-YAML launch has no lifecycle actions; this is nav2's pattern. A node that cannot be configured ends the launch with its own sentence in
-the log: never a half-started graph. A bond is a heartbeat, five times a second on `manager/heartbeat`.
+YAML launch has no lifecycle actions; this is nav2's pattern. A node that cannot be configured ends the launch, and its own sentence is
+the last: never a half-started graph. A bond is a heartbeat, five times a second on `manager/heartbeat`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from std_msgs.msg import String
 
 from robot_pt_ros import topics
 from robot_pt_ros.bringup import Bringup, Step
+from robot_pt_ros.last_words import LastWords
 from robot_pt_ros.node import number, texts
 from robot_pt_ros.processes import run
 from robot_pt_ros.state_changes import StateChange
 from robot_pt_ros.triggers import Triggers
+
+WORDS_S = 1.0
+"""How long a sentence may take from its node to here."""
 
 
 class ManagerNode(Node):
@@ -44,8 +48,9 @@ class ManagerNode(Node):
         self._bringup = Bringup(
             names, number(self, "start_timeout_s"), number(self, "bond_timeout_s"), time.monotonic()
         )
+        self._words = LastWords(self, names)
         self._change: StateChange | None = None
-        self._change_until = 0.0
+        self._change_until = self._down_s = 0.0
         self.finished, self.exit_code = False, 0
         self.create_subscription(String, topics.HEARTBEAT, self._on_heartbeat, topics.recorded(100))
         self._ready = self.create_publisher(String, "manager/state", topics.latched())
@@ -100,9 +105,14 @@ class ManagerNode(Node):
 
     def _end(self) -> None:
         self._publish("down")
-        if self._bringup.problem:
-            self.get_logger().error(self._bringup.problem)
-        self.finished, self.exit_code = True, int(bool(self._bringup.problem))
+        problem, node, now = self._bringup.problem, self._bringup.refused_by, time.monotonic()
+        words, self._down_s = self._words.of(node), self._down_s or now
+        if node and not words and now < self._down_s + WORDS_S:
+            return
+        if problem:
+            why = f": {words}" if words else "; its own message says why." if node else ""
+            self.get_logger().error(problem + why)
+        self.finished, self.exit_code = True, int(bool(problem))
 
     def leave(self) -> None:
         """Signals reach every process at once: nothing is left to order, the nodes know how to leave."""

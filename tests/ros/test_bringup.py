@@ -43,7 +43,7 @@ def test_a_refused_step_takes_down_just_what_came_up(failing):
     refused = bringup.next()
     bringup.done(False, 0.0)
     assert bringup.going_down
-    assert f"{refused.node} could not {refused.action}" in bringup.problem
+    assert (bringup.problem, bringup.refused_by) == (f"{refused.node} could not {refused.action}", refused.node)
     down = raise_all(bringup)
     configured = NODES[: min(failing, 3)]
     active = NODES[: max(failing - 3, 0)]
@@ -57,6 +57,7 @@ def test_a_node_that_never_appears_is_named():
     assert not bringup.going_down
     bringup.watch(10.1)
     assert "arm did not configure within 10 s" in bringup.problem
+    assert bringup.refused_by == "", "nobody is there who knows why"
     assert bringup.is_down
 
 

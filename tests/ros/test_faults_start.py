@@ -65,7 +65,7 @@ def test_a_missing_checkpoint_and_a_graph_with_a_node_in_another_domain(watcher,
     assert "the graph is active" not in split.text
     assert {split.exit_codes()[node] for node in ("sim", "supervisor", "policy")} == {0}
     assert str(tmp_path / "nothing") in sentence(text, "policy")
-    assert "policy could not configure" in sentence(text, "manager")
+    assert sentence(text, "manager") == f"policy could not configure: {sentence(text, 'policy')}"
     assert "supervisor: cleanup done" in text
     assert "sim: cleanup done" in text
 
