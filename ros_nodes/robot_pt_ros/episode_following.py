@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from robot_pt.commands import Answer
@@ -19,12 +18,28 @@ LAST_WORD_S = 1.0
 """Who leaves waits so long to hear how the episode ended: Ctrl-C reaches the recorder before what the operator said just before it."""
 
 
-@dataclass
 class Simulation:
-    """What the simulator says of itself; None where it was not heard yet."""
+    """What the simulator says of itself; nothing (`known` False) before it was heard."""
 
-    instruction: str | None = None
-    about: Mapping[str, Any] | None = None
+    def __init__(self) -> None:
+        self.known, self.task, self.instruction = False, "", ""
+        self.metadata: dict[str, Any] = {}
+
+    def told(self, text: str) -> None:
+        """sim/about (JSON). Raises DataError, with nothing changed."""
+        try:
+            told = json.loads(text)
+            task, instruction, metadata = str(told["task"]), str(told["instruction"]), dict(told["metadata"])
+        except (ValueError, KeyError, TypeError):
+            raise DataError(
+                f"sim/about is not what a simulator says of itself: {text[:60]!r}; it was ignored."
+            ) from None
+        self.known, self.task, self.instruction, self.metadata = True, task, instruction, metadata
+
+    def complete(self, wish: Wish) -> Wish:
+        """With what the simulator knows better, and with its words where nobody gave any."""
+        words, metadata = wish.instruction or self.instruction, {**self.metadata, **wish.metadata}
+        return wish._replace(task=self.task, instruction=words, metadata=metadata)
 
 
 class Following:
@@ -46,8 +61,7 @@ class Following:
     @property
     def ready(self) -> bool:
         """Whether an episode may begin: in simulation not before it is known of what."""
-        it = self._simulation
-        return self.active and (it is None or (it.instruction is not None and it.about is not None))
+        return self.active and (self._simulation is None or self._simulation.known)
 
     def told(self, text: str, now_ns: int) -> None:
         """episode/state (JSON). A state that was overtaken by the next is told by that one, as `previous`. Raises DataError."""
@@ -120,14 +134,12 @@ class Following:
             return f"{self._episodes.running} is being recorded; end it, then start another."
         if not self.active:
             return "the recorder is not active; activate it, then start."
-        return "the simulator has not said yet what it is and what its task is in words; start again."
+        return "the simulator has not said yet what it is; start again."
 
     def _start(self, wish: Wish, now_ns: int) -> Future[Answer]:
         self._ended = 0.0
         if self._simulation is not None:
-            about = self._simulation.about or {}
-            words = wish.instruction or self._simulation.instruction or ""
-            wish = wish._replace(instruction=words, metadata={**about, **wish.metadata})
+            wish = self._simulation.complete(wish)
         if not (wish.instruction or self._warned):
             self._warned = True
             self._warn(

@@ -29,6 +29,7 @@ class Driving:
         """`cameras`: role -> camera name in the topics."""
         self.session, self.lock = session, threading.RLock()
         self._node, self._lockstep, self._active = node, lockstep, False
+        self._over = False
         self._threads: list[ControlLoop | InferenceThread] = []
         self._inputs = SessionInputs(
             node, lambda: self.session, arm, cameras, lockstep=lockstep, changed=self._tick_in_lockstep
@@ -86,6 +87,12 @@ class Driving:
         self._inputs.meeting.give_up_waiting()
         self._tick_in_lockstep()
         self._reports.diagnostics(self.session)
+        over, before = bool(getattr(self.session.policy, "finished", False)), self._over
+        self._over = over
+        if over and not before:
+            self._node.get_logger().info(
+                "every action of the episode was played; the arm is held, Ctrl-C ends the graph."
+            )
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

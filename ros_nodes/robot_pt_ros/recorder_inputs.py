@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,20 +51,11 @@ class RecorderInputs:
 def listen_to_simulator(node: LifecycleNode, simulation: Simulation, changed: Callable[[], None]) -> None:
     """Subscribe to what a simulator says of itself; `changed` is called after it."""
 
-    def instruction(message: Any) -> None:
-        simulation.instruction = message.data
-        changed()
-
-    def about(message: Any) -> None:
+    def told(message: Any) -> None:
         try:
-            found = json.loads(message.data)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            node.get_logger().error(f"{topics.SIMULATOR} is no JSON object: {message.data[:60]!r}; it was ignored.")
-            return
-        simulation.about = found
+            simulation.told(message.data)
+        except DataError as error:
+            node.get_logger().error(str(error))
         changed()
 
-    node.create_subscription(String, topics.INSTRUCTION, instruction, topics.latched())
-    node.create_subscription(String, topics.SIMULATOR, about, topics.latched())
+    node.create_subscription(String, topics.SIMULATOR, told, topics.latched())

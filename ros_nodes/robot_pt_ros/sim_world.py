@@ -171,8 +171,9 @@ class World:
         return {**self._simulator.truth(), "seed": self._seed, "ended": self.ended}
 
     def about(self) -> dict[str, Any]:
-        """What episodes keep of the simulator, JSON values."""
-        return self._simulator.about()
+        """What episodes say of the simulator, JSON values; the task without its place, as a policy knows it."""
+        simulator = self._simulator
+        return {"task": simulator.task, "instruction": simulator.instruction, "metadata": simulator.about()}
 
     def start(self) -> dict[str, Any]:
         """Seed and initial conditions of this episode, JSON values."""

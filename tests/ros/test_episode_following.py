@@ -169,25 +169,31 @@ def wishes(recorder, monkeypatch):
     return found
 
 
+ABOUT = {"task": "lift", "instruction": "lift it", "metadata": {"simulator": {"name": "s", "version": "1"}, "seed": 0}}
+
+
 def test_in_simulation_an_episode_waits_for_the_simulator_and_keeps_what_it_says(recorder, wishes):
     simulation = Simulation()
     following = Following(recorder, simulation)
     following.active = True
-    for instruction, about in ((None, None), ("lift it", None), (None, {"versions": {}})):
-        simulation.instruction, simulation.about = instruction, about
+    for nonsense in ("", "[]", "{}", "3", json.dumps({**ABOUT, "metadata": 1}), json.dumps({"task": "lift"})):
+        with pytest.raises(DataError, match="ignored"):
+            simulation.told(nonsense)
         assert not following.ready
         following.told(state("a", "recording"), 1)
         assert "has not said yet" in following.asked("start", "lift", 1).result(30).sentence
     assert not wishes
-    simulation.instruction, simulation.about = "lift it", {"simulator": {"name": "s", "version": "1"}, "seed": 0}
+    simulation.told(json.dumps(ABOUT))
     assert following.ready
-    following.told(state("b", "recording", metadata={"seed": 7}), 1)
+    following.told(state("b", "recording", task="lift@3", metadata={"seed": 7}), 1)
     following.told(state("c", "recording", instruction="raise it", previous={"id": "b", "outcome": "failure"}), 1)
     following.told(state("c", "ended", outcome="discarded"), 1)
     following.put_away()
     settled(recorder, "")
-    assert following.asked("start", "lift", 1, "heave it").result(30).ok
-    assert [wish.instruction for wish in wishes] == ["lift it", "raise it", "heave it"]
+    assert following.asked("start", "lift@2", 1, "heave it").result(30).ok
+    assert [(wish.task, wish.instruction) for wish in wishes] == [
+        ("lift", "lift it"), ("lift", "raise it"), ("lift", "heave it"),
+    ]  # fmt: skip
     assert [wish.metadata["simulator"]["version"] for wish in wishes] == ["1"] * 3
     assert [wish.metadata["seed"] for wish in wishes] == [7, 0, 0]
 

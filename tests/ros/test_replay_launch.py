@@ -26,12 +26,13 @@ def launched(tmp_path, watcher, **arguments):
     return graph
 
 
-def rests(watcher):
-    """Every action was asked for, and commands stay where they are."""
+def rests(watcher, graph):
+    """Every action was asked for, commands stay where they are, and the operator hears that it is over."""
     watcher.until(lambda: len(watcher.steps) > len(ACTIONS) + 12, 40, "the replay does not go on")
     watcher.until(
         lambda: np.ptp([c.q for c in watcher.commands[-10:]], axis=0).max() < 1e-3, 20, "the replay does not end"
     )
+    watcher.until(lambda: "every action of the episode was played" in graph.text, 30, "nobody says that it is over")
 
 
 def goes_through(measured, stored, tolerance_rad):
@@ -55,7 +56,7 @@ def test_in_simulation_the_joints_follow_the_stored_ones(tmp_path):
     watcher = graphs.Watcher(DOMAIN, namespace="/sim")
     graph = launched(tmp_path, watcher, task="lift-red", seed=3, lockstep="true")
     try:
-        rests(watcher)
+        rests(watcher, graph)
         goes_through(
             np.array([q[:-1] for _, q in watcher.joints]), stored, 0.06
         )  # a busy machine plays two actions in one
@@ -91,7 +92,7 @@ def test_on_an_arm_it_waits_for_the_operator(tmp_path, program):
         watcher.held = True
         asked = ("safety/start_policy", "policy/start")
         watcher.until(lambda: all(watcher.pull(name)[0] for name in asked), 20, "no start")
-        rests(watcher)
+        rests(watcher, graph)
         goal = arm.fk(start)
         for action in ACTIONS:
             goal = moved(goal, action)

@@ -99,4 +99,6 @@ def test_the_node_says_what_its_task_is_in_words_and_which_simulator_it_is(made)
             break
         rclpy.spin_once(node, timeout_sec=0.1)
     assert heard == ["lift the red cube"]
-    assert (version_in("recorded", about[0]), about[0]["controller"]["control_hz"]) == (version_of("lift-red"), 5)
+    said, metadata = about[0], about[0]["metadata"]
+    assert (said["task"], said["instruction"]) == ("lift-red", heard[0])
+    assert (version_in("recorded", metadata), metadata["controller"]["control_hz"]) == (version_of("lift-red"), 5)
