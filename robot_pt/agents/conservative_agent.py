@@ -145,11 +145,13 @@ class ConservativeAgent(OffPolicyAgent):
     def advantage_weighted_loss(self, log_prob_B: Tensor, q: Sampled, return_B: Tensor) -> tuple[Tensor, Tensor]:
         """-mean(w log pi(a_data | s)), w = exp(min(A / T, clip)), A = worth of a_data - mean over a ~ pi of Q(s, a), least over heads; and w.
 
-        PTR's fast route (`robot_pt.agents.ptr`), with the Q-values that this update finds.
+        PTR's fast route (`robot_pt.agents.ptr`), with the Q-values that this update finds; w = 0 where no more than `least_return` was reached.
         """
         config = self.config
         advantage_B = self.worth(q.data_EB.amin(0), return_B) - q.policy_EBK.amin(0).mean(-1)
         weight_B = advantage_weights(advantage_B, config.advantage_temperature, math.exp(config.advantage_clip))
+        if config.least_return is not None:
+            weight_B = weight_B * (return_B > config.least_return)
         loss: Tensor = -(weight_B * log_prob_B).mean()
         return loss, weight_B
 
@@ -297,6 +299,10 @@ class ConservativeConfig:
     """T in exp(min(A / T, clip)), in units of Q."""
     advantage_clip: float = 5.0
     """Largest exponent of the advantage weight."""
+    least_return: float | None = None
+    """Stored actions from which no more than this return was reached are not imitated, whatever the critic makes of them, which still learns
+    from all: filtered behaviour cloning (%BC of arXiv 2106.01345). A little above shift / (1 - gamma), -25 by PTR's rewards, leaves out the
+    episodes that failed, as most of a weak policy's own do. None imitates all."""
     tau: float = 0.005
     """Share by which the target critic moves to the critic at each update."""
     bc_warm_start_steps: int = 0
@@ -340,5 +346,11 @@ class ConservativeConfig:
             raise UserError(
                 f"{name}'s weight is 0, and advantage_weighted asks for the policy samples that it presses; give a weight above 0."
             )
+        if self.least_return is not None and self.extraction != "advantage_weighted":
+            raise UserError(
+                f"{name}'s least_return is {self.least_return} and its policy imitates nothing; give extraction=advantage_weighted too."
+            )
+        if self.least_return is not None and not math.isfinite(self.least_return):
+            raise UserError(f"{name}'s least_return is {self.least_return}; give a finite return, or none.")
         if not 0 <= self.actor_average <= 1:
             raise UserError(f"{name}'s actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")

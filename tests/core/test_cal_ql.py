@@ -268,9 +268,53 @@ def test_the_advantage_weight_by_hand(kind: type[ConservativeAgent]) -> None:
     assert log_prob.grad.tolist() == pytest.approx([-w / 2 for w in wanted])
 
 
+@pytest.mark.parametrize("kind", [CalQL, CQL])
+def test_what_reached_too_little_is_not_imitated(kind: type[ConservativeAgent]) -> None:
+    """The actor's step is the one that a batch of the others alone makes, scaled; the critic's step is of all, as without the option."""
+    options: dict[str, Any] = {"extraction": "advantage_weighted", "advantage_temperature": 2.0}
+    filtering, plain = build(kind, least_return=0.5, **options), build(kind, **options)
+    batch = state_batch(size=12)
+    batch = batch._replace(return_to_go=torch.tensor([0.5, -25.0, 0.6, 9.0] * 3))
+    kept = torch.tensor([2, 3, 6, 7, 10, 11])
+    few = Batch(*[
+        {} if isinstance(v, dict) else None if v is None else v[kept] for v in batch
+    ])  # fmt: skip
+    ours, theirs = filtering.update(batch, 0), plain.update(few, 0)
+    assert float(ours["actor/loss"]) == pytest.approx(float(theirs["actor/loss"]) / 2, rel=1e-5)
+    assert float(ours["actor/weight"]) == pytest.approx(float(theirs["actor/weight"]) / 2, rel=1e-5)
+    whole = build(kind, **options)
+    whole.update(batch, 0)
+    assert not changed(snapshot(filtering.critic), whole.critic)
+    assert changed(snapshot(plain.critic), whole.critic)
+
+
+def test_failures_in_the_majority_are_not_followed() -> None:
+    """Three of four stored steps take a bad action and fail, and the critic has nothing to tell them apart by."""
+    low, high = torch.tensor(BOUNDS.low), torch.tensor(BOUNDS.high)
+    good, bad = (low + share * (high - low) for share in (0.75, 0.25))
+    acted = []
+    for least in (None, -24.9):
+        agent = build(
+            kind=CQL, extraction="advantage_weighted", least_return=least, target_gap=None, weight=1e-3, actor_learning_rate=3e-3,
+            scaled_log_std=False, log_std_range=(-2.0, 0.0),
+        )  # fmt: skip
+        for step in range(150):
+            batch, reached = state_batch(size=32, seed=step), torch.arange(32) % 4 == 0
+            batch = batch._replace(
+                action=torch.where(reached[:, None], good, bad), return_to_go=torch.where(reached, 2.0, -25.0),
+                reward=torch.zeros(32), discount=torch.zeros(32),
+            )  # fmt: skip
+            agent.update(batch, step)
+        acted.append(float(agent.actor.mode({}, batch.proprio, batch.task, batch.language)[:, 0].mean()))
+    of_all, of_some = acted
+    assert of_some == pytest.approx(float(good[0]), abs=0.2)
+    assert of_all < 0
+
+
 OPTIONS = [
     {}, {"importance": False, "target_gap": None}, {"heads": 4, "layer_norm": True}, {"gap_floor": -1.0, "gap_ceiling": 1.0},
-    {"scaled_log_std": False, "log_std_range": (-5.0, 2.0)}, {"actor_average": 0.1}, {"extraction": "advantage_weighted"}, {"bf16": True}, {"weight": 0.0},
+    {"scaled_log_std": False, "log_std_range": (-5.0, 2.0)}, {"actor_average": 0.1}, {"extraction": "advantage_weighted"},
+    {"extraction": "advantage_weighted", "least_return": 0.0}, {"bf16": True}, {"weight": 0.0},
     {"categories": CategoricalConfig(low=-10, high=10, bins=21)}, {"categories": CategoricalConfig(low=-10, high=10, bins=21, kind="c51")},
 ]  # fmt: skip
 
@@ -349,6 +393,8 @@ def test_the_task_conditions_policy_and_value() -> None:
         ({"acceleration": "fast"}, "choose none, compile"), ({"critic": "ptr", "layer_norm": True}, "ptr has no LayerNorm"),
         ({"extraction": "best"}, "choose max_q, advantage_weighted"), ({"advantage_temperature": 0.0}, "advantage_temperature is 0"),
         ({"extraction": "advantage_weighted", "weight": 0.0}, "give a weight above 0"),
+        ({"least_return": -24.9}, "its policy imitates nothing"),
+        ({"extraction": "advantage_weighted", "least_return": math.nan}, "give a finite return"),
         ({"actor_average": 2.0}, "actor_average is 2"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
     ],
 )  # fmt: skip
