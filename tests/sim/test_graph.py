@@ -30,7 +30,6 @@ pytest.importorskip("cyclonedds", reason="the graph needs robot-pt[ros]")
 DOMAIN = 197
 TASK, KITCHEN = "lift-red", "kitchen/put-carrot-on-plate@3"
 LAUNCH = Path(__file__).parents[2] / "launch" / "sim.launch.yaml"
-KITCHEN_CONFIG = LAUNCH.parents[1] / "ros_nodes" / "config" / "sim_kitchen.yaml"
 DEMO_RUN = "ROBOT_PT_DEMO_RUN"
 """Names the folder of a finished `robot-pt demo`, e.g. runs/demo."""
 
@@ -150,8 +149,6 @@ def launched(run, task, seeds, folder, timeout_s):
         "workspace_min": list(limits.low[:3]), "workspace_max": list(limits.high[:3]),
         "cameras": f"[{', '.join(record.cameras)}]", "image_size": list(record.image_size),
     }  # fmt: skip
-    if task == KITCHEN:
-        arguments["config"] = KITCHEN_CONFIG
     words = [f"{name}:={value}" for name, value in arguments.items()]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "OMP_NUM_THREADS": "1"}
     log, watcher = folder / "log", Watcher()
