@@ -160,13 +160,13 @@ class EpisodeMachine:
 
     def abort(self, reason: str) -> Answer:
         """A fault ends the episode: "disk", "fault", a dead node. What was recorded is kept as aborted; a reset is given up."""
-        self._start_when_ready = False
+        self._start_when_ready, why = False, reason.rstrip(".") or "fault"
         if self.phase == "resetting scene":
-            self._to("idle", reason=reason or "fault")
+            self._to("idle", reason=why)
             return self._yes(f"the scene was not reset: {self.reason}.")
         if not self._open():
             return self._no("no episode runs that could be aborted")
-        self._to("ended", outcome="aborted", reason=reason or "fault")
+        self._to("ended", outcome="aborted", reason=why)
         return self._yes(f"{self.id} was aborted after {self.step} steps: {self.reason}.")
 
     def state(self) -> dict[str, Any]:

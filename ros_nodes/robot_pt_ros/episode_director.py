@@ -17,6 +17,8 @@ from robot_pt_ros.calls import Call
 
 RECORDER_S = 20.0
 """How long a recorder may take to begin or to end."""
+FRESH_S = 3.0
+"""How long a policy may refuse to start: what it looks at is late for a moment on a busy machine."""
 CLOCK_S = 2.0
 """How long a simulator's clock may lag its reset."""
 
@@ -238,7 +240,7 @@ class Director:
             begin = [
                 released,
                 Call("safety/start_policy", optional=True),
-                Call("policy/start"),
+                Call("policy/start", patience_s=FRESH_S),
             ]  # heard from its first target on
             self._ask(begin, self._was_started)
 

@@ -112,7 +112,7 @@ def test_a_fault_ends_the_episode_with_its_reason():
 def test_a_reset_that_fails_starts_nothing():
     made = machine(automatic_reset=True)
     made.start()
-    assert made.abort("the arm did not reach home").ok
+    assert made.abort("the arm did not reach home.").ok
     assert (made.phase, made.reason) == ("idle", "the arm did not reach home")
     assert not made.scene_ready().ok
     assert not made.abort("again").ok

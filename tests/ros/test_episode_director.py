@@ -33,6 +33,8 @@ class Stage:
         )
 
     def ask(self, calls: Sequence[Call], done: Callable[[bool, str, dict[str, str]], None]) -> None:
+        self.patience_s = {asked.service: asked.patience_s for asked in calls}
+
         def answer() -> None:
             said = {}
             for asked in calls:
@@ -93,6 +95,15 @@ def test_a_simulated_episode_goes_through_scene_recorder_gate_and_policy_in_this
     assert state["end_ns"] == pytest.approx(stage.now_s * SECOND, abs=1)
     assert stage.asked[6:] == ["policy/stop", "safety/stop_policy"]
     assert 4 <= state["step"] <= 11
+
+
+def test_a_policy_whose_observations_are_late_for_a_moment_ends_no_series() -> None:
+    stage = Stage(reset_service="sim/reset", episodes=2)
+    stage.director.graph_is_up = True
+    for _ in range(4):
+        stage.tick()
+    assert stage.patience_s.keys() == {"takeover", "safety/start_policy", "policy/start"}
+    assert stage.patience_s["policy/start"] >= 1.0
 
 
 def test_in_lock_step_the_scene_is_ready_when_its_clock_is_and_nothing_ends_by_the_clock() -> None:
@@ -156,7 +167,7 @@ def test_what_cannot_begin_is_aborted_with_its_sentence() -> None:
     stage.tick()
     stage.tick()
     assert (stage.phase, stage.director.machine.outcome) == ("ended", "aborted")
-    assert "it is not active" in stage.director.machine.reason
+    assert stage.director.machine.reason == "policy/start: it is not active"
     stage.director.safety("fault", "tracking")
     assert stage.request("start") == (False, "the supervisor is in fault (tracking); reset it, then start.")
 
