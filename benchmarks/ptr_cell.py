@@ -57,28 +57,37 @@ class Method(NamedTuple):
     """Whose frozen features it looks at; "" for those of all others. Only where there are features."""
     start: str = ""
     """Whose pretrained run it is finetuned from; "" for one of its own."""
+    head: bool = False
+    """A clone with PTR's head instead of the published one: what of PTR's success is its head's."""
 
 
-STEADY = (-1.5, -1.0)
-"""Log-std of policies that imitate by weighted likelihood. With PTR's (-5, 2), and with (-2, 2), a clone of that head learns to repeat what the
-gripper does, a step late, on the very data it learns from, and never succeeds; the published clone's deviation is fixed."""
+EVEN = {"likelihood_beta": 1.0, "actor_learning_rate": 3e-4}
+"""Of policies that imitate by likelihood, with PTR's head and the clone's rate. At beta 0, as published, a clone with that head learns to
+repeat what the gripper does, a step late, on the very data it learns from, and never succeeds; the published clone's deviation is fixed."""
+HEAD = {"head": "tanh_gaussian", "std": "state", "likelihood_beta": 1.0}
+"""Of a clone: PTR's head, imitating as PTR's policy does."""
 CALM = {"alpha": 1.0, "conservative_floor": -8.0}
 """Of PTR's critic: the demo's. With the published weight 10 and no floor Q sinks for ever where it reads the state: at update 5,000 the data's
 actions were worth -52, where returns lie from -25 to 10."""
-FAST = {**CALM, "actor_loss": "advantage_weighted", "advantage_temperature": 8.0, "log_std_range": STEADY}
-"""The demo's route: the policy imitates by the critic's advantages instead of climbing Q. Here its Q sinks too (-53 at update 2,200)."""
+HELD = {**CALM, **EVEN, "imitation": 5.0}
+"""Of PTR: its policy imitates for the updates of the pretraining (`Bench`), as CQL's own code has it for the first 40,000, then climbs Q and
+imitates beside it. Climbing alone forgets what was imitated and never succeeds."""
+FAST = {**CALM, **EVEN, "actor_loss": "advantage_weighted", "advantage_temperature": 2.0}
+"""The demo's route: from the same pretraining, the policy imitates by the critic's advantages instead of climbing Q."""
 METHODS: dict[str, Method] = {
-    "ptr": Method("PTR", "ptr", changes=CALM),
+    "ptr": Method("PTR, held near the data", "ptr", changes=HELD),
+    "ptr-free": Method("PTR, as published but for alpha", "ptr", changes=CALM),
     "ptr-published": Method("PTR, published weight", "ptr"),
-    "ptr-fast": Method("PTR, advantage-weighted", "ptr", changes=FAST),
+    "ptr-fast": Method("PTR, advantage-weighted", "ptr", changes=FAST, start="ptr"),
     "bc": Method("BC finetune", "bc"),
+    "bc-even": Method("BC finetune, PTR's head, beta-NLL", "bc", head=True),
     "bc-joint": Method("BC joint", "bc", "joint"),
     "ar-bc": Method("autoregressive BC", "autoregressive_bc"),
     "bet": Method("BeT", "bet"),
-    "cog": Method("COG (joint CQL)", "ptr", "joint", CALM),
-    "cql-target": Method("CQL, target only", "ptr", "target", CALM),
+    "cog": Method("COG (joint CQL)", "ptr", "joint", HELD),
+    "cql-target": Method("CQL, target only", "ptr", "target", HELD),
     "bc-target": Method("BC, target only", "bc", "target"),
-    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=CALM, start="ptr"),
+    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
 }
@@ -186,12 +195,14 @@ class Bench:
     # Training.
 
     def _settings(self, method: Method, source: EpisodeSource, seed: int) -> runs.RunSettings:
-        ptr = PTRConfig(augment=None, actor_average=heads.AVERAGE, **method.changes)
+        warm = self.scale.pretraining if "likelihood_beta" in method.changes else 0
+        ptr = PTRConfig(augment=None, actor_average=heads.AVERAGE, bc_warm_start_steps=warm, **method.changes)
         algorithm = "ptr" if method.algorithm == "awbc" else method.algorithm
         standard = default_config(algorithm)
         return runs.RunSettings(
             algorithm=algorithm, encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=0,  # type: ignore[arg-type]
-            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source), ptr=ptr, bc=BCConfig(augment=None, actor_average=heads.AVERAGE),
+            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source), ptr=ptr,
+            bc=BCConfig(augment=None, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
             options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE), seed=seed,
         )  # fmt: skip
 
@@ -207,13 +218,13 @@ class Bench:
                 resume=True, target=wanted,
             )  # fmt: skip
             return run
-        start = self._start(method.start or cell.method, settings, source)
-        changes: dict[str, Any] = {}
+        start = self._start(method.start or cell.method, source, cell.seed)
+        changes: dict[str, Any] = {"ptr": settings.ptr} if method.algorithm == "ptr" else {}
         if method.algorithm == "awbc":
             options = finetune.weighted_by_critic_of(start, settings)
             changes = {
                 "algorithm": "awbc",
-                "options": replace(options, log_std_range=STEADY, actor_average=heads.AVERAGE),
+                "options": replace(options, **EVEN, actor_average=heads.AVERAGE),
             }
         finetune.finetune_with(
             start, demos.train, demos.judges, source, run, mixing_ratio=RATIO, steps=scale.finetuning, seed=cell.seed,
@@ -221,9 +232,12 @@ class Bench:
         )  # fmt: skip
         return run
 
-    def _start(self, name: str, settings: runs.RunSettings, source: EpisodeSource) -> Path:
+    def _start(self, name: str, source: EpisodeSource, seed: int) -> Path:
         """The pretrained run of a method, which all targets of a seed share."""
-        run = self.out / "runs" / self.version / f"pretrained-{name}-{settings.seed}"
+        run, settings = (
+            self.out / "runs" / self.version / f"pretrained-{name}-{seed}",
+            self._settings(METHODS[name], source, seed),
+        )
         done = checkpoint.steps(run)
         steps = self.scale.pretraining
         if not done or done[-1] < steps:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_pt.agents.conservative_agent import ConservativeConfig
-from robot_pt.agents.off_policy import VIEW, require
+from robot_pt.agents.off_policy import VIEW, require, require_beta
 from robot_pt.agents.offline import OfflineAgent, OfflineConfig, advantage_weights, gaussian_head, require_gaussian
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.agents.soft import SoftConfig
@@ -87,7 +87,7 @@ class AWBC(OfflineAgent):
             self.critic, images, batch.proprio, batch, torch.cat([action_BA[:, None], sampled_BKA], dim=1)
         )
         advantage_B = q_BN[:, 0] - q_BN[:, 1:].mean(1)
-        loss, weight = self.actor_loss(policy.log_prob(action_BA), advantage_B)
+        loss, weight = self.actor_loss(policy.evened_log_prob(action_BA, self.config.likelihood_beta), advantage_B)
         self.descend("actor", loss)
         return self.actor_log(policy.mode(), action_BA, loss) | {
             "actor/weight": weight,
@@ -119,6 +119,8 @@ class AWBCConfig(OfflineConfig):
     std: Literal["global", "state"] = "state"
     """Standard deviation: from the state, or one learned number per dimension."""
     log_std_range: tuple[float, float] = (-5.0, 2.0)
+    likelihood_beta: float = 0.0
+    """Each action dimension's log-density weighs std^(2 beta); 0 = the likelihood, see `ActionGaussian.evened_log_prob`."""
 
     def head(self) -> dict[str, Any]:
         return gaussian_head(self)
@@ -130,6 +132,7 @@ class AWBCConfig(OfflineConfig):
         super().__post_init__()
         require(self, positive=("temperature", "clip", "actions"))
         require_gaussian(self)
+        require_beta(self)
 
     @classmethod
     def like(cls, trained: ConservativeConfig | OfflineConfig | SoftConfig | PTRConfig, **changes: Any) -> AWBCConfig:

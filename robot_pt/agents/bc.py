@@ -17,6 +17,7 @@ from torch.optim import Adam
 
 from robot_pt.agents.imitation import ImitationAgent, ImitationConfig
 from robot_pt.agents.inputs import Inputs
+from robot_pt.agents.off_policy import require_beta
 from robot_pt.networks.policies import ActorNetwork
 from robot_pt.schema import Batch
 
@@ -34,6 +35,12 @@ class BCConfig(ImitationConfig):
     """In units of the normalised action."""
     log_std_range: tuple[float, float] = (-5.0, 2.0)
     """Clip of a learned log-std; (-2, 2) learns faster where an action dimension hardly moves."""
+    likelihood_beta: float = 0.0
+    """Each action dimension's log-density weighs std^(2 beta); 0 = the likelihood, see `ActionGaussian.evened_log_prob`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_beta(self)
 
 
 @final
@@ -44,6 +51,7 @@ class BC(ImitationAgent):
     acting: ActorNetwork
 
     def __init__(self, actor: ActorNetwork, config: BCConfig, *, seed: int = 0):
+        self._beta = config.likelihood_beta
         super().__init__(actor, config, Adam(actor.parameters(), lr=config.learning_rate, fused=True), seed=seed)
 
     @classmethod
@@ -60,6 +68,6 @@ class BC(ImitationAgent):
         with self.autocast():
             policy = self.actor(images, batch.proprio, batch.task, batch.language)
         action_BA = self.actor.normalizer.encode(batch.action)
-        loss = -policy.log_prob(action_BA).mean()
+        loss = -policy.evened_log_prob(action_BA, self._beta).mean()
         error = (policy.mode().detach() - action_BA).square().mean()
         return loss, {"actor/loss": loss.detach(), "actor/mse": error}

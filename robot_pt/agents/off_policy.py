@@ -220,3 +220,12 @@ def require(config: object, positive: tuple[str, ...] = (), share: tuple[str, ..
         if not value > 0 or (name in share and value > 1):
             allowed = "a share in (0, 1]" if name in share else "a value above 0"
             raise UserError(f"{type(config).__name__.removesuffix('Config')}'s {name} is {value}; give {allowed}.")
+
+
+def require_beta(config: Any) -> None:
+    """Raise UserError unless an algorithm's `likelihood_beta` is one of `ActionGaussian.evened_log_prob`."""
+    if not 0 <= config.likelihood_beta <= 1:
+        raise UserError(
+            f"{type(config).__name__.removesuffix('Config')}'s likelihood_beta is {config.likelihood_beta}; give a number in [0, 1], "
+            "0 for the likelihood itself."
+        )

@@ -5,7 +5,7 @@ Losses of the released code (Asap7772/PTR jaxrl2/agents/cql_encodersep_parallel)
     critic  mean_i (Q_i(s, a) - y)^2 + alpha * mean_i [ logsumexp_{2K} - Q_i(s, a) ]
             logsumexp over Q_i(s, a_pi) - log pi(a_pi | s) and Q_i(s, a_u) - log 0.5^A, a_u uniform on [-1, 1]^A
     target  y = r + discount * max over K of min_i Q'_i(s', a' ~ pi(s'))
-    actor   temperature * log pi(a | s) - min_i Q_i(s, a), with the updated critic
+    actor   temperature * log pi(a | s) - min_i Q_i(s, a), with the updated critic   [- w * log pi(a_data | s), `imitation`]
     temperature * (entropy - target entropy)
 
 Sampled actions and their densities carry no gradient into the critic loss. Every image is encoded once per network: with batch
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from robot_pt.agents.inputs import Inputs
-from robot_pt.agents.off_policy import VIEW, VIEW_NEXT, Acceleration, OffPolicyAgent, Positive
+from robot_pt.agents.off_policy import VIEW, VIEW_NEXT, Acceleration, OffPolicyAgent, Positive, require_beta
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import UserError
 from robot_pt.networks.categorical import CategoricalConfig, code_of
@@ -112,13 +112,15 @@ class PTR(OffPolicyAgent):
             self.descend("critic", loss)
             self.move_target()
         if phase == "warm_start":
-            actor_loss = -policy.log_prob(action_BA).mean()
+            actor_loss = -self._likelihood(policy, action_BA).mean()
         elif weighted:
             assert critique is not None
             actor_loss, metrics["actor/weight"] = self.advantage_weighted_loss(policy, action_BA, critique)
         else:
             actor_loss, log_prob_B = self._max_q_loss(batch, images, policy, step)
             metrics["actor/entropy"] = -log_prob_B.mean()
+            if self.config.imitation:
+                actor_loss = actor_loss - self.config.imitation * self._likelihood(policy, action_BA).mean()
         self.descend("actor", actor_loss)
         if phase != "warm_start" and not weighted:
             self.descend("temperature", self.temperature() * (metrics["actor/entropy"] - self._target_entropy))
@@ -157,8 +159,12 @@ class PTR(OffPolicyAgent):
         """
         advantage_B = (q.data_EB.amin(0) - q.policy_EBK.amin(0).mean(-1)).detach()
         weight_B = (advantage_B / self.config.advantage_temperature).clamp(max=self.config.advantage_clip).exp()
-        loss: Tensor = -(weight_B * policy.log_prob(action_BA)).mean()
+        loss: Tensor = -(weight_B * self._likelihood(policy, action_BA)).mean()
         return loss, weight_B.mean()
+
+    def _likelihood(self, policy: ActionGaussian, action_BA: Tensor) -> Tensor:
+        """(B,) what imitation maximises, see `PTRConfig.likelihood_beta`."""
+        return policy.evened_log_prob(action_BA, self.config.likelihood_beta)
 
     # How the losses get their Q-values.
 
@@ -253,6 +259,13 @@ class PTRConfig:
     """Share by which the target critic moves to the critic at each update."""
     actor_loss: Literal["max_q", "advantage_weighted"] = "max_q"
     """max_q as published; advantage_weighted = weighted imitation with weights from the critic, a faster route (no second critic pass)."""
+    imitation: float = 0.0
+    """Weight of -log pi(a_data | s), in units of Q, that is added to max_q's loss, as TD3+BC (arXiv 2106.06860) and ConRFT (arXiv 2502.05450)
+    have it; 0 as published. With few updates Q alone does not teach the policy when to close its gripper."""
+    likelihood_beta: float = 0.0
+    """Whatever imitates weighs each action dimension's log-density by std^(2 beta) (beta-NLL, arXiv 2203.09168): 0 = the likelihood itself, as
+    published; at 1 what is done seldom is learned as from a squared error and the deviation stays free, so that the policy's samples
+    are as near to the data as it can tell, which keeps Q from sinking; see `ActionGaussian.evened_log_prob`."""
     advantage_temperature: float = 1.0
     """T in exp(min(A / T, clip)), in units of Q."""
     advantage_clip: float = 5.0
@@ -279,6 +292,13 @@ class PTRConfig:
         for name, value in positive.items():
             if not value > 0:
                 raise UserError(f"PTR's {name} is {value}; give a value above 0.")
+        if not 0 <= self.imitation < math.inf:
+            raise UserError(f"PTR's imitation is {self.imitation}; give a finite weight from 0, 0 for none.")
+        require_beta(self)
+        if self.imitation and self.actor_loss != "max_q":
+            raise UserError(
+                f"PTR's imitation goes with actor_loss max_q and {self.actor_loss} imitates already; choose one of the two."
+            )
         if self.actor_loss not in ("max_q", "advantage_weighted"):
             raise UserError(f"PTR's actor_loss is {self.actor_loss!r}; choose max_q or advantage_weighted.")
         if self.acceleration not in ("none", "compile", "cuda_graph"):

@@ -52,6 +52,22 @@ class ActionGaussian(NamedTuple):
         log_prob_B = (-0.5 * noise_BA.square() - self.log_std_BA - _LOG_SQRT_2PI).sum(-1)
         return log_prob_B - log_tanh_slope(raw_BA).sum(-1) if self.squash else log_prob_B
 
+    def evened_log_prob(self, action_BA: Tensor, beta: float) -> Tensor:
+        """(B,) sum over dimensions of std^(2 beta) * log-density, the factor without gradient: the log-likelihood to imitate by.
+
+        beta-NLL (arXiv 2203.09168). At 0 it is `log_prob`, in which a step that the mean misses teaches it the less the wider the deviation
+        has become there: what is seldom done, as beginning to close the gripper, is then put down to noise. At 1 the mean learns as from a
+        squared error (before tanh), and the deviation as before.
+        """
+        if not beta:
+            return self.log_prob(action_BA)
+        raw_BA = torch.atanh(action_BA.clamp(-_EDGE, _EDGE)) if self.squash else action_BA
+        noise_BA = (raw_BA - self.mean_BA) * (-self.log_std_BA).exp()
+        log_prob_BA = -0.5 * noise_BA.square() - self.log_std_BA - _LOG_SQRT_2PI
+        if self.squash:
+            log_prob_BA = log_prob_BA - log_tanh_slope(raw_BA)
+        return ((2 * beta * self.log_std_BA.detach()).exp() * log_prob_BA).sum(-1)
+
 
 def log_tanh_slope(raw: Tensor) -> Tensor:
     """log(1 - tanh(raw)^2), written so that it neither overflows nor rounds to log 0 at large |raw|."""

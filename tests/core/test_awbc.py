@@ -74,6 +74,25 @@ def test_whole_updates_equal_the_equations_and_leave_the_critic() -> None:
         assert ours.grad is None
 
 
+def test_beta_evens_the_likelihood_of_the_same_weights() -> None:
+    (_, plain), (_, even) = judged(), judged(likelihood_beta=1.0)
+    batch = state_batch(seed=0)
+    action, out = even.actor.normalizer.encode(batch.action), even.actor({}, batch.proprio, batch.task, batch.language)
+    base = D.Normal(out.mean_BA, out.log_std_BA.exp())
+    density = D.TransformedDistribution(base, [D.TanhTransform(cache_size=1)]).log_prob(action)
+    with torch.no_grad():
+        q = lambda a: even.values(batch._replace(action=even.actor.normalizer.decode(a)))  # noqa: E731
+        drawn = (base.mean + base.stddev * even.normal(batch, 0, _POLICY, 1)[:, 0]).tanh()
+        state = even.critic.state({}, batch.proprio, batch.task, batch.language)
+        weight = (q(action) - even.critic(*state, drawn[:, None])[:, :, 0].min(0).values).clamp(max=5.0).exp()
+    expected = -(weight * (base.stddev.square() * density).sum(1)).mean()
+    ours, theirs = even.update(batch, 0), plain.update(batch, 0)
+    torch.testing.assert_close(ours["actor/loss"], expected.detach(), atol=1e-4, rtol=1e-4)
+    assert torch.equal(ours["actor/weight"], theirs["actor/weight"])
+    with pytest.raises(UserError, match=r"AWBC's likelihood_beta is 2; give a number in \[0, 1\]"):
+        AWBCConfig(likelihood_beta=2)
+
+
 def test_nothing_happens_before_there_is_a_critic() -> None:
     agent = build(AWBC, AWBCConfig(**SMALL))
     with pytest.raises(UserError, match="judge_by"):

@@ -72,6 +72,40 @@ def test_update_is_adam_on_that_loss() -> None:
         assert (ours - theirs).abs().mean() < 3e-6
 
 
+def seldom_batch(step: int, size: int = 64) -> Batch:
+    """Proprio 0 is the gripper's opening, +-1, proprio 1 a distance; the order repeats the opening but where the distance is below 0: 3 %."""
+    draw = torch.Generator().manual_seed(step)
+    opening = torch.randint(0, 2, (size,), generator=draw) * 2.0 - 1
+    near = torch.rand(size, generator=draw) < 0.03
+    proprio = torch.zeros(size, 7)
+    proprio[:, 0], proprio[:, 1] = opening, torch.where(near, -1.0, 1.0) * torch.rand(size, generator=draw)
+    action = torch.zeros(size, 7)
+    action[:, 6] = torch.where(near, -opening, opening) * 0.5 + 0.5
+    return make_batch(size, first_key=size * step)._replace(images={}, next_images={}, proprio=proprio, action=action)
+
+
+def share_begun(beta: float, updates: int) -> float:
+    """Of the steps that turn the gripper, how many a clone with PTR's head turns after so many updates."""
+    config = BCConfig(head="tanh_gaussian", std="state", likelihood_beta=beta, augment=None, learning_rate=1e-3)
+    agent = build(config, cameras=())
+    for step in range(updates):
+        agent.update(seldom_batch(step), step)
+    test = seldom_batch(updates, 2_000)
+    seldom = (test.action[:, 6] > 0.5) != (test.proprio[:, 0] > 0)
+    order = agent.actor.mode({}, test.proprio, test.task, test.language)[:, 6]
+    return float(((order > 0.5) == (test.action[:, 6] > 0.5))[seldom].float().mean())
+
+
+def test_what_is_done_seldom_is_learned_with_beta_and_put_down_to_noise_without() -> None:
+    assert share_begun(1.0, 500) > 0.7
+    assert share_begun(0.0, 500) < 0.5
+
+
+def test_beta_out_of_range_is_refused() -> None:
+    with pytest.raises(UserError, match=r"BC's likelihood_beta is -0.1; give a number in \[0, 1\]"):
+        BCConfig(likelihood_beta=-0.1)
+
+
 @pytest.mark.parametrize(
     "config",
     [BCConfig(), BCConfig(std="global"), BCConfig(head="tanh_gaussian", std="state"), BCConfig(augment=None)],

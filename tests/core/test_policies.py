@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import distributions as D
 
 from robot_pt.agents.bc import BC
@@ -51,6 +53,31 @@ def test_density_of_samples(squash: bool) -> None:
     assert action.shape == (6, 3, 7)
     for k in range(3):
         torch.testing.assert_close(log_prob[:, k], theirs(policy).log_prob(action[:, k]), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("squash", [True, False])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_evened_density_weighs_every_dimension_by_its_deviation(squash: bool, beta: float) -> None:
+    policy = gaussian(squash)
+    action = torch.rand(6, 7, generator=GEN, dtype=torch.float64) * 1.98 - 0.99
+    by_dimension = theirs(policy).base_dist.log_prob(action)
+    expected = (policy.log_std_BA.exp().pow(2 * beta) * by_dimension).sum(1)
+    torch.testing.assert_close(policy.evened_log_prob(action, beta), expected)
+
+
+@given(st.floats(-4.5, 1.5), st.floats(-2, 2), st.floats(-0.98, 0.98))
+def test_at_beta_one_the_mean_learns_as_from_a_squared_error_however_wide_the_deviation(
+    log_std: float, mean: float, action: float
+) -> None:
+    at = torch.tensor([[mean]], dtype=torch.float64, requires_grad=True)
+    width = torch.tensor([[log_std]], dtype=torch.float64, requires_grad=True)
+    policy, given_action = ActionGaussian(at, width, True), torch.tensor([[action]], dtype=torch.float64)
+    by_mean, by_width = torch.autograd.grad(policy.evened_log_prob(given_action, 1.0).sum(), (at, width))
+    missed = math.atanh(action) - mean
+    assert float(by_mean) == pytest.approx(missed, abs=1e-9)
+    assert float(by_width) == pytest.approx(missed**2 - math.exp(2 * log_std), abs=1e-9), (
+        "still the deviation of the data"
+    )
 
 
 def test_squashed_density_integrates_to_one() -> None:

@@ -326,6 +326,56 @@ def test_warm_start_is_imitation_until_its_last_step() -> None:
     torch.testing.assert_close(agent.update(batch, 0)["actor/loss"], expected)
 
 
+def test_imitation_is_added_to_the_policys_loss_and_to_nothing_else() -> None:
+    plain, held, batch = build(PTRConfig(augment=None)), build(PTRConfig(augment=None, imitation=3.0)), make_batch()
+    action = (batch.action - held.actor.normalizer.low) / (held.actor.normalizer.high - held.actor.normalizer.low)
+    policy = torch_policy(held, batch.images["primary"], batch.proprio, batch.task)
+    likelihood = policy.log_prob((2 * action - 1).clamp(-0.99, 0.99)).mean()
+    ours, theirs = held.update(batch, 0), plain.update(batch, 0)
+    torch.testing.assert_close(ours["actor/loss"], theirs["actor/loss"] - 3 * likelihood.detach(), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("actor/loss"))
+    assert not changed(snapshot(plain.critic), held.critic)
+    assert changed(snapshot(plain.actor), held.actor)
+
+
+@pytest.mark.parametrize(
+    "route", [{"imitation": 2.0}, {"bc_warm_start_steps": 1}, {"actor_loss": "advantage_weighted"}]
+)
+def test_whatever_imitates_takes_the_evened_likelihood(route: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    theirs = ActionGaussian.evened_log_prob
+
+    def seen(policy: ActionGaussian, action_BA: Tensor, beta: float) -> Tensor:
+        asked.append(beta)
+        return theirs(policy, action_BA, beta)
+
+    monkeypatch.setattr(ActionGaussian, "evened_log_prob", seen)
+    batch, likelihood, even = (
+        make_batch(),
+        build(PTRConfig(augment=None, **route)),
+        PTRConfig(likelihood_beta=1.0, augment=None, **route),
+    )
+    one, other = likelihood.update(batch, 0), build(even).update(batch, 0)
+    assert asked == [0.0, 1.0]
+    assert float(one["actor/loss"]) != float(other["actor/loss"])
+    assert torch.equal(one["critic/loss"], other["critic/loss"])
+
+
+def test_much_imitation_follows_the_data_and_little_follows_the_rewards() -> None:
+    """Half of the data goes the wrong way: imitation alone settles between, Q alone goes the rewarded way."""
+    right = {}
+    for weight in (0.1, 1000.0):
+        agent = build(PTRConfig(**FAST, initial_temperature=0.1, imitation=weight, log_std_range=(-1.5, -1.0)))
+        for step in range(400):
+            batch = good_and_bad_actions(step, right_share=0.5)
+            agent.update(batch, step)
+            if weight == 0.1 and step % 20 == 19 and share_right(agent, batch) > 0.95:
+                break
+        right[weight] = share_right(agent, good_and_bad_actions(step + 1, size=64))
+    assert right[0.1] > 0.95
+    assert right[1000.0] < 0.2
+
+
 def test_critic_loss_leaves_no_gradient_in_the_actor_and_the_actor_loss_none_in_the_critic() -> None:
     agent, seen = build(PTRConfig()), []
 
@@ -563,6 +613,11 @@ def test_actor_takes_the_rewarded_of_two_demonstrated_directions(config: PTRConf
         ({"actions": 0}, "actions is 0"),
         ({"advantage_temperature": 0.0}, "advantage_temperature"),
         ({"actor_loss": "sac"}, "choose max_q"),
+        ({"imitation": -1.0}, "imitation is -1.0; give a finite weight"),
+        ({"imitation": math.inf}, "imitation is inf"),
+        ({"imitation": 1.0, "actor_loss": "advantage_weighted"}, "advantage_weighted imitates already"),
+        ({"likelihood_beta": 1.5}, r"PTR's likelihood_beta is 1.5; give a number in \[0, 1\]"),
+        ({"likelihood_beta": math.nan}, "likelihood_beta is nan"),
         ({"tau": 0.0}, "tau"),
         ({"acceleration": "magic"}, "choose none"),
     ],

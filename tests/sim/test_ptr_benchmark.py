@@ -46,7 +46,7 @@ def found(method: str, task: str, seed: int, successes: int, episodes: int = 4) 
 
 def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
     bench = Bench(folder, folder, "state", TINY, every_checkpoint=True)
-    methods = ["ptr", "bc-joint", "awbc"]
+    methods = ["ptr", "bc-joint", "awbc", "ptr-fast"]
 
     def some(most: int) -> int:
         return ptr.run(bench, ptr.cells_of(methods, [CROISSANT], 1), most=most, minutes=60)
@@ -54,7 +54,7 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
     assert some(2) == 2
     times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells/state").iterdir()}
     assert sorted(times) == ["bc-joint--put-croissant-on-plate@6--0.json", "ptr--put-croissant-on-plate@6--0.json"]
-    assert some(99) == 1
+    assert some(99) == 2
     assert all((folder / "cells/state" / name).stat().st_mtime_ns == time for name, time in times.items())
     assert ptr.run(bench, ptr.cells_of(methods, [CROISSANT], 1), most=9, minutes=0) == 0, "all there"
     cells = {c["method"]: c for c in ptr.read_cells(folder, "state")}
@@ -68,6 +68,9 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
         assert cell["data"]["episodes"] == 4
     assert cells["ptr"]["settings"]["ptr"]["alpha"] == 1.0
     assert cells["ptr"]["settings"]["ptr"]["actor_loss"] == "max_q"
+    assert cells["ptr"]["settings"]["ptr"]["bc_warm_start_steps"] == TINY.pretraining
+    assert cells["ptr-fast"]["settings"]["ptr"]["actor_loss"] == "advantage_weighted"
+    assert cells["ptr-fast"]["origin"] == cells["ptr"]["origin"]
     assert 0 <= cells["ptr"]["critic"]["at_grasp"] <= 1
     assert cells["bc-joint"]["critic"] is None
     assert cells["awbc"]["origin"]["run"] == cells["ptr"]["origin"]["run"], "PTR's own critic"
@@ -107,8 +110,10 @@ def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
 
 def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
     assert all(METHODS[m.start].how == "finetune" for m in METHODS.values() if m.start)
-    calm = METHODS["ptr"].changes
-    assert all(METHODS[name].changes == calm for name in ("cog", "cql-target", "awbc"))
+    held = METHODS["ptr"].changes
+    assert all(METHODS[name].changes == held for name in ("cog", "cql-target", "awbc"))
+    critic = {"alpha", "conservative_floor", "likelihood_beta", "actor_learning_rate"}
+    assert {k: v for k, v in METHODS["ptr-fast"].changes.items() if k in critic} == {k: held[k] for k in critic}
     assert not METHODS["ptr-published"].changes
 
 
