@@ -144,11 +144,10 @@ class Arm:
 def _pose(T_base_tool: ArrayLike) -> Float64:
     """The pose as (4, 4) float64."""
     pose = np.asarray(T_base_tool, np.float64)
-    if pose.shape != (4, 4) or not all(isfinite(v) for row in pose.tolist() for v in row):
+    if pose.shape == (4, 4) and is_rotation(pose[:3, :3]):  # nothing here is true of NaN
+        x, y, z, last = pose.tolist()
+        if last == [0.0, 0.0, 0.0, 1.0] and abs(x[3]) <= 1e3 and abs(y[3]) <= 1e3 and abs(z[3]) <= 1e3:
+            return pose
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise UserError(f"a tool pose is a finite (4, 4) matrix; it was given {pose.tolist()}.")
-    rigid = is_rotation(pose[:3, :3]) and pose[3].tolist() == [0.0, 0.0, 0.0, 1.0]
-    if not rigid or max(map(abs, pose[:3, 3].tolist())) > 1e3:
-        raise UserError(
-            f"a tool pose is a rotation and a position [m] over the row 0 0 0 1; it was given {pose.tolist()}."
-        )
-    return pose
+    raise UserError(f"a tool pose is a rotation and a position [m] over the row 0 0 0 1; it was given {pose.tolist()}.")

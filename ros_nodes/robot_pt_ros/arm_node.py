@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from robot_pt.arm_adapter import ArmAdapter
 from robot_pt.arm_guard import ArmGuard
+from robot_pt_ros import realtime
 from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.arms import parameters
 from robot_pt_ros.arms.inputs import ArmInputs
@@ -41,7 +42,7 @@ class ArmNode(LifecycleNode):
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         require_own_domain(self, flag(self, "allow_domain_0"))
-        self._rate_hz = parameters.rate_hz(self)
+        self._rate_hz, self._priority = parameters.rate_hz(self), realtime.priority(self, hardware=True)
         self._arm = arm_of(self)
         states, reader = parameters.driver_topics(self), parameters.state_reader(self, self._arm)
         guard = ArmGuard(parameters.narrowed(self, self._arm), parameters.guard_settings(self))
@@ -65,6 +66,7 @@ class ArmNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.adapter.activate()
+        realtime.take(self, self._priority)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

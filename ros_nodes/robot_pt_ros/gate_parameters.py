@@ -11,7 +11,7 @@ from rclpy.node import Node
 from robot_pt.errors import UserError
 from robot_pt.gate.limits import NEVER, Box, GateLimits
 from robot_pt.robots import Arm
-from robot_pt_ros import topics
+from robot_pt_ros import realtime, topics
 from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.node import flag, number, numbers, text, texts
 
@@ -58,6 +58,7 @@ def declare(node: Node) -> None:
     """Declare every parameter of the supervisor, read-only after the start."""
     fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
     declare_arm(node)
+    realtime.declare(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("hardware", False, fixed("A real arm: nothing that protects it may be left out."))
     node.declare_parameter(

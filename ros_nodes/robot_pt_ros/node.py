@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -33,6 +34,7 @@ def configuring(callback: Callback[N]) -> Callback[N]:
         try:
             result = callback(node, state)
             require_heard(node)
+            settle()
             return result
         except UserError as error:
             node.get_logger().error(str(error))
@@ -45,6 +47,13 @@ def configuring(callback: Callback[N]) -> Callback[N]:
             node.is_configuring = False
 
     return configure
+
+
+def settle() -> None:
+    """What is there now is not looked through for garbage again: with torch that takes 0.1 s, in the midst of a tick."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def unmake(node: LifecycleNode) -> TransitionCallbackReturn:

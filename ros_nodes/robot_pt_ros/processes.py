@@ -33,6 +33,10 @@ ros2 launch sends SIGTERM 5 s after SIGINT and SIGKILL 5 s after that.
 """
 
 
+is_own = False
+"""This process is one node's, by `run`."""
+
+
 class Leaving(Protocol):
     """A node that is asked to leave."""
 
@@ -50,6 +54,8 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
 
     Nothing can move yet while a node is made or configured, which may take long on a busy machine: it then leaves in the midst of it.
     """
+    global is_own  # a process is
+    is_own = True
     # What a handler touches takes no lock, which another signal would find taken by its own thread.
     asked, told, ended, executors = list[int](), SimpleQueue[int](), list[int](), list[SingleThreadedExecutor]()
     nodes = list[Node]()

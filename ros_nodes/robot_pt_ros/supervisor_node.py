@@ -11,7 +11,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from robot_pt.gate.gate import Gate
-from robot_pt_ros import topics
+from robot_pt_ros import realtime, topics
 from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.gate_parameters import declare, gate_limits
@@ -41,6 +41,7 @@ class SupervisorNode(LifecycleNode):
         limits = gate_limits(self, arm)
         if limits.hardware:
             require_own_domain(self, flag(self, "allow_domain_0"))
+        self._priority = realtime.priority(self, hardware=limits.hardware)
         self._latches, self._lockstep = Latches(self), limits.lockstep
         self._gate = Gate(arm, limits, latches=self._latches.read())
         self._reports = SupervisorReports(self, self._gate, arm)
@@ -50,6 +51,7 @@ class SupervisorNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
+        realtime.take(self, self._priority)
         tick_s = 1 / self.gate.limits.tick_hz
         self._ticks = [] if self._lockstep else [self.create_timer(tick_s, self._tick, clock=self._steady)]
         self._ticks.append(self.create_timer(0.5, self._look, clock=self._steady))

@@ -16,7 +16,7 @@ from robot_pt.errors import UserError
 from robot_pt.gripper_loop import GripperLoop, GripperLoopSettings
 from robot_pt.robots import Arm
 from robot_pt.rotations import rpy_to_matrix
-from robot_pt_ros import topics
+from robot_pt_ros import realtime, topics
 from robot_pt_ros.arm_model import declare_arm
 from robot_pt_ros.arms.crisp import CrispDriver
 from robot_pt_ros.arms.outputs import positions_output
@@ -66,6 +66,7 @@ _NUMBERS = {
 def declare(node: Node) -> None:
     """Declare every parameter of the arm node, read-only after the start."""
     declare_arm(node)
+    realtime.declare(node)
     for name, (default, words) in {**_TEXTS, **_NUMBERS}.items():
         node.declare_parameter(name, default, ParameterDescriptor(description=words, read_only=True))
     fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731

@@ -173,12 +173,8 @@ class Executor:
                 return task
             for fresh in (False, True):
                 if fresh:
-                    self._round.extend(
-                        (node, entity)
-                        for node in self._nodes
-                        for entity in node._executable_entities()
-                        if entity._is_ready()
-                    )
+                    for node in self._nodes:
+                        self._round.extend([(node, entity) for entity in node._ready_entities()])
                 while self._round:
                     node, entity = self._round.popleft()
                     if node in self._nodes and entity._is_ready():

@@ -134,11 +134,11 @@ class Node(NodeContents, NodeIdentity, NodeParameters, NodeGraph):
 
     def _join(self, endpoint: Any, made: list[Any], group: CallbackGroup | None = None) -> None:
         """Make an endpoint part of this node: announced, in its group, and able to wake the executor."""
-        endpoint._wake = self._wake_executor
         for handler in endpoint.event_handlers:
-            handler._wake = self._wake_executor
-        if group is not None:
+            self._arrivals.serve(handler)
+        if group is not None:  # publishers have nothing to run but events
             group.add_entity(endpoint)
+            self._arrivals.serve(endpoint)
         made.append(endpoint)
         self._graph.attach(self._key, endpoint._wire)
 
@@ -272,7 +272,7 @@ class Node(NodeContents, NodeIdentity, NodeParameters, NodeGraph):
     ) -> GuardCondition:
         group = callback_group or self._default_callback_group
         guard = GuardCondition(callback, group, context=self._context)
-        guard._wake = self._wake_executor
+        self._arrivals.serve(guard)
         group.add_entity(guard)
         self._guards.append(guard)
         return guard
@@ -290,6 +290,8 @@ class Node(NodeContents, NodeIdentity, NodeParameters, NodeGraph):
         if hasattr(endpoint, "_wire"):
             self._graph.detach(self._key, endpoint._wire)
         endpoint.destroy()
+        for entity in (endpoint, *getattr(endpoint, "event_handlers", ())):
+            self._arrivals.forget(entity)
         self._wake_executor()
         return True
 
