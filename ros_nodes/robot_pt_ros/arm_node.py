@@ -42,7 +42,7 @@ class ArmNode(LifecycleNode):
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         require_own_domain(self, flag(self, "allow_domain_0"))
-        self._rate_hz, self._priority = parameters.rate_hz(self), realtime.priority(self, hardware=True)
+        self._rate_hz, self._urgency = parameters.rate_hz(self), realtime.wanted_by(self, hardware=True)
         self._arm = arm_of(self)
         states, reader = parameters.driver_topics(self), parameters.state_reader(self, self._arm)
         guard = ArmGuard(parameters.narrowed(self, self._arm), parameters.guard_settings(self))
@@ -66,7 +66,7 @@ class ArmNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.adapter.activate()
-        realtime.take(self, self._priority)
+        realtime.take(self, self._urgency)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -41,7 +41,7 @@ class SupervisorNode(LifecycleNode):
         limits = gate_limits(self, arm)
         if limits.hardware:
             require_own_domain(self, flag(self, "allow_domain_0"))
-        self._priority = realtime.priority(self, hardware=limits.hardware)
+        self._urgency = realtime.wanted_by(self, hardware=limits.hardware)
         self._latches, self._lockstep = Latches(self), limits.lockstep
         self._gate = Gate(arm, limits, latches=self._latches.read())
         self._reports = SupervisorReports(self, self._gate, arm)
@@ -51,7 +51,7 @@ class SupervisorNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
-        realtime.take(self, self._priority)
+        realtime.take(self, self._urgency)
         tick_s = 1 / self.gate.limits.tick_hz
         self._ticks = [] if self._lockstep else [self.create_timer(tick_s, self._tick, clock=self._steady)]
         self._ticks.append(self.create_timer(0.5, self._look, clock=self._steady))

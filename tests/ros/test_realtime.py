@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 import robot_pt_ros.processes
 from robot_pt.errors import UserError
 from robot_pt_ros import realtime
+from robot_pt_ros.realtime import Wanted
 from robot_pt_ros.ros import use_ros
 
 use_ros()
@@ -71,19 +74,19 @@ class Log:
     info = warning
 
 
+@dataclass
+class Parameter:
+    value: int
+
+
 class Node:
     """What `realtime` asks of a node."""
 
-    def __init__(self, given: int) -> None:
-        self.given, self.log = given, Log()
+    def __init__(self, priority: int = -1, latency_us: int = -1) -> None:
+        self.values, self.log = {"realtime_priority": priority, "cpu_latency_us": latency_us}, Log()
 
-    def get_parameter(self, name: str) -> Node:
-        assert name == "realtime_priority"
-        return self
-
-    @property
-    def value(self) -> int:
-        return self.given
+    def get_parameter(self, name: str) -> Parameter:
+        return Parameter(self.values[name])
 
     def get_logger(self) -> Log:
         return self.log
@@ -91,29 +94,54 @@ class Node:
 
 @pytest.mark.parametrize(("given", "hardware", "wanted"), [(-1, True, 50), (-1, False, 0), (0, True, 0), (7, False, 7)])
 def test_what_is_wanted(given: int, hardware: bool, wanted: int) -> None:
-    assert realtime.priority(Node(given), hardware=hardware) == wanted
+    assert realtime.wanted_by(Node(given), hardware=hardware) == (wanted, -1)
+    assert realtime.wanted_by(Node(given, 10), hardware=hardware) == (wanted, 10)
 
 
 @pytest.mark.parametrize("given", [-2, 100])
 def test_no_priority(given: int) -> None:
     with pytest.raises(UserError, match=f"{given}; give 1 to 99"):
-        realtime.priority(Node(given), hardware=True)
+        realtime.wanted_by(Node(given), hardware=True)
+
+
+@pytest.mark.parametrize("given", [-2, 2_000_000])
+def test_no_latency(given: int) -> None:
+    with pytest.raises(UserError, match=f"{given}; give 0 to 1000000"):
+        realtime.wanted_by(Node(0, given), hardware=True)
 
 
 def test_a_process_of_others_keeps_its_own() -> None:
-    node, before = Node(50), [os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()]
-    realtime.take(node, 50)
+    node, before = Node(), [os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()]
+    realtime.take(node, Wanted(50, 0))
     assert not node.log.said
     assert [os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()] == before
 
 
-def test_a_refusal_is_one_sentence_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_are_a_sentence_each_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(wanted: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(robot_pt_ros.processes, "is_own", True)
     monkeypatch.setattr(realtime, "raise_all", refuse)
-    node = Node(50)
-    realtime.take(node, 50)
-    (said,) = node.log.said
-    assert all(words in said for words in ("Operation not permitted", "ulimit -r", "realtime_priority to 0"))
+    monkeypatch.setattr(realtime, "stay_awake", refuse)
+    node = Node()
+    realtime.take(node, Wanted(50, 0))
+    priority, latency = node.log.said
+    assert all(words in priority for words in ("Operation not permitted", "ulimit -r", "realtime_priority to 0"))
+    assert all(words in latency for words in ("Operation not permitted", "root", "cpu_latency_us to -1"))
+    node.log.said.clear()
+    realtime.take(node, Wanted(0, -1))
+    assert not node.log.said
+
+
+def test_the_latency_is_held_as_a_number_of_four_bytes(tmp_path: Path) -> None:
+    """What the kernel reads: a 32-bit integer, in force while the file is open."""
+    device = tmp_path / "cpu_dma_latency"
+    device.touch()
+    realtime.stay_awake(17, device)
+    assert int.from_bytes(device.read_bytes(), sys.byteorder) == 17
+    assert len(device.read_bytes()) == 4
+    open_files = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
+    assert os.path.realpath(device) in open_files
+    with pytest.raises(FileNotFoundError):
+        realtime.stay_awake(17, tmp_path / "absent")
