@@ -11,7 +11,7 @@ from rclpy.node import Node
 from robot_pt.errors import UserError
 from robot_pt_ros.camera_calibration import read_calibration
 from robot_pt_ros.camera_sources import Source, Wanted, open_source
-from robot_pt_ros.node import flag, number, numbers, text
+from robot_pt_ros.node import flag, number, size, text
 
 
 def declare(node: Node) -> None:
@@ -45,18 +45,16 @@ class CameraSettings(NamedTuple):
 
 def read(node: Node) -> CameraSettings:
     """Raises UserError for a role, format, size, calibration or source that cannot be meant."""
-    role, fourcc, size = text(node, "camera"), text(node, "fourcc"), [int(v) for v in numbers(node, "image_size")]
+    role, fourcc, (height, width) = text(node, "camera"), text(node, "fourcc"), size(node, "image_size")
     if not role or "/" in role:
         raise UserError(f"camera is {role!r}; give a role such as primary or wrist.")
     if len(fourcc) not in (0, 4):
         raise UserError(f"fourcc is {fourcc!r}; give four letters such as MJPG, or leave it empty.")
-    if len(size) != 2 or min(size) < 0:
-        raise UserError(f"image_size is {size}; give height and width [px], or 0 and 0 to leave it to the device.")
     url = text(node, "camera_info_url")
     return CameraSettings(
         role,
         text(node, "optical_frame_id") or f"camera_{role}_optical_frame",
         int(number(node, "jpeg_quality")),
         read_calibration(url) if url else None,
-        open_source(text(node, "source"), Wanted(*size, number(node, "rate_hz"), fourcc, flag(node, "loop"))),
+        open_source(text(node, "source"), Wanted(height, width, number(node, "rate_hz"), fourcc, flag(node, "loop"))),
     )

@@ -110,3 +110,11 @@ def texts(node: Any, name: str) -> list[str]:
 def numbers(node: Any, name: str) -> list[float]:
     """A list of numbers."""
     return [float(v) for v in (node.get_parameter(name).value or [])]
+
+
+def size(node: Any, name: str) -> tuple[int, int]:
+    """Height and width [px]. Raises UserError for anything else."""
+    found = numbers(node, name)
+    if len(found) != 2 or min(found) < 0:
+        raise UserError(f"{name} is {[int(v) for v in found]}; give height and width [px], e.g. [480, 640].")
+    return int(found[0]), int(found[1])

@@ -15,7 +15,7 @@ from robot_pt.robots import Arm
 from robot_pt.schema import Spec
 from robot_pt.session import SessionSettings, StepLimits
 from robot_pt_ros.arm_model import declare_arm
-from robot_pt_ros.node import flag, number, numbers, text, texts
+from robot_pt_ros.node import flag, number, size, text, texts
 
 
 def declare(node: Node) -> None:
@@ -34,6 +34,7 @@ def declare(node: Node) -> None:
     node.declare_parameter(
         "cameras", [""], fixed("role=camera pairs, e.g. primary=front; empty: cameras named as roles.")
     )
+    node.declare_parameter("simulated_cameras", [""], fixed("Those that the sim node shows; empty: not known."))
     node.declare_parameter("image_size", [0, 0], fixed("Height and width the cameras deliver [px]; 0 0: as trained."))
     node.declare_parameter("control_rate_hz", 0.0, fixed("Targets per second [Hz]; 0: as trained."))
     node.declare_parameter("lockstep", False, fixed("Simulation that waits for commands; needs use_sim_time."))
@@ -103,7 +104,13 @@ def robot_spec(node: Node, trained: Spec) -> tuple[Spec, dict[str, str]]:
         raise UserError(
             f"the policy looks at camera {missing[0]!r}, and cameras names {sorted(pairs)}; add e.g. {missing[0]}=CAMERA."
         )
-    height, width = (int(v) for v in numbers(node, "image_size"))
+    shown = texts(node, "simulated_cameras")
+    unseen = sorted(set(trained.cameras) - set(shown))
+    if flag(node, "simulated") and shown and unseen:
+        raise UserError(
+            f"the policy looks at camera {unseen[0]!r}, and the simulator shows {shown}; give cameras:='[{', '.join(trained.cameras)}]'."
+        )
+    height, width = size(node, "image_size")
     sizes = {role: (height, width) if height and width else trained.cameras[role] for role in trained.cameras}
     hz = number(node, "control_rate_hz") or trained.control_hz
     spec = Spec(cameras=sizes, embodiment=EMBODIMENTS.get(text(node, "robot"), text(node, "robot")), control_hz=hz)

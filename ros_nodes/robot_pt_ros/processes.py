@@ -70,10 +70,10 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     threading.Thread(target=_leave_the_start, args=(told, nodes), name="leaving", daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
-    executors.append(executor)
     try:
+        rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
+        executor = SingleThreadedExecutor()
+        executors.append(executor)
         node = make()
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         hint = "; numbers are written with a point, as in [0.0, -0.15, 0.02]." * ("DOUBLE" in str(error))

@@ -18,7 +18,7 @@ from robot_pt.schema import Image, Observation
 from robot_pt.simulator import Simulator
 from robot_pt.targets import action_between, moved
 from robot_pt_ros.arm_model import arm_of, declare_arm
-from robot_pt_ros.node import flag, number, numbers, text, texts
+from robot_pt_ros.node import flag, number, size, text, texts
 from robot_pt_ros.policy_parameters import EMBODIMENTS
 
 BETWEEN_EPISODES_NS = 1_000_000_000
@@ -81,11 +81,9 @@ class World:
             raise UserError(
                 f"simulator {name!r} has no make() ({error}); install robot-pt[sim] or name another package."
             ) from None
-        height, width = (int(v) for v in numbers(node, "image_size"))
+        wanted = size(node, "image_size")
         paced = {} if flag(node, "lockstep") else _pace(node)
-        simulator = cast(
-            Simulator, make(text(node, "task"), camera=texts(node, "cameras"), image_size=(height, width), **paced)
-        )
+        simulator = cast(Simulator, make(text(node, "task"), camera=texts(node, "cameras"), image_size=wanted, **paced))
         robot = text(node, "robot")
         if simulator.spec.embodiment != EMBODIMENTS.get(robot, robot):
             simulator.close()

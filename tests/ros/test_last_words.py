@@ -4,7 +4,7 @@ from typing import Any
 
 from robot_pt_ros.last_words import LastWords
 
-DOMAIN = 62
+DOMAIN = 63
 
 
 def test_the_last_line_of_the_last_error_of_each_node_is_kept_and_nothing_else(graph: Any) -> None:

@@ -360,3 +360,11 @@ def test_this_interpreter_runs_the_nodes_and_a_missing_one_does_not():
     interpreter.check(sys.executable, os.environ)
     with pytest.raises(UserError, match="python:=/no/python is no program"):
         interpreter.check("/no/python", os.environ)
+
+
+@pytest.mark.parametrize("domain", ["abc", "233", "-1", "4.0"])
+def test_a_domain_that_is_none_starts_nothing(tmp_path, domain):
+    file = tmp_path / "a.launch.yaml"
+    file.write_text("launch:\n- node: {pkg: robot_pt_ros, exec: manager, name: manager}\n")
+    with pytest.raises(UserError, match=f"ROS_DOMAIN_ID is '{domain}'; set an integer"):
+        runner.check(evaluate.plan(file, {}, {**os.environ, "ROS_DOMAIN_ID": domain}))

@@ -118,6 +118,16 @@ def test_no_checkpoint_is_one_sentence(node):
 def test_a_camera_without_a_topic_is_named(node):
     with pytest.raises(UserError, match="looks at camera 'primary'"):
         p.robot_spec(node(cameras=["wrist=side"]), SPEC)
+    for shown, simulated in ((["wrist"], False), ([""], True), (["wrist", "primary"], True)):
+        p.robot_spec(node(simulated_cameras=shown, simulated=simulated), SPEC)
+    with pytest.raises(UserError) as raised:
+        p.robot_spec(node(simulated_cameras=["wrist"], simulated=True), SPEC)
+    assert str(raised.value) == (
+        "the policy looks at camera 'primary', and the simulator shows ['wrist']; give cameras:='[primary]'."
+    )
+    for size in ([64], [64, 64, 3], [-1, 64]):
+        with pytest.raises(UserError, match="give height and width"):
+            p.robot_spec(node(image_size=size), SPEC)
 
 
 def test_the_robot_is_what_the_policy_was_trained_on_unless_given(node):

@@ -65,6 +65,15 @@ def one_domain(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
 
 
+def test_a_network_that_cannot_be_joined_is_one_sentence(program):
+    process = program("import os\nos.environ['ROS_DOMAIN_ID'] = 'abc'\n" + NODE, "nowhere")
+    _, said = process.communicate(timeout=FOR_EVER_S / 10)
+    assert process.returncode == 2
+    assert said.splitlines() == [
+        "ROS_DOMAIN_ID is 'abc'; set an integer from 0 to 232 (0 to 101 on Linux with default ports), or unset it."
+    ]
+
+
 def test_who_hangs_while_it_is_made_leaves_when_it_is_told(program):
     process = program(NODE, "made")
     assert process.stdout.readline() == "hangs\n"

@@ -84,6 +84,16 @@ def test_a_task_that_no_arm_can_do_leaves_nothing_half_started(made, capfd, task
     assert "Traceback" not in said
 
 
+def test_a_size_that_is_none_is_one_sentence(made, capfd):
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    node = made("task:=lift-red", "robot:=panda", "lockstep:=true", "image_size:=[64]")
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    said = capfd.readouterr().err
+    assert "image_size is [64]; give height and width [px]" in said
+    assert "Traceback" not in said
+
+
 def test_the_node_says_what_its_task_is_in_words_and_which_simulator_it_is(made):
     import rclpy
     from std_msgs.msg import String

@@ -21,6 +21,7 @@ from robot_pt.errors import UserError
 from robot_pt_ros.launch_runner import interpreter
 from robot_pt_ros.launch_runner.evaluate import Process
 from robot_pt_ros.launch_runner.process import Running
+from robot_pt_ros.wire.config import domain_id
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PEACEFUL = frozenset({0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM})
@@ -36,9 +37,11 @@ class Outcome(NamedTuple):
 
 
 def check(processes: Sequence[Process]) -> None:
-    """Raises UserError, before anything is started: a program that is not there, an interpreter that cannot run our nodes."""
+    """Raises UserError, before anything is started: a program that is not there, an interpreter or a domain that our nodes cannot run in."""
     asked = set()
     for process in processes:
+        if process.interpreter is not None:
+            domain_id(process.environment)
         path, python_path = process.environment.get("PATH"), process.environment.get("PYTHONPATH")
         key = (process.interpreter, path, python_path)
         if process.interpreter is not None and key not in asked:
