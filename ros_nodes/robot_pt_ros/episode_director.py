@@ -72,7 +72,8 @@ class Director:
         self._previous: dict[str, Any] = {}
         self._since = 0.0
         self._scene = ""  # "", "asked", "reset"
-        self._starting = False
+        self._starting = self._awaits_policy = False
+        self._counts_from_ns = 0
         self._mode = self._why = ""
         self._recorder: dict[str, Any] = {}
 
@@ -158,7 +159,9 @@ class Director:
         return self._seen != (self.machine.id, self.machine.phase)
 
     def _count(self, now_ns: int) -> None:
-        steps = int((now_ns - self._begin_ns) * self._is.control_hz / 1e9)
+        if self._awaits_policy:
+            self._counts_from_ns = now_ns
+        steps = int((now_ns - self._counts_from_ns) * self._is.control_hz / 1e9)
         while self.machine.phase == "recording" and self.machine.step < steps:
             self.machine.advance()
         if self.machine.phase == "awaiting label" and self._is.auto_label and self._is.episodes:
@@ -171,6 +174,7 @@ class Director:
             self._stop_motion(now_ns)
         if machine.phase == "recording":
             self._begin_ns, self._end_ns, self._starting = now_ns, 0, True
+            self._counts_from_ns, self._awaits_policy = now_ns, False
             if not self._is.reset_service:
                 self.metadata = {}
         elif machine.phase == "resetting scene":
@@ -236,6 +240,7 @@ class Director:
                 return
         self._starting = False
         if self._serves("policy/start"):  # a gate that waits for a policy there is none of would only refuse
+            self._awaits_policy = True
             released = Call("takeover", False, optional=True, may_refuse=True)
             begin = [
                 released,
@@ -245,5 +250,6 @@ class Director:
             self._ask(begin, self._was_started)
 
     def _was_started(self, ok: bool, sentence: str, said: dict[str, str]) -> None:
+        self._awaits_policy = False
         if not ok and self.machine.phase == "recording":
             self._log(self.machine.abort(sentence).sentence)

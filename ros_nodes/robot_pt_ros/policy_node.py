@@ -14,6 +14,7 @@ from robot_pt_ros.policy_driving import Driving
 from robot_pt_ros.policy_parameters import (
     declare,
     load_policy,
+    require_detail,
     robot_spec,
     session_settings,
     step_limits,
@@ -51,6 +52,7 @@ class PolicyNode(LifecycleNode):
         """The session of the policy in `folder`, else of `checkpoint`. Raises UserError in one sentence."""
         policy = load_policy(self, folder)
         self._prompt.require(policy)
+        require_detail(self, policy)
         spec, _ = robot_spec(self, policy.spec)
         session = Session(
             policy, spec, self._arm, task=text(self, "task") or None, instruction=text(self, "prompt") or None,

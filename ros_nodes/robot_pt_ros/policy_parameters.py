@@ -117,6 +117,19 @@ def robot_spec(node: Node, trained: Spec) -> tuple[Spec, dict[str, str]]:
     return spec, {role: pairs[role] for role in trained.cameras}
 
 
+def require_detail(node: Node, policy: Any) -> None:
+    """Raises UserError where the simulator shows smaller pictures than the policy was trained to look at."""
+    looks_at, (height, width) = getattr(policy, "record", None), size(node, "image_size")
+    if looks_at is None or not looks_at.cameras or not flag(node, "simulated") or not height * width:
+        return
+    wanted = looks_at.image_size
+    if height < wanted[0] or width < wanted[1]:
+        raise UserError(
+            f"the policy was trained on pictures of {wanted[0]}x{wanted[1]} and the simulator shows {height}x{width}; give "
+            f"image_size:='[{wanted[0]}, {wanted[1]}]'."
+        )
+
+
 EMBODIMENTS = {"wx250s": "widowx250s"}
 """Arm model -> name of the embodiment in data, where they differ."""
 

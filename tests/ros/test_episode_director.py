@@ -106,6 +106,19 @@ def test_a_policy_whose_observations_are_late_for_a_moment_ends_no_series() -> N
     assert stage.patience_s["policy/start"] >= 1.0
 
 
+def test_steps_are_counted_from_when_the_policy_runs() -> None:
+    stage = Stage(max_steps=10)
+    stage.hold = True
+    stage.request("start")
+    stage.tick(2.9)
+    assert (stage.phase, stage.director.machine.step) == ("recording", 0), "nobody acts yet"
+    stage.waiting.pop()()
+    stage.tick(1.0)
+    assert (stage.phase, stage.director.machine.step) == ("recording", 5)
+    stage.tick(1.0)
+    assert stage.phase == "awaiting label"
+
+
 def test_in_lock_step_the_scene_is_ready_when_its_clock_is_and_nothing_ends_by_the_clock() -> None:
     stage = Stage(reset_service="sim/reset", sim_time=True)
     director = stage.director

@@ -3,6 +3,7 @@
 import re
 from math import inf, nan
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,14 @@ def test_a_camera_without_a_topic_is_named(node):
     assert str(raised.value) == (
         "the policy looks at camera 'primary', and the simulator shows ['wrist']; give cameras:='[primary]'."
     )
+    looks = SimpleNamespace(record=SimpleNamespace(cameras=("primary",), image_size=(64, 96)))
+    for size, simulated in (([64, 96], True), ([480, 640], True), ([0, 0], True), ([32, 32], False)):
+        p.require_detail(node(image_size=size, simulated=simulated), looks)
+    for size in ([63, 96], [64, 95], [32, 640]):
+        with pytest.raises(UserError, match=r"of 64x96 and the simulator shows .*; give image_size:='\[64, 96\]'"):
+            p.require_detail(node(image_size=size, simulated=True), looks)
+        for sightless in (object(), SimpleNamespace(record=SimpleNamespace(cameras=(), image_size=(64, 96)))):
+            p.require_detail(node(image_size=size, simulated=True), sightless)
     for size in ([64], [64, 64, 3], [-1, 64]):
         with pytest.raises(UserError, match="give height and width"):
             p.robot_spec(node(image_size=size), SPEC)
