@@ -8,11 +8,11 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
+from robot_pt.episode_following import Following, Simulation
+from robot_pt.episode_recorder import STAMPED, EpisodeRecorder
 from robot_pt.errors import DataError
 from robot_pt.messages import Message, header_stamp
 from robot_pt_ros import topics
-from robot_pt_ros.episode_following import Following, Simulation
-from robot_pt_ros.episode_recorder import STAMPED, EpisodeRecorder
 from robot_pt_ros.node import flag
 from robot_pt_ros.recorder_topics import Listener
 

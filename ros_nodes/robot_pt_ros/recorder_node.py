@@ -15,10 +15,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from robot_pt.commands import Answer
+from robot_pt.episode_following import Following, Simulation
+from robot_pt.episode_recorder import EpisodeRecorder
 from robot_pt_ros import recorder_parameters
 from robot_pt_ros.awaited import awaited
-from robot_pt_ros.episode_following import Following, Simulation
-from robot_pt_ros.episode_recorder import EpisodeRecorder
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.recorder_inputs import RecorderInputs, listen_to_simulator

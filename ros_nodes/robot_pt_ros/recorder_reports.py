@@ -10,9 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
+from robot_pt.episode_recorder import EpisodeRecorder
 from robot_pt_ros import topics
 from robot_pt_ros.conversions import stamp, status_message
-from robot_pt_ros.episode_recorder import EpisodeRecorder
 
 
 class RecorderReports:

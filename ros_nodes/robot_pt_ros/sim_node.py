@@ -19,8 +19,9 @@ from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.node import Heartbeat, configuring, flag, unmake
 from robot_pt_ros.processes import run
 from robot_pt_ros.sim_faults import Faults
+from robot_pt_ros.sim_parameters import declare, simulator_of
 from robot_pt_ros.sim_stepping import Stepping
-from robot_pt_ros.sim_world import World, declare
+from robot_pt_ros.sim_world import World
 
 
 class SimNode(LifecycleNode):
@@ -36,7 +37,9 @@ class SimNode(LifecycleNode):
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._close()
-        self._world = World.of(self)  # before anything else that brings MuJoCo: it chooses the renderer
+        self._world = World(
+            simulator_of(self), self
+        )  # before anything else that brings MuJoCo: it chooses the renderer
         self._stepping = Stepping(self, self._world, arm_of(self), self._faults)
         self.create_service(Trigger, "sim/reset", self._reset)
         return TransitionCallbackReturn.SUCCESS

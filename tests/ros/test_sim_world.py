@@ -12,7 +12,8 @@ from robot_pt.schema import Observation, Spec
 from robot_pt.simulator import StepResult
 from robot_pt.targets import action_between, moved
 from robot_pt_ros.conversions import pose_message, pose_of
-from robot_pt_ros.sim_world import BETWEEN_EPISODES_NS, EARLIEST_NS, SensorNoise, World, as_asked, declare
+from robot_pt_ros.sim_parameters import declare
+from robot_pt_ros.sim_world import BETWEEN_EPISODES_NS, EARLIEST_NS, SensorNoise, World, as_asked
 
 DOMAIN = 95
 ARM, STEP_NS = load("panda"), 200_000_000

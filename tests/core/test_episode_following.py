@@ -6,13 +6,13 @@ import time
 import pytest
 
 from robot_pt.disk import DiskLimits
+from robot_pt.episode_following import LINGER_S, Following, Simulation
+from robot_pt.episode_recorder import EpisodeRecorder
 from robot_pt.errors import DataError, UserError
 from robot_pt.recorder import Recorder
 from robot_pt.recording import Limits
 from robot_pt.robots import load
 from robot_pt.schema import Spec
-from robot_pt_ros.episode_following import LINGER_S, Following, Simulation
-from robot_pt_ros.episode_recorder import EpisodeRecorder
 
 ARM = load("panda")
 
@@ -110,7 +110,7 @@ def test_who_leaves_waits_a_while_for_the_word_on_how_the_episode_ended(recorder
     """Ctrl-C reaches all processes at once, what the manager said just before it a moment later."""
     ended = []
     stop = recorder.stop
-    monkeypatch.setattr("robot_pt_ros.episode_following.LAST_WORD_S", 60.0 if told else 0.0)
+    monkeypatch.setattr("robot_pt.episode_following.LAST_WORD_S", 60.0 if told else 0.0)
     monkeypatch.setattr(recorder, "stop", lambda *words: (ended.append(words[0]), stop(*words))[1])
     following.told(state("a", "recording"), 1)
     following.leave()

@@ -1,4 +1,4 @@
-"""Which messages belong to which episode, and the recorder's slow work in a thread of its own. No ROS here.
+"""Which messages belong to which episode, and the recorder's slow work in a thread of its own.
 
 An episode is what is stamped from its begin to its end. Messages are kept one deep per topic meanwhile, so that what was said just
 before a recorder heard of the begin (the observation of a simulator that waits, the gate's mode) is not lost.

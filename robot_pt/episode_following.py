@@ -1,4 +1,4 @@
-"""Which episode to record, from what the episode manager tells and an operator asks. No ROS here."""
+"""Which episode to record, from what the episode manager tells and an operator asks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from robot_pt.commands import Answer
+from robot_pt.episode_recorder import EpisodeRecorder, Wish
 from robot_pt.errors import DataError
-from robot_pt_ros.episode_recorder import EpisodeRecorder, Wish
 
 LINGER_S, LINGER_MOST_S = 0.3, 2.0
 """Messages of an episode that ended may still be on their way: it is closed when none came for so long, at the latest after the second."""
