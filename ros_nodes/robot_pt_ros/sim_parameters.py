@@ -35,7 +35,9 @@ def declare(node: Node) -> None:
         "answer_timeout_s", 10.0, fixed("Lock-step: wait so long for a command [s, wall], then hold.")
     )
     node.declare_parameter(
-        "seed", 1_000_000, ParameterDescriptor(description="Of the next episode; each reset adds one.")
+        "seed",
+        1_000_000,
+        ParameterDescriptor(description="Of the next episode; each reset adds one; below 0: one at random."),
     )
 
 

@@ -23,6 +23,8 @@ EARLIEST_NS = 100_000_000
 """ROS time cannot be negative, and a stamp of zero means none."""
 LOST_ON_THE_WAY = 1e-12
 """Two poses of some metres, as quaternions in messages and apart again, are off by less [m], [rad]; floats of 32 bits lie farther apart."""
+EVALUATED_FROM, SEEDS_LEFT = 1_000_000, 10_000
+"""First seed of `robot_pt.evaluate`; a seed at random lies below it, with so many to count up."""
 MOST_BEHIND_S = 0.1
 """Real time: how much a world that was not run catches up with at once [s]."""
 
@@ -46,6 +48,8 @@ class World:
     def reset(self) -> None:
         """The next episode, from the seed in the parameter, which then counts up; a scene nobody has touched is not used up."""
         seed = int(number(self._node, "seed"))
+        if seed < 0:
+            seed = int(np.random.default_rng().integers(EVALUATED_FROM - SEEDS_LEFT))
         if self._lockstep and self._seed == seed - 1 and not self._steps:
             seed -= 1
         self._node.set_parameters([Parameter("seed", value=seed + 1)])

@@ -190,6 +190,7 @@ def test_collect_records_with_an_operator_and_no_policy(plan):
     found = dict(zip(names(processes), map(parameters, processes), strict=True))
     assert list(found) == ["sim", "supervisor", "teleop", "recorder", "episodes", "manager"]
     assert found["recorder"]["root"] == "/data/demos"
+    assert (found["recorder"]["simulated"], found["recorder"]["prompt"], found["sim"]["seed"]) == (True, "", -1)
     assert (found["teleop"]["device"], found["teleop"]["window"], found["episodes"]["record"]) == (
         "keyboard",
         True,
@@ -197,6 +198,25 @@ def test_collect_records_with_an_operator_and_no_policy(plan):
     )
     (teleop,) = [p for p in processes if p.label.startswith("teleop")]
     assert teleop.environment["ROBOT_PT_TERMINAL"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["task:=lift-red"], "sim"),
+        (["task:=kitchen/open-drawer@2"], "sim_kitchen"),
+        (["task:=kitchen/open-drawer", "config:=@"], ""),
+        (["task:=mother's lid", "robot:=wx250s", "workspace_min:=[0.1, 0.1, 0.1]", "workspace_max:=[0.2, 0.2, 0.2]"], "wx250s"),
+        (["task:=kitchen/x", "robot:=franka", "workspace_min:=[0.1, 0.1, 0.1]", "workspace_max:=[0.2, 0.2, 0.2]"], "franka"),
+    ],
+)  # fmt: skip
+def test_settings_follow_from_the_robot_and_in_simulation_from_the_task(plan, tmp_path, arguments, settings):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("{}\n")
+    for process in plan("collect", *(word.replace("@", str(mine)) if "config" in word else word for word in arguments)):
+        words = list(process.argv)
+        given = Path(words[words.index("--params-file") + 1])
+        assert given == (mine if not settings else given.with_name(f"{settings}.yaml")), words
 
 
 def test_replay_plays_an_episode_through_the_same_graph(plan):

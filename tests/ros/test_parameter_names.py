@@ -13,7 +13,7 @@ from robot_pt_ros import (
     online_parameters,
     policy_parameters,
     recorder_parameters,
-    sim_world,
+    sim_parameters,
     teleop_parameters,
 )
 from robot_pt_ros.arms import parameters as arm_parameters
@@ -24,7 +24,7 @@ DOMAIN = 146
 DECLARE = {
     "arm": arm_parameters.declare, "camera": camera_parameters.declare, "episodes": episode_parameters.declare,
     "online": online_parameters.declare, "policy": policy_parameters.declare, "recorder": recorder_parameters.declare,
-    "sim": sim_world.declare, "supervisor": gate_parameters.declare, "teleop": teleop_parameters.declare,
+    "sim": sim_parameters.declare, "supervisor": gate_parameters.declare, "teleop": teleop_parameters.declare,
 }  # fmt: skip
 CONFIG = sorted((ROOT / "ros_nodes" / "config").glob("*.yaml"))
 ON_AN_ARM = ("robot:=ros2_control", "teleop:=joy", *BOX)
@@ -82,5 +82,5 @@ def test_a_launch_file_names_parameters_that_there_are(declared, monkeypatch, na
 
 
 def test_every_node_is_looked_at(declared):
-    programs = {path.stem.removesuffix("_node") for path in Path(sim_world.__file__).parent.glob("*_node.py")}
+    programs = {path.stem.removesuffix("_node") for path in Path(sim_parameters.__file__).parent.glob("*_node.py")}
     assert programs == set(declared)

@@ -7,6 +7,7 @@ import pytest
 from rclpy.parameter import Parameter
 
 from robot_pt.commands import JointCommand, PoseTarget
+from robot_pt.evaluate import FIRST_SEED
 from robot_pt.robots import load
 from robot_pt.schema import Observation, Spec
 from robot_pt.simulator import StepResult
@@ -61,8 +62,8 @@ class Still:
 
 @pytest.fixture
 def world(graph):
-    def make(lockstep):
-        given = {"lockstep": lockstep, "task": "rest"}
+    def make(lockstep, **more):
+        given = {"lockstep": lockstep, "task": "rest", **more}
         node = graph.node("sim", parameter_overrides=[Parameter(name, value=value) for name, value in given.items()])
         declare(node)
         made = World(Still(), node)
@@ -83,6 +84,18 @@ def test_pictures_are_exact_in_lock_step_and_noisy_in_real_time(world):
             before = made.observation.images["primary"]
             made.step(None)
             assert np.array_equal(before, made.observation.images["primary"]) == lockstep
+
+
+def test_a_seed_below_0_is_one_at_random_and_none_that_evaluation_starts_from(world):
+    seeds = set()
+    for _ in range(4):
+        made = world(True, seed=-1)
+        first = made.start()["seed"]
+        made.step(None)
+        made.reset()
+        assert (0 <= first < FIRST_SEED - 1, made.start()["seed"]) == (True, first + 1)
+        seeds.add(first)
+    assert len(seeds) > 1
 
 
 def test_a_clock_that_is_set_back_stays_off_and_commands_of_the_new_time_are_answers(world):
