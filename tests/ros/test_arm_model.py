@@ -62,7 +62,14 @@ def test_every_node_that_knows_the_arm_is_told(graph: Any) -> None:
     from robot_pt_ros import gate_parameters, policy_parameters, recorder_parameters, sim_parameters, teleop_parameters
     from robot_pt_ros.arms import parameters as arm_parameters
 
-    modules = (gate_parameters, policy_parameters, recorder_parameters, sim_parameters, teleop_parameters, arm_parameters)
+    modules = (
+        gate_parameters,
+        policy_parameters,
+        recorder_parameters,
+        sim_parameters,
+        teleop_parameters,
+        arm_parameters,
+    )
     for number, module in enumerate(modules):
         node = graph.node(f"node_{number}")
         module.declare(node)
