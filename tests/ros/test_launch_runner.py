@@ -175,15 +175,14 @@ def test_a_stopped_process_is_killed_in_the_end(launched):
     assert (code, result["exit codes"]) == (1, {"node-1": -signal.SIGKILL})
 
 
-def test_the_end_of_a_required_process_takes_the_others_down(launched):
-    waits = WAITS + "time.sleep(60)\n"
-    for source, code, failed in (("", 0, []), ("raise SystemExit(3)", 1, ["short-2"])):
+def test_the_end_of_a_required_process_takes_the_others_down(launched, tmp_path):
+    """It ends when the other has set its handler: a signal before that finds an interpreter that still starts."""
+    for number, (source, code, failed) in enumerate((("", 0, []), ("raise SystemExit(3)", 1, ["short-2"]))):
+        ready = str(tmp_path / f"ready{number}")
+        waits = f"import signal, time\nsignal.signal(2, signal.SIG_DFL)\nopen({ready!r}, 'w').close()\ntime.sleep(60)\n"
+        short = f"import os, time\nwhile not os.path.exists({ready!r}):\n    time.sleep(0.01)\n"
         text = "- executable: {cmd: <waits>}\n- executable: {cmd: <short>, on_exit: shutdown}\n"
-        launch = launched(
-            text,
-            waits=waits.replace("time.sleep(60)", "signal.signal(2, signal.SIG_DFL); time.sleep(60)"),
-            short=source,
-        )
+        launch = launched(text, waits=waits, short=f"{short}{source}\n")
         got, result = launch.end()
         assert (got, result["stopped by"], result["failed"]) == (code, "the end of short-2", failed)
         assert result["exit codes"]["waits-1"] == -signal.SIGINT
