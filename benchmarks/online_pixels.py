@@ -64,19 +64,19 @@ class Settings:
     """On features, half old data, half demonstrations."""
     algorithm: str = "cal_ql"
     options: tuple[str, ...] = (
-        "critic=ensemble", "layer_norm=true", "critic_hidden=256,256", "critic_learning_rate=1e-3", "weight=0.05", "gap_floor=-8",
-        "target_gap=none", "actions=4", "extraction=advantage_weighted", "advantage_temperature=2", "advantage_clip=3", "actor_average=0.005",
-        "actor_learning_rate=5e-4", "tau=0.02",
+        "critic=ensemble", "layer_norm=true", "critic_hidden=128,128", "critic_learning_rate=1e-3", "weight=0.05", "gap_floor=-8",
+        "target_gap=none", "actions=2", "extraction=advantage_weighted", "advantage_temperature=2", "advantage_clip=1", "least_return=-24.9",
+        "actor_average=0.005", "actor_learning_rate=5e-4", "tau=0.05",
     )  # fmt: skip
     """Cal-QL's, found on seed 0."""
     noise: float = 0.02
-    utd: float = 3.0
+    utd: float = 1.2
     batch_size: int = 64
-    offline_share: float = 0.2
+    offline_share: float = 0.3
     target_share: float = 0.2
-    episodes: tuple[int, ...] = (30, 60)
+    episodes: tuple[int, ...] = (100,)
     """Episodes of the job after which the policy is judged."""
-    judged: int = 40
+    judged: int = 80
     """Starts it is judged from."""
 
 
@@ -244,49 +244,70 @@ def interval(seeds: Sequence[Any], measure: Callable[[Any], float]) -> tuple[flo
 
 
 MEASURES: dict[str, Callable[[Any], float]] = {
-    "before": lambda s: s[0].mean(), "lowest after the switch": lambda s: s[1:].mean(1).min(), "after": lambda s: s[-1].mean(),
-    "gain": lambda s: s[-1].mean() - s[0].mean(),
+    "before": lambda s: s[0].mean(), "after": lambda s: s[-1].mean(), "gain": lambda s: s[-1].mean() - s[0].mean(),
 }  # fmt: skip
+WINDOW = 30
+"""Episodes of the job whose success is counted together."""
 
 
 def table(cells: Sequence[dict[str, Any]]) -> str:
-    """Percent, and by seed."""
+    """Percent, and by seed; at the end what the job has over the control, seed by seed and start by start."""
     lines = [
-        f"| | seeds | {' | '.join(MEASURES)} | by seed, before to after |",
-        "|---|---|" + "---|" * (len(MEASURES) + 1),
+        f"| | seeds | {' | '.join(MEASURES)} | by seed, before to after | first and last {WINDOW} episodes of the job |",
+        "|---|---|" + "---|" * (len(MEASURES) + 2),
     ]
     for arm, title in TITLES.items():
         mine = [c for c in cells if c["arm"] == arm]
         if not mine:
             continue
         seeds = [np.array(c["judged"], float) for c in mine]
-        said = ["{:.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in interval(seeds, m))) for m in MEASURES.values()]
+        said = [percent(interval(seeds, m)) for m in MEASURES.values()]
         own = ", ".join(f"{s[0].sum():.0f} to {s[-1].sum():.0f}" for s in seeds)
-        lines.append(f"| {title} | {len(mine)} | {' | '.join(said)} | {own} of {seeds[0].shape[1]} |")
+        played = ", ".join(f"{sum(c['job'][:WINDOW])} to {sum(c['job'][-WINDOW:])}" for c in mine if c["job"])
+        lines.append(
+            f"| {title} | {len(mine)} | {' | '.join(said)} | {own} of {seeds[0].shape[1]} | {played + f' of {WINDOW}' if played else ''} |"
+        )
+    ends = {arm: {c["seed"]: c["judged"][-1] for c in cells if c["arm"] == arm} for arm in TITLES}
+    both = [
+        np.array([ends[HOME][seed], ends[JOB][seed]], float) for seed in sorted(ends[JOB].keys() & ends[HOME].keys())
+    ]
+    if both:
+        lines.append(
+            f"| the first over the second | {len(both)} | | | {percent(interval(both, MEASURES['gain']))} | | |"
+        )
     return "\n".join(lines)
 
 
+def percent(found: tuple[float, float, float]) -> str:
+    return "{:.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in found))
+
+
 def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
-    """Success over episodes of the job: a thin line per seed, the mean with its interval thick; the start dashed."""
+    """Success of the job's own episodes, a thin line per seed, their mean thick; what was judged before and after, with its interval."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
 
-    mine = [c for c in cells if c["arm"] == JOB]
-    seeds = [100 * np.array(c["judged"], float) for c in mine]
-    x = [0, *mine[0]["settings"]["episodes"]]
     figure, axes = pyplot.subplots(figsize=(6, 3.2))
-    for s in seeds:
-        axes.plot(x, s.mean(1), color="tab:blue", linewidth=0.7, alpha=0.6)
-    points = [interval(seeds, lambda s, at=at: s[at].mean()) for at in range(len(x))]  # type: ignore[misc]
-    axes.fill_between(x, [p[1] for p in points], [p[2] for p in points], color="tab:blue", alpha=0.15, linewidth=0)
-    axes.plot(x, [p[0] for p in points], color="tab:blue", linewidth=2.2)
-    axes.axhline(points[0][0], color="grey", linestyle="--", linewidth=0.8)
+    job = [c for c in cells if c["arm"] == JOB]
+    played = np.array([c["job"] for c in job], float)
+    smooth = 100 * np.array([np.convolve(one, np.ones(WINDOW) / WINDOW, "valid") for one in played])
+    x = np.arange(smooth.shape[1]) + WINDOW / 2
+    for one in smooth:
+        axes.plot(x, one, color="tab:blue", linewidth=0.7, alpha=0.6)
+    axes.plot(x, smooth.mean(0), color="tab:blue", linewidth=2.2, label=f"its own episodes, {WINDOW} at a time")
+    marks = [(JOB, 0, 0, "grey", "start"), (JOB, -1, played.shape[1], "tab:blue", TITLES[JOB]), (HOME, -1, played.shape[1] + 6, "tab:orange", TITLES[HOME])]  # fmt: skip
+    for arm, at, where, colour, label in marks:
+        seeds = [100 * np.array(c["judged"], float) for c in cells if c["arm"] == arm]
+        if seeds:
+            mean, low, high = interval(seeds, lambda s, at=at: s[at].mean())  # type: ignore[misc]
+            axes.errorbar([where], [mean], [[mean - low], [high - mean]], fmt="o", color=colour, capsize=3, label=label)
     axes.set_ylim(0, 100)
     axes.set_xlabel("episodes of the job")
     axes.set_ylabel(f"success in {TARGET} [%]")
+    axes.legend(loc="lower right", fontsize=7, frameon=False)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
