@@ -61,18 +61,18 @@ class Method(NamedTuple):
     """A clone with PTR's head instead of the published one: what of PTR's success is its head's."""
 
 
-EVEN = {"likelihood_beta": 1.0, "actor_learning_rate": 3e-4}
+EVEN: dict[str, Any] = {"likelihood_beta": 1.0, "actor_learning_rate": 3e-4}
 """Of policies that imitate by likelihood, with PTR's head and the clone's rate. At beta 0, as published, a clone with that head learns to
 repeat what the gripper does, a step late, on the very data it learns from, and never succeeds; the published clone's deviation is fixed."""
-HEAD = {"head": "tanh_gaussian", "std": "state", "likelihood_beta": 1.0}
+HEAD: dict[str, Any] = {"head": "tanh_gaussian", "std": "state", "likelihood_beta": 1.0}
 """Of a clone: PTR's head, imitating as PTR's policy does."""
-CALM = {"alpha": 1.0, "conservative_floor": -8.0}
+CALM: dict[str, Any] = {"alpha": 1.0, "conservative_floor": -8.0}
 """Of PTR's critic: the demo's. With the published weight 10 and no floor Q sinks for ever where it reads the state: at update 5,000 the data's
 actions were worth -52, where returns lie from -25 to 10."""
-HELD = {**CALM, **EVEN, "imitation": 5.0}
+HELD: dict[str, Any] = {**CALM, **EVEN, "imitation": 5.0}
 """Of PTR: its policy imitates for the updates of the pretraining (`Bench`), as CQL's own code has it for the first 40,000, then climbs Q and
 imitates beside it. Climbing alone forgets what was imitated and never succeeds."""
-FAST = {**CALM, **EVEN, "actor_loss": "advantage_weighted", "advantage_temperature": 2.0}
+FAST: dict[str, Any] = {**CALM, **EVEN, "actor_loss": "advantage_weighted", "advantage_temperature": 2.0}
 """The demo's route: from the same pretraining, the policy imitates by the critic's advantages instead of climbing Q."""
 METHODS: dict[str, Method] = {
     "ptr": Method("PTR, held near the data", "ptr", changes=HELD),
