@@ -293,11 +293,12 @@ def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 3.2))
     job = [c for c in cells if c["arm"] == JOB]
     played = np.array([c["job"] for c in job], float)
-    smooth = 100 * np.array([np.convolve(one, np.ones(WINDOW) / WINDOW, "valid") for one in played])
-    x = np.arange(smooth.shape[1]) + WINDOW / 2
+    window = min(WINDOW, played.shape[1])
+    smooth = 100 * np.array([np.convolve(one, np.ones(window) / window, "valid") for one in played])
+    x = np.arange(smooth.shape[1]) + window / 2
     for one in smooth:
         axes.plot(x, one, color="tab:blue", linewidth=0.7, alpha=0.6)
-    axes.plot(x, smooth.mean(0), color="tab:blue", linewidth=2.2, label=f"its own episodes, {WINDOW} at a time")
+    axes.plot(x, smooth.mean(0), color="tab:blue", linewidth=2.2, label=f"its own episodes, {window} at a time")
     marks = [(JOB, 0, 0, "grey", "start"), (JOB, -1, played.shape[1], "tab:blue", TITLES[JOB]), (HOME, -1, played.shape[1] + 6, "tab:orange", TITLES[HOME])]  # fmt: skip
     for arm, at, where, colour, label in marks:
         seeds = [100 * np.array(c["judged"], float) for c in cells if c["arm"] == arm]

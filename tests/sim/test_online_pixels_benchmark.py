@@ -15,7 +15,9 @@ sys.path.pop(0)
 
 
 def cell(arm: str, seed: int, judged: list[list[bool]]) -> dict:
-    return {"arm": arm, "seed": seed, "judged": judged, "settings": {**asdict(bench.Settings()), "episodes": [5, 9]}}
+    """The job's first half of episodes fails, its second succeeds."""
+    job = [i >= bench.WINDOW for i in range(2 * bench.WINDOW)] if arm == "job" else []
+    return {"arm": arm, "seed": seed, "judged": judged, "job": job, "settings": asdict(bench.Settings())}
 
 
 def rates(*shares: float, starts: int = 20) -> list[list[bool]]:
@@ -44,17 +46,27 @@ def test_the_gain_is_of_the_same_starts() -> None:
 
 
 def test_the_table_and_the_picture(tmp_path: Path) -> None:
-    cells = [cell("job", s, rates(0.3, 0.1, 0.6)) for s in range(3)]
+    cells = [cell("job", s, rates(0.3, 0.6)) for s in range(3)]
     text = bench.table(cells)
     assert "| Cal-QL on the job | 3 | 30 (" in text
-    assert " 10 (" in text
-    assert "6 to 12, 6 to 12, 6 to 12 of 20 |" in text
+    assert "6 to 12, 6 to 12, 6 to 12 of 20 | 0 to 30, 0 to 30, 0 to 30 of 30 |" in text
     assert "without an episode" not in text
+    assert "over the second" not in text
     text = bench.table([*cells, cell("home", 0, rates(0.3, 0.4))])
     assert "| as many updates without an episode | 1 | 30 (" in text
+    assert "6 to 8 of 20 |  |" in text
+    assert "| the first over the second | 1 | | | 20 (" in text
     pytest.importorskip("matplotlib")
-    bench.plot(cells, tmp_path / "p.svg")
-    assert "episodes of the job" in (tmp_path / "p.svg").read_text()
+    bench.plot([*cells, cell("home", 0, rates(0.3, 0.4))], tmp_path / "p.svg")
+    drawn = (tmp_path / "p.svg").read_text()
+    assert "episodes of the job" in drawn
+    assert "as many updates without an episode" in drawn
+
+
+def test_a_job_shorter_than_the_window_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    bench.plot([{**cell("job", 0, rates(0.3, 0.6)), "job": [True, False]}], tmp_path / "p.svg")
+    assert "its own episodes, 2 at a time" in (tmp_path / "p.svg").read_text()
 
 
 def test_what_is_asked_of_the_learner(tmp_path: Path) -> None:
