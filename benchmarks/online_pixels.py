@@ -308,7 +308,7 @@ def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_ylim(0, 100)
     axes.set_xlabel("episodes of the job")
     axes.set_ylabel(f"success in {TARGET} [%]")
-    axes.legend(loc="lower right", fontsize=7, frameon=False)
+    axes.legend(loc="upper left", fontsize=7, frameon=False)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
