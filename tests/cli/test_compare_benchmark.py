@@ -82,6 +82,7 @@ def test_a_gap_is_told_as_one_and_other_numbers_of_demonstrations_are_not_counte
 
 
 def test_the_table_of_what_is_there_runs_nothing(bench, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
     out, drawing = tmp_path / "compare", tmp_path / "x.svg"
     monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)  # of the tests that follow
     monkeypatch.setattr(sys, "argv", ["x", "--cells", "0", "--methods", "atc,curl,idm", "--out", str(out)])
