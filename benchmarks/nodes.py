@@ -5,8 +5,9 @@ its own, gets two 256x256 rgb8 cameras and joint states at 10 Hz in lock-step, w
 is from just before the images are published to the heard pose and gripper of that stamp, less the inference time that the node
 reports; beside it the processor time of the whole process from one decision to the next, less that of the network, which
 other programs do not stretch. The supervisor, a process of its own, ticks at 50 Hz beside joint states at 50 Hz and targets at 5 Hz; timed is the
-whole tick, publishing included, on the wall and in processor time, which a busy machine does not stretch: once tuned
-as on a robot's computer (real-time priority, processors that do not sleep), once as it is.
+whole tick, publishing included, on the wall and in processor time, which a busy machine does not stretch, and beside it the
+rehearsal a millisecond ahead (`Gate.rehearse`), which is no part of the tick. Once tuned as on a robot's computer (real-time
+priority, processors that do not sleep), once as it is.
 """
 
 from __future__ import annotations
@@ -223,7 +224,10 @@ def policy_overhead(run: Path, decisions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def supervisor_ticks(seconds: float, **parameters: object) -> np.ndarray:
-    """(ticks, 2) [ms] wall time and processor time of a supervisor that paces targets of a policy, with an arm that does what it is told."""
+    """(ticks, 3) [ms] of a supervisor that paces targets of a policy, with an arm that does what it is told.
+
+    Wall time and processor time of the tick, and processor time of the rehearsal a millisecond before it.
+    """
     from trajectory_msgs.msg import JointTrajectory
 
     from robot_pt.commands import PoseTarget
@@ -313,13 +317,27 @@ def timed_supervisor() -> int:
     from robot_pt_ros.processes import run
     from robot_pt_ros.supervisor_node import SupervisorNode
 
-    took: list[tuple[float, float]] = []
+    took: list[tuple[float, float, float]] = []
 
     class Timed(SupervisorNode):
+        def on_configure(self, state: Any) -> Any:
+            done, self.rehearsed_ms = super().on_configure(state), 0.0
+            if self._gate is not None:
+                rehearse = self._gate.rehearse
+
+                def timed() -> None:
+                    used = time.thread_time()
+                    rehearse()
+                    self.rehearsed_ms = 1e3 * (time.thread_time() - used)
+
+                self._gate.rehearse = timed  # type: ignore[method-assign]
+            return done
+
         def _tick(self) -> None:
             begun, used = time.perf_counter(), time.thread_time()
             super()._tick()
-            took.append((1e3 * (time.perf_counter() - begun), 1e3 * (time.thread_time() - used)))
+            wall_s, cpu_s = time.perf_counter() - begun, time.thread_time() - used
+            took.append((1e3 * wall_s, 1e3 * cpu_s, self.rehearsed_ms))
 
     sys.argv.remove("--supervisor")
     code = run(Timed)
@@ -344,6 +362,7 @@ def main() -> None:
             ("policy node less network, processor", used),
             ("supervisor tick", ticks[:, 0]),
             ("supervisor tick, processor", ticks[:, 1]),
+            ("supervisor, rehearsal before it, processor", ticks[:, 2]),
             ("supervisor tick, untuned", ordinary[:, 0]),
             ("supervisor tick, untuned, processor", ordinary[:, 1]),
         )

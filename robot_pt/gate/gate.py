@@ -31,6 +31,7 @@ from robot_pt.gate.watchdogs import NS, JitterMonitor, Watchdog
 
 SLOWEST_RAMP = 0.1
 """Share of full speed a ramp begins with."""
+MOVING = (Mode.POLICY, Mode.TELEOP)
 COUNTED_ON_ARRIVAL: frozenset[Reason] = frozenset(("malformed", "half_pair", "superseded", "tick_late"))
 
 
@@ -191,6 +192,16 @@ class Gate:
         self._move(now_ns, mode, interval_ns, events)
         return self._output(mode, decision, holds, list(dict.fromkeys(events)))
 
+    def rehearse(self) -> None:
+        """Work out what the next tick will likely send, and forget it. Nothing depends on it but how long that tick takes.
+
+        Between two ticks a processor does other things, and what a tick needs comes from memory anew: several times the work itself.
+        """
+        state, tick_ns, source = self._senses.arm_state, round(NS / self.limits.tick_hz), self._started
+        if source is not None and state is not None and self._tick_ns is not None:
+            pace = self._pace(self._tick_ns + tick_ns, tick_ns)
+            self._motion.rehearse(self._inboxes[source].waiting, pace, state)
+
     def _watch_ticks(self, previous_ns: int | None, interval_ns: int) -> None:
         if previous_ns is None or self.limits.lockstep:
             return
@@ -273,21 +284,24 @@ class Gate:
         return mode, holds
 
     def _move(self, now_ns: int, mode: Mode, interval_ns: int, events: list[Reason]) -> None:
-        state, limits = self._senses.arm_state, self.limits
-        if mode not in (Mode.POLICY, Mode.TELEOP) or state is None:
+        state = self._senses.arm_state
+        if mode not in MOVING or state is None:
             return
-        tick_s = 1 / limits.tick_hz
-        dt_s = limits.period_s if limits.lockstep else min(interval_ns / NS, 2 * tick_s)
-        if dt_s <= 0:
+        pace = self._pace(now_ns, interval_ns)
+        if pace.dt_s <= 0:
             return
+        moved = self._motion.advance(pace, state)
+        events += moved
+        if pace.ramp < 1 and {"cartesian_speed", "joint_speed"} & set(moved):
+            events.append("ramp")
+
+    def _pace(self, now_ns: int, interval_ns: int) -> Pace:
+        limits = self.limits
+        dt_s = limits.period_s if limits.lockstep else min(interval_ns / NS, 2 / limits.tick_hz)
         left_s = (self._arrive_ns - now_ns) / NS + dt_s
         moving_s = (now_ns - self._moving_since_ns) / NS
         ramp = 1.0 if limits.lockstep or limits.ramp_in_s <= 0 else moving_s / limits.ramp_in_s
-        ramp = min(max(ramp, SLOWEST_RAMP), 1.0)
-        moved = self._motion.advance(Pace(dt_s, left_s, ramp), state)
-        events += moved
-        if ramp < 1 and {"cartesian_speed", "joint_speed"} & set(moved):
-            events.append("ramp")
+        return Pace(dt_s, left_s, min(max(ramp, SLOWEST_RAMP), 1.0))
 
     def _output(self, mode: Mode, decision: Decision | None, holds: list[Reason], events: list[Reason]) -> GateOutput:
         changed = mode != self._mode or holds != self._holds or bool(set(events) - PASSING)
@@ -303,7 +317,7 @@ class Gate:
         sent, lockstep = self._motion.sent, self.limits.lockstep
         if sent is None or (lockstep and decision is None and not mode_changed):
             return None
-        state, moving = self._senses.arm_state, mode in (Mode.POLICY, Mode.TELEOP)
+        state, moving = self._senses.arm_state, mode in MOVING
         if not moving and state is not None and self._motion.displaced(state):
             return None  # moved by hand or without torque: the old command would pull it back
         stamp_ns = max(self._clocks.stamp_ns, self._command_stamp_ns + 1)

@@ -102,6 +102,11 @@ class TargetInbox:
         self._counts["half_pair"] += dropped
         return dropped > 0
 
+    @property
+    def waiting(self) -> PoseTarget | None:
+        """What `take` would give."""
+        return None if self._waiting is None else self._waiting.target
+
     def take(self) -> Arrived | None:
         """The newest whole target, once."""
         arrived, self._waiting = self._waiting, None

@@ -209,6 +209,16 @@ class Motion:
         self.goal = None
         return tuple(dict.fromkeys(reasons))
 
+    def rehearse(self, target: PoseTarget | None, pace: Pace, state: ArmState) -> None:
+        """`accept`, where there is a target, and `advance`; nothing of it is kept."""
+        kept = self.sent, self.goal, self.ik_failures, self._failed
+        try:
+            if target is not None:
+                self.accept(target)
+            self.advance(pace, state)
+        finally:
+            self.sent, self.goal, self.ik_failures, self._failed = kept
+
     def _stay(self, state: ArmState) -> tuple[Reason, ...]:
         """Asked to be where the last command is: that one stays, bit by bit. Solved again it would move by what the solver leaves over."""
         self.goal = None

@@ -10,7 +10,7 @@ import time
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from robot_pt.gate.gate import Gate
+from robot_pt.gate.gate import Gate, GateOutput
 from robot_pt_ros import realtime, topics
 from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.domain import require_own_domain
@@ -22,6 +22,8 @@ from robot_pt_ros.supervisor_reports import SupervisorReports
 from robot_pt_ros.supervisor_requests import Latches, SupervisorRequests
 
 HOLD_BEFORE_LEAVING_S = 0.5
+REHEARSED_AHEAD_S = 0.001
+"""So long before a tick its rehearsal begins: it is over by then, and what it fetched from memory is still in the caches."""
 
 
 class SupervisorNode(LifecycleNode):
@@ -34,6 +36,7 @@ class SupervisorNode(LifecycleNode):
         self._gate: Gate | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._held_since: float | None = None
+        self._last: GateOutput | None = None
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -52,9 +55,12 @@ class SupervisorNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         realtime.take(self, self._urgency)
-        tick_s = 1 / self.gate.limits.tick_hz
-        self._ticks = [] if self._lockstep else [self.create_timer(tick_s, self._tick, clock=self._steady)]
-        self._ticks.append(self.create_timer(0.5, self._look, clock=self._steady))
+        self._ticks = [self.create_timer(0.5, self._look, clock=self._steady)]
+        if not self._lockstep:
+            tick_s = 1 / self.gate.limits.tick_hz
+            self._ticks.append(self.create_timer(tick_s, self.gate.rehearse, clock=self._steady))
+            time.sleep(min(REHEARSED_AHEAD_S, tick_s / 2))  # timers keep the distance at which they were made
+            self._ticks.append(self.create_timer(tick_s, self._tick, clock=self._steady))
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -76,18 +82,19 @@ class SupervisorNode(LifecycleNode):
     def _tick(self) -> None:
         """The gate decides."""
         ros_ns = None if self._lockstep else int(self.get_clock().now().nanoseconds)
-        self._last = self.gate.tick(self._inputs.now_ns(), clock_ns=ros_ns)
-        self._reports.decision(self._last)
-        if self._last.changed:
+        self._last = output = self.gate.tick(self._inputs.now_ns(), clock_ns=ros_ns)
+        self._reports.decision(output)
+        if output.changed:
             self._latches.keep(self.gate)
-            self._reports.state(self._last)
+            self._reports.state(output)
 
     def _look(self) -> None:
         """Twice a second: who publishes, and the state again for those who missed it."""
         self._inputs.check_publishers()
         self._latches.keep(self.gate)  # again, where the disk was full
-        if self._lockstep:
+        if self._lockstep or self._last is None:
             self._tick()
+        assert self._last is not None
         self._reports.state(self._last)
 
     # the end: hold until nothing moves, then leave

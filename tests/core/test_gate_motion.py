@@ -13,7 +13,7 @@ from robot_pt.gate import Box, GateLimits, Mode
 from robot_pt.rotations import rpy_to_matrix
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import ROOM, START, Gantry, Planar, Rig, limits, lockstep, pose, rig
+from gate_rig import ROOM, START, TICK_NS, Gantry, Planar, Rig, limits, lockstep, pose, rig
 
 # passing
 
@@ -71,6 +71,36 @@ def test_commands_are_stamped_and_the_stamps_rise():
     stamps = [r.go(pose(0.01, 0, 0.3), ticks=1).command.stamp_ns] + [r.tick().command.stamp_ns for _ in range(5)]
     stamps.append(r.tick(step_ns=0).command.stamp_ns)  # two ticks at one time
     assert (np.diff(stamps) > 0).all()
+
+
+class Asked(Gantry):
+    """Notes the poses that joints were asked for."""
+
+    def __init__(self):
+        self.poses = []
+
+    def ik(self, T, q_start):
+        self.poses.append(T.tobytes())
+        return super().ik(T, q_start)
+
+
+def test_a_rehearsal_works_out_what_the_tick_then_sends():
+    arm = Asked()
+    r = Rig(arm, limits(), START).ready("start_policy")
+    r.go(pose(0.02, 0, 0.3), ticks=1)
+    for step in range(25):
+        arm.poses.clear()
+        r.now += TICK_NS
+        r.state()
+        if step % 10 == 9:  # what waits to be decided on is rehearsed too
+            r.target(pose(0.03 + 0.002 * step, 0.01, 0.3))
+        r.gate.rehearse()
+        r.output = r.gate.tick(r.now)
+        rehearsed, sent = arm.poses[: len(arm.poses) // 2], arm.poses[len(arm.poses) // 2 :]
+        if step % 10 != 9:  # how fast a new target is gone to, its time of arrival decides
+            assert rehearsed == sent
+        assert len(rehearsed) == len(sent) == 1
+        r.q = r.output.command.q
 
 
 # limits

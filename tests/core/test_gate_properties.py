@@ -99,6 +99,7 @@ class Gates(RuleBasedStateMachine):
     def look(self):
         """Tick, and hold the output against limits and shadows."""
         r, limits = self.rig, self.limits
+        r.gate.rehearse()
         output = r.output = r.gate.tick(r.now)
         r.referee.see(r.now, output)
         if output.command is not None:

@@ -16,7 +16,7 @@ from robot_pt.rotations import matrix_to_quaternion, quaternion_to_matrix, rpy_t
 
 pytest.importorskip("mink")
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import Rig, pose
+from gate_rig import TICK_NS, Rig, pose
 
 DOWN = {"wx250s": pose(0.28, 0.05, 0.12, (0, pi / 2, 0)), "panda": pose(0.5, 0.0, 0.2)}
 SPREAD = 0.06
@@ -157,6 +157,44 @@ def test_a_tick_is_short(arm):
         r.q = r.output.command.q
     assert r.output.mode is Mode.POLICY
     assert np.percentile(seconds, 99) < 5e-3
+
+
+@pytest.mark.parametrize("follows", ["joints", "pose"])
+def test_a_rehearsal_changes_nothing(arm, follows):
+    """The same day twice, once with every tick rehearsed: steps that clip, targets out of reach, a hold, a takeover, an e-stop."""
+    rng, days = np.random.default_rng(3), []
+    targets = [near(arm, rng) for _ in range(12)]
+    targets[4][:3, 3] += 0.8
+    for rehearsed in (False, True):
+        r = Rig(arm, GateLimits.for_robot(arm, follows=follows, check_joints=True), start(arm)).ready("start_policy")
+        rehearse, outputs = r.gate.rehearse if rehearsed else (lambda: None), []
+        for number, T in enumerate(targets * 2):
+            for tick in range(10):
+                r.now += TICK_NS
+                rehearse()
+                r.state()
+                if number == 15 and tick == 3:
+                    r.gate.on_estop(r.now)
+                if number >= 9:
+                    r.gate.on_deadman(r.now, True)
+                if tick == 0 and number not in (7, 8):  # silence: hold
+                    r.target(T, tick / 10, "teleop" if number >= 9 else "policy")
+                rehearse()
+                r.output = r.gate.tick(r.now)
+                command = r.output.command
+                outputs.append(
+                    (
+                        *r.output[:1],
+                        *r.output[4:6],
+                        None if command is None else command.q.tobytes(),
+                        r.gate.counts.copy(),
+                    )
+                )
+                r.q = r.q if command is None else command.q.copy()
+        days.append(outputs)
+    assert days[0] == days[1]
+    assert {output[0] for output in days[0]} == {Mode.POLICY, Mode.HOLD, Mode.TELEOP, Mode.ESTOP}
+    assert len({output[3] for output in days[0]}) > 60
 
 
 @pytest.mark.parametrize("follows", ["joints", "pose"])

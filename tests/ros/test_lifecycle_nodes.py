@@ -1,6 +1,8 @@
 """Our lifecycle nodes can be configured, cleaned up and configured again, and a mistake leaves nothing behind."""
 
+import time
 from importlib import import_module
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,6 +102,43 @@ def test_a_node_goes_through_its_life_twice(made, right, name):
     assert seen[:4] == seen[4:], "nothing is made twice"
     assert sum(seen[0]) > sum(empty) + 2
     assert seen[3] == empty, "nothing is left behind"
+
+
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_ticks_are_rehearsed_just_before(made, monkeypatch, lockstep):
+    import rclpy
+
+    node, calls = made("SupervisorNode", {"robot": "wx250s", "lockstep": str(lockstep).lower()}), []
+    node.trigger_configure()
+    for name in ("rehearse", "tick"):
+        work = getattr(node.gate, name)
+        monkeypatch.setattr(node.gate, name, lambda *a, _n=name, _w=work, **k: (calls.append(_n), _w(*a, **k))[1])
+    node.trigger_activate()
+    end_s = time.monotonic() + 30
+    while calls.count("tick") < (2 if lockstep else 20) and time.monotonic() < end_s:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    if lockstep:  # there ticks come with the joint states, and nobody waits for them
+        assert set(calls) == {"tick"}
+        return
+    rehearsed = sum(pair == ("rehearse", "tick") for pair in pairwise(calls))
+    assert rehearsed >= 15, calls
+    node.trigger_deactivate()
+    assert calls[-1] == "tick"
+
+
+def test_a_state_is_said_before_the_first_tick_of_a_slow_gate(made, capfd):
+    """At 1 Hz it is asked for its state half a second before it ever decided."""
+    import rclpy
+
+    node = made("SupervisorNode", {"robot": "wx250s", "tick_hz": "1.0"})
+    node.trigger_configure()
+    node.trigger_activate()
+    for _ in range(100):
+        rclpy.spin_once(node, timeout_sec=0.02)
+        if node._last is not None:
+            break
+    assert node._last is not None
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(WRONG))
