@@ -148,13 +148,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     count = 200 if options.device == "cuda" else 4
-    seconds = measure(contestants(options.heads, options.device), 3 if options.quick else 15, count, options.device)
+    updates = contestants(options.heads, options.device)
+    seconds = measure(updates, 3 if options.quick else 15, count, options.device)
+    bounded = float(updates[OURS]()["critic/bound_rate"])
+    print(f"policy samples below the return-to-go, which ours leaves out of the way back: {100 * bounded:.0f} % at the end")
     result = {
         "benchmark": "update_state",
         "batch": BATCH,
         "heads": options.heads,
         "threads": options.threads,
         "device": options.device,
+        "bounded": round(bounded, 3),
     }
     print(json.dumps({**result, **report(seconds), "machine": describe(), "versions": versions()}))
 
