@@ -151,7 +151,9 @@ def main() -> None:
     updates = contestants(options.heads, options.device)
     seconds = measure(updates, 3 if options.quick else 15, count, options.device)
     bounded = float(updates[OURS]()["critic/bound_rate"])
-    print(f"policy samples below the return-to-go, which ours leaves out of the way back: {100 * bounded:.0f} % at the end")
+    print(
+        f"policy samples below the return-to-go, which ours leaves out of the way back: {100 * bounded:.0f} % at the end"
+    )
     result = {
         "benchmark": "update_state",
         "batch": BATCH,
