@@ -115,6 +115,8 @@ def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
     critic = {"alpha", "conservative_floor", "likelihood_beta", "actor_learning_rate"}
     assert {k: v for k, v in METHODS["ptr-fast"].changes.items() if k in critic} == {k: held[k] for k in critic}
     assert not METHODS["ptr-published"].changes
+    fast, level = METHODS["ptr-fast"].changes, METHODS["ptr-level"].changes
+    assert {name for name in level if level[name] != fast[name]} == {"conservative_floor"}
 
 
 def test_what_is_unknown_is_one_sentence() -> None:
@@ -165,6 +167,47 @@ def test_grasps_are_where_the_gripper_is_told_otherwise() -> None:
     assert ptr_critic.near_changes(gripper).tolist() == [2, 3, 4, 6, 7, 8]
     assert ptr_critic.near_changes(np.ones(5, np.float32)).tolist() == []
     assert ptr_critic.near_changes(np.array([1, 0], np.float32)).tolist() == [0, 1]
+
+
+def test_what_a_lost_step_costs_is_told_of_the_steps_that_move_and_turn(folder) -> None:
+    bench = Bench(folder, folder, "state", TINY)
+    ptr.run(
+        bench, ptr.cells_of(["ptr", "bc-joint"], [CROISSANT], 1), most=2, minutes=60
+    )  # there already, where the first test ran
+    demos = ptr_data.target(folder, "state", CROISSANT, 0).judges
+    run = folder / "runs/state/ptr--put-croissant-on-plate@6--0"
+    told = ptr_critic.costs(run, read_settings(run)[0], demos)
+    moving = turns = 0
+    for start, length in zip(demos.episodes.start, demos.episodes.length, strict=True):
+        action = demos.actions[start : start + length]
+        moving += int(
+            (np.linalg.norm(action[:-3, :3], axis=1) > ptr_critic.MOVING_M).sum()
+        )  # the last three end the return
+        turns += int((np.diff(action[:, 6] > 0.5)).sum())
+    assert told["standing"]["steps"] == told["half_step"]["steps"] == moving > 0
+    assert told["no_grasp"]["steps"] == told["no_release"]["steps"] == turns / 2 == len(demos.episodes)
+    assert all(0 <= told[name]["right"] <= 1 for name in ("standing", "half_step", "no_grasp", "no_release"))
+    assert told["over_return_rms"] >= abs(told["over_return"]) > 0
+    imitation = folder / "runs/state/bc-joint--put-croissant-on-plate@6--0"
+    with pytest.raises(UserError):
+        ptr_critic.costs(imitation, read_settings(imitation)[0], demos)
+
+
+def test_actions_are_slowed_and_turned_in_copies() -> None:
+    action = np.array([[0.04, 0.02, -0.02, 0.1, 0.0, 0.2, 1.0], [0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.25]], np.float32)
+    kept = action.copy()
+    np.testing.assert_allclose(ptr_critic.slowed(action, 0.5)[0], [0.02, 0.01, -0.01, 0.05, 0.0, 0.1, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(ptr_critic.turned(action)[:, 6], [0.0, 0.75])
+    np.testing.assert_array_equal(ptr_critic.turned(action)[:, :6], action[:, :6])
+    np.testing.assert_array_equal(action, kept)
+
+
+def test_a_clone_of_successes_sees_no_failed_episode(folder) -> None:
+    bench = Bench(folder, folder, "state", TINY)
+    every, some = (bench._robot_data(METHODS[name], None).episodes for name in ("bc-even", "bc-success"))
+    assert len(every) == 4
+    assert len(some) == sum(every.success == 1)
+    assert (some.success == 1).all()
 
 
 def test_share_of_failures(folder) -> None:
