@@ -156,7 +156,7 @@ def run_cells(
 ) -> dict[str, Any]:
     """Cells of the protocol until the time is over, those from scratch last, which take longest; each is whole or not there."""
     plan = [cell for cell in compare.cells_of(protocol, methods, seeds, permuted=False) if cell.task in tasks]
-    plan.sort(key=lambda cell: (cell.seed, cell.method == FROM_SCRATCH))
+    plan.sort(key=lambda cell: (cell.method == FROM_SCRATCH, cell.seed))
     ends = time.monotonic() + 60 * minutes
     with closing(Bench(protocol, out, {}, methods, workers=1)) as bench:
         for cell in plan:

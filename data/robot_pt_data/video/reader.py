@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from robot_pt.errors import DataError
 from robot_pt.schema import Image, Int
 from robot_pt_data.video import decoders, forking
-from robot_pt_data.video.decoders import Backend, Decoder
+from robot_pt_data.video.decoders import Backend, Decoder, Put
 from robot_pt_data.video.index import VideoIndex
 from robot_pt_data.video.index_cache import IndexCache
+from robot_pt_data.video.sharing import parts
 from robot_pt_data.video.upright import Fit, picture
 
 OPEN_FILES = 16
@@ -39,7 +41,8 @@ class VideoReader:
         root: folder that the files' indexes are kept for (`index_cache.places`).
         backend: "auto", "pyav", "torchcodec" or "opencv".
         open_files: decoders that stay open, per process; the one unused for longest is closed.
-        threads: decoding threads of one file. 1 is best where several files are decoded at a time, and in worker processes.
+        threads: decoding threads of one file; frames here and there are read by so many decoders of one thread each, at a time.
+            1 is best where several files are decoded at a time, and in worker processes.
     """
 
     def __init__(self, root: Path, backend: Backend = "auto", open_files: int = OPEN_FILES, threads: int = 1):
@@ -87,8 +90,7 @@ class VideoReader:
             out[mine[0]] = picture(frame, index, target, fit)
             out[mine[1:]] = out[mine[0]]
 
-        with self._decoder(path, index) as decoder:
-            decoder.read(unique.tolist(), put)
+        self._read(path, index, unique.tolist(), put)
         return Frames(out, index.times_s[asked], asked)
 
     def frames_at(
@@ -110,9 +112,26 @@ class VideoReader:
         for decoder in self._idle.take_all():
             decoder.close()
 
+    def _read(self, path: Path, index: VideoIndex, numbers: Sequence[int], put: Put) -> None:
+        """`put` every frame; where they can be shared out, from several threads at a time, each with frames of its own."""
+        shared = parts(index, numbers, self._threads)
+        if len(shared) == 1:
+            return self._read_part(path, index, numbers, put, self._threads)
+        # made anew for every call: a thread that stays would not be in a forked child
+        with ThreadPoolExecutor(len(shared) - 1) as beside:
+            others = [beside.submit(self._read_part, path, index, part, put, 1) for part in shared[1:]]
+            self._read_part(path, index, shared[0], put, 1)
+            for other in others:
+                other.result()
+
+    def _read_part(self, path: Path, index: VideoIndex, numbers: Sequence[int], put: Put, threads: int) -> None:
+        with self._decoder(path, index, threads) as decoder:
+            decoder.read(numbers, put)
+
     @contextmanager
-    def _decoder(self, path: Path, index: VideoIndex) -> Iterator[Decoder]:
-        decoder = self._idle.take(path) or decoders.opener(self.backend)(path, index, self._threads)
+    def _decoder(self, path: Path, index: VideoIndex, threads: int) -> Iterator[Decoder]:
+        kind = (path, threads)
+        decoder = self._idle.take(kind) or decoders.opener(self.backend)(path, index, threads)
         usable = False
         try:
             yield decoder
@@ -121,8 +140,12 @@ class VideoReader:
             usable = True
             raise
         finally:
-            for old in self._idle.put(path, decoder, self._open_files) if usable else [decoder]:
+            for old in self._idle.put(kind, decoder, self._open_files) if usable else [decoder]:
                 old.close()
+
+
+_Kind = tuple[Path, int]
+"""File and decoding threads."""
 
 
 class _Idle:
@@ -130,21 +153,21 @@ class _Idle:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: OrderedDict[int, tuple[Path, Decoder]] = OrderedDict()
+        self._held: OrderedDict[int, tuple[_Kind, Decoder]] = OrderedDict()
         self._inherited: list[Any] = []
         forking.tell(self)
 
-    def take(self, path: Path) -> Decoder | None:
+    def take(self, kind: _Kind) -> Decoder | None:
         with self._lock:
             for key in reversed(self._held):
-                if self._held[key][0] == path:
+                if self._held[key][0] == kind:
                     return self._held.pop(key)[1]
         return None
 
-    def put(self, path: Path, decoder: Decoder, keep: int) -> list[Decoder]:
+    def put(self, kind: _Kind, decoder: Decoder, keep: int) -> list[Decoder]:
         """Keep a decoder; returns those to close instead."""
         with self._lock:
-            self._held[id(decoder)] = (path, decoder)
+            self._held[id(decoder)] = (kind, decoder)
             return [self._held.popitem(last=False)[1][1] for _ in range(len(self._held) - keep)]
 
     def take_all(self) -> list[Decoder]:
