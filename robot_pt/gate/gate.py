@@ -320,6 +320,12 @@ class Gate:
         state, moving = self._senses.arm_state, mode in MOVING
         if not moving and state is not None and self._motion.displaced(state):
             return None  # moved by hand or without torque: the old command would pull it back
+        if lockstep and not moving and state is not None and self._motion.elsewhere(state):
+            self._motion.anchor(
+                state
+            )  # a simulator that was reset: held where it is now, not where the last episode ended
+            sent = self._motion.sent
+            assert sent is not None
         stamp_ns = max(self._clocks.stamp_ns, self._command_stamp_ns + 1)
         if lockstep and decision is not None and decision.accepted:
             stamp_ns = decision.requested.stamp_ns

@@ -24,6 +24,8 @@ LEAD_STEPS = 1.5
 """How many steps a goal may be ahead of what was sent: targets that outrun the speed limits do not pile up."""
 SAME = 1e-9
 """Poses nearer than this [m], [rad] are one: what numbers lose on their way through messages."""
+SAG_M, SAG_RAD = 0.02, 0.1
+"""By so much an arm may hang below where it is held [m], [rad]."""
 UNCLIPPED = np.zeros(7)
 UNCLIPPED.setflags(write=False)
 
@@ -98,6 +100,13 @@ class Motion:
         apart = farthest(self.sent.q, state.q) > self._limits.start_tolerance_rad
         if self._limits.lockstep or (apart and at_rest):
             self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
+
+    def elsewhere(self, state: ArmState) -> bool:
+        """The tool is not where it was told to be, and farther from it than it would sag."""
+        if self.sent is None:
+            return False
+        way = Way(self.sent.T_base_tool, self._arm.fk(state.q))
+        return way.metres > SAG_M or way.radians > SAG_RAD
 
     def release(self) -> None:
         """Forget the last command: nobody holds the arm there any more."""

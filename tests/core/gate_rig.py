@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from math import acos, atan2, cos, pi, sin
 from typing import NamedTuple
 
@@ -100,9 +101,25 @@ class Referee:
         self.last = None
         self.last_ns = None
         self.moved = 0  # commands that differ from the one before
+        self.told = set()  # joints that the gate was told since it last decided
+
+    def listen(self, gate: Gate) -> None:
+        """To what the gate is told of its arm."""
+        take = gate.on_state
+
+        def on_state(now_ns, state):
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                self.told.add(np.asarray(state.q, float).tobytes())
+            take(now_ns, state)
+
+        gate.on_state = on_state
 
     def see(self, now_ns: int, output: GateOutput) -> None:
         limits, command = self.limits, output.command
+        if command is not None and self._stays(output):
+            self.last, self.last_ns, self.told = command, now_ns, set()
+            return
+        self.told = set()
         assert np.isfinite(output.clipped).all()
         assert output.clipped.shape == (7,)
         if output.mode is Mode.DISARMED:
@@ -121,6 +138,11 @@ class Referee:
         if self.last is not None:
             self._see_step(now_ns, command, output.mode)
         self.last, self.last_ns = command, now_ns
+
+    def _stays(self, output: GateOutput) -> bool:
+        """A simulator that waits is held where its arm was just said to be, wherever that is."""
+        resting = self.limits.lockstep and output.mode not in (Mode.POLICY, Mode.TELEOP, Mode.DISARMED)
+        return resting and output.command.q.tobytes() in self.told
 
     def _see_pose(self, command) -> None:
         limits, position = self.limits, command.T_base_tool[:3, 3]
@@ -164,6 +186,7 @@ class Rig:
         self.arm, self.limits, self.q = arm, limits, np.array(q, float)
         self.gate = Gate(arm, limits, latches=latches)
         self.referee = Referee(arm, limits)
+        self.referee.listen(self.gate)
         self.now = 100 * NS
         self.stuck = self.mute = False
         self.effort = None

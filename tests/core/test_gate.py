@@ -312,6 +312,27 @@ def test_a_latch_after_disarming_does_not_pull_the_arm_back(latch):
     assert r.tick(3).command is None
 
 
+def test_a_simulator_that_was_reset_is_held_where_it_is_now():
+    """A request that is refused there has an answer too: not the hold of the last episode, which its arm would go back to."""
+    r = lockstep().ready()
+    r.held = True
+    for k in range(1, 6):
+        r.go(pose(0.04 * k, 0, 0.3), 1.0, "teleop", ticks=1)
+    assert r.output.mode is Mode.TELEOP
+    ended, r.held = r.output.command, False
+    r.q = r.q - (0.004, 0, 0.004, 0, 0, 0)  # as it hangs
+    refused = r.go(pose(0.1, 0, 0.3), 1.0, "teleop", ticks=1)
+    assert refused.mode is Mode.HOLD
+    np.testing.assert_array_equal(refused.command.q, ended.q)
+    home = np.array([-0.05, 0.02, 0.35, 0, 0, 0.2])
+    r.q = home.copy()
+    for _ in range(2):
+        refused = r.go(pose(-0.1, 0, 0.3), 1.0, "teleop", ticks=1)
+        assert refused.reasons == ("deadman",)
+        np.testing.assert_array_equal(refused.command.q, home)
+        np.testing.assert_allclose(refused.command.T_base_tool, r.arm.fk(home))
+
+
 def test_an_unknown_request_is_the_users_mistake():
     with pytest.raises(UserError, match="there is no request 'fly'"):
         rig().gate.request(100 * NS, "fly")
