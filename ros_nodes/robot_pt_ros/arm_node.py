@@ -26,6 +26,8 @@ from robot_pt_ros.processes import run
 
 FOLLOW_WHILE_LEAVING_S = 2.0
 """The supervisor's hold is followed so long after a signal, or until its publisher is gone."""
+AFTER_SUPERVISOR_S = 0.2
+"""... and this much longer, in which the supervisor's process ends too."""
 
 
 class ArmNode(LifecycleNode):
@@ -103,14 +105,17 @@ class ArmNode(LifecycleNode):
 
     def leave(self) -> None:
         """Go on following: the supervisor sends its hold."""
-        self._leaving_since = time.monotonic()
+        self._leaving_since = self._supervised_at = time.monotonic()
 
     def has_left(self) -> bool:
         """The supervisor is gone or had its time; now hold."""
         assert self._leaving_since is not None
         if self._adapter is None:
             return True
-        if self._inputs.supervised() and time.monotonic() - self._leaving_since < FOLLOW_WHILE_LEAVING_S:
+        now_s = time.monotonic()
+        if self._inputs.supervised():
+            self._supervised_at = now_s
+        if now_s < min(self._supervised_at + AFTER_SUPERVISOR_S, self._leaving_since + FOLLOW_WHILE_LEAVING_S):
             return False
         self.adapter.leave()
         return True

@@ -1,6 +1,5 @@
 """launch/robot.launch.yaml in processes of its own against each kind of arm's driver: a policy drives while the operator holds the switch."""
 
-import re
 import signal
 import time
 
@@ -111,6 +110,7 @@ def test_a_policy_drives_while_the_switch_is_held_and_ctrl_c_leaves_in_order(dri
     assert seconds < 20
     assert set(launched.exit_codes().values()) == {0}
     assert watcher.check_limits() > 100
-    left = re.findall(r"\] (\w+)-\d+: has finished", launched.text)
-    assert left.index("policy") < left.index("supervisor") < left.index("arm"), left
+    last = watcher.commands[-1]
+    assert max(step["stamp_ns"] for step in watcher.steps) < last.stamp_ns - 300_000_000, "the policy stops first"
+    assert watcher.joints[-1][0] > last.heard_s, "the arm goes on while the supervisor sends its hold"
     assert len(DemoStore(tmp_path / "demos").episodes) == 1
