@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import ptr_critic
 import ptr_data
+import ptr_motion
 import torch
 
 from robot_pt import checkpoint
@@ -39,8 +40,9 @@ from robot_pt_sim.kitchen.twin import TWIN_VERSION
 from robot_pt_sim.rollouts import rollouts
 
 How = Literal["finetune", "joint", "target"]
-Version = Literal["state", "features"]
-VERSIONS: tuple[Version, ...] = ("state", "features")
+Version = Literal["state", "motion", "features"]
+VERSIONS: tuple[Version, ...] = ("state", "motion", "features")
+"""What the methods see: the state, the state and how the arm moves (`ptr_motion`), or frozen features of images beside the arm's state."""
 RATIO = 0.9
 """Share of the robot data in a batch once the target is mixed in (PTR)."""
 KIND: Kind = "map"
@@ -171,7 +173,12 @@ class Bench:
 
     @cached_property
     def robot_data(self) -> EpisodeSource:
-        return ptr_data.pretraining(self.shared, self.version, self.scale.data)
+        return ptr_data.pretraining(self.shared, self._recorded, self.scale.data)
+
+    @property
+    def _recorded(self) -> Version:
+        """Which version's demonstrations: motion is read from the state's."""
+        return "state" if self.version == "motion" else self.version
 
     def _robot_data(self, method: Method, look: Origin | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
@@ -180,7 +187,7 @@ class Bench:
 
     def origin(self, method: Method, seed: int) -> Origin | None:
         """The frozen encoder that the method looks through; trained on the robot data where it is not there."""
-        if self.version == "state":
+        if self.version != "features":
             return None
         objective = method.encoder or ENCODER
         run = self.shared / "encoders" / f"{objective}-{seed}"
@@ -198,11 +205,11 @@ class Bench:
 
     def _through(self, source: EpisodeSource, look: Origin | None) -> EpisodeSource:
         if look is None:
-            return source
+            return ptr_motion.MotionSource(source) if self.version == "motion" else source
         return FeatureSource(source, FeatureTable.of(source, look.extractor(), self.shared / "features"), KIND)
 
     def _seen_demos(self, task: str, seed: int, look: Origin | None) -> ptr_data.Demos:
-        demos = ptr_data.target(self.shared, self.version, task, seed)
+        demos = ptr_data.target(self.shared, self._recorded, task, seed)
         return ptr_data.Demos(*(self._through(part, look) for part in demos))
 
     # Training.
@@ -263,10 +270,13 @@ class Bench:
         """Success from each start; the same starts for all methods of a seed."""
         folder = checkpoint.folder_of(run, step)
         acting: PolicyFactory
-        acting = policy_factory(folder, cell.task) if look is None else heads.acting(folder, look, KIND)
+        if self.version == "motion":
+            acting = ptr_motion.acting(folder)
+        else:
+            acting = policy_factory(folder, cell.task) if look is None else heads.acting(folder, look, KIND)
         size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
         play: Callable[..., Any] = partial(
-            rollouts, acting, cell.task, workers=1, camera=ptr_data.cameras_of(self.version), image_size=size
+            rollouts, acting, cell.task, workers=1, camera=ptr_data.cameras_of(self._recorded), image_size=size
         )
         found = evaluate(play, task=cell.task, episodes=self.scale.episodes, seed=cell.seed, name=cell.name)
         torch.set_num_threads(1)

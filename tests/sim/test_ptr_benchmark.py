@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from robot_pt.aggregate import improvement
-from robot_pt.errors import MismatchError, UserError
+from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.intervals import wilson
 from robot_pt.recipes.runs import read_settings
+from robot_pt.schema import Observation
 from robot_pt_sim.kitchen.splits import Split
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ptr
 import ptr_critic
 import ptr_data
+import ptr_motion
 import ptr_table
 from ptr_cell import METHODS, QUICK, Bench, Cell, Scale
 
@@ -79,7 +81,7 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["state", "features"])
+@pytest.mark.parametrize("version", ["state", "motion", "features"])
 def test_every_method_of_a_version_runs(folder, version) -> None:
     bench = Bench(folder / version, folder, version, TINY)
     methods = ptr.methods_of(version)
@@ -105,7 +107,7 @@ def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
     assert set(ptr.QUICK_METHODS) <= set(METHODS)
     assert QUICK.episodes >= 50
     assert "r3m" in ptr.methods_of("features")
-    assert "r3m" not in ptr.methods_of("state"), "features of nothing"
+    assert all("r3m" not in ptr.methods_of(version) for version in ("state", "motion")), "features of nothing"
 
 
 def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
@@ -191,6 +193,50 @@ def test_what_a_lost_step_costs_is_told_of_the_steps_that_move_and_turn(folder) 
     imitation = folder / "runs/state/bc-joint--put-croissant-on-plate@6--0"
     with pytest.raises(UserError):
         ptr_critic.costs(imitation, read_settings(imitation)[0], demos)
+
+
+class Remembering:
+    """Shows what a policy was shown."""
+
+    version = "remembering"
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def reset(self, task: str | None) -> None:
+        self.seen.clear()
+
+    def act(self, history):
+        self.seen.append(history[-1].proprio)
+        return np.zeros((1, 7), np.float32)
+
+
+def test_a_policy_is_shown_the_motion_that_it_learned_from(folder) -> None:
+    source = ptr_data.target(folder, "state", CROISSANT, 0).train
+    moving = ptr_motion.MotionSource(source)
+    start, length = int(source.episodes.start[1]), int(source.episodes.length[1])
+    rows = source.proprio[start : start + length]
+    inner = Remembering()
+    policy = ptr_motion.MotionPolicy(inner)
+    policy.reset(CROISSANT)
+    history = [Observation({}, row) for row in rows]
+    for now in range(length):
+        policy.act(history[max(0, now + 1 - policy.window) : now + 1])
+    np.testing.assert_array_equal(np.stack(inner.seen), moving.proprio[start : start + length])
+    np.testing.assert_array_equal(moving.proprio[:, : rows.shape[1]], source.proprio)
+    path = rows[0, :3] + moving.proprio[start : start + length, rows.shape[1] :][:, :3].cumsum(0)
+    np.testing.assert_allclose(path, rows[:, :3], atol=1e-5)
+    assert len(moving.spec.proprio_names) == moving.proprio.shape[1] == rows.shape[1] + 7
+    assert not moving.spec.cameras
+    with pytest.raises(DataError, match="camera 'primary' is in the source"):
+        moving.images(np.array([0]), "primary")
+
+
+def test_motion_goes_the_shorter_way_round() -> None:
+    before, now = np.zeros((2, 9), np.float32)
+    before[[3, 5]], now[[3, 5]] = (-3.1, 3.1), (3.1, -3.1)
+    np.testing.assert_allclose(ptr_motion.motion(before, now)[[3, 5]], [6.2 - 2 * np.pi, 2 * np.pi - 6.2], atol=1e-6)
+    assert ptr_motion.motion(before, now).shape == (7,)
 
 
 def test_actions_are_slowed_and_turned_in_copies() -> None:
