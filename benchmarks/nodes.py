@@ -32,6 +32,8 @@ use_ros()
 
 SIZE, HZ, DOMAIN = (256, 256), 10, 104
 CAMERAS = ("primary", "wrist")
+SETTLING_S = 1.0
+"""The first second of both is left out: processes meet, and run everything for the first time."""
 TUNED = {"realtime_priority": 50, "cpu_latency_us": 0}
 """The supervisor on a robot's computer: its usual priority there, and processors that do not sleep. Both need root, or are left out."""
 TARGETS = {"policy node less network, p99 ms": 5.0, "supervisor tick, p99 ms": 1.0}
@@ -179,7 +181,7 @@ class Answers:
 
 
 def policy_overhead(run: Path, decisions: int) -> tuple[np.ndarray, np.ndarray]:
-    """(decisions,) [ms] from before the images are published to both halves of the target, less inference; and (decisions - 1,) [ms]
+    """(decisions,) [ms] from before the images are published to both halves of the target, less inference; and (decisions,) [ms]
     processor time of the node's process for one decision and everything it hears until the next, less the network's."""
     from robot_pt.commands import JointCommand
     from robot_pt_ros.conversions import command_messages, image_message
@@ -192,9 +194,10 @@ def policy_overhead(run: Path, decisions: int) -> tuple[np.ndarray, np.ndarray]:
     answers, (answer_pose, answer_joints) = Answers(others), others.pair()
     rng, period_ns, took = np.random.default_rng(0), 10**9 // HZ, []
     frames = [rng.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(8)]
+    settling = round(SETTLING_S * HZ)
     try:
         others.bring_up("policy")
-        for i in range(decisions + 1):
+        for i in range(settling + decisions):
             stamp, due = 10**9 + i * period_ns, time.monotonic() + 1 / HZ
             others.say_joints(stamp)
             others.until(lambda: False, 0.01)
@@ -209,7 +212,7 @@ def policy_overhead(run: Path, decisions: int) -> tuple[np.ndarray, np.ndarray]:
                     sys.exit(refused)
             if not others.until(lambda s=stamp: answers.complete(s), 5):
                 sys.exit(f"no answer to observation {i}")
-            if i:  # the first waited for the start
+            if i >= settling:
                 took.append(1e3 * (max(answers.heard[stamp]) - begun) - answers.infer_ms[stamp])
             command = JointCommand(stamp, others.q, 1.0, answers.poses[stamp])
             joints, pose = command_messages(command, "base_link", others.arm.joint_names, 1 / HZ)
@@ -220,7 +223,7 @@ def policy_overhead(run: Path, decisions: int) -> tuple[np.ndarray, np.ndarray]:
         node.send_signal(signal.SIGINT)
         said = node.communicate(timeout=20)[0]
         others.close()
-    return np.array(took), np.array(json.loads(said.splitlines()[-1]))
+    return np.array(took), np.array(json.loads(said.splitlines()[-1]))[-decisions:]
 
 
 def supervisor_ticks(seconds: float, **parameters: object) -> np.ndarray:
@@ -268,7 +271,7 @@ def supervisor_ticks(seconds: float, **parameters: object) -> np.ndarray:
         node.send_signal(signal.SIGINT)
         said = node.communicate(timeout=20)[0]
         others.close()
-    return np.array(json.loads(said.splitlines()[-1]))[50:]
+    return np.array(json.loads(said.splitlines()[-1]))[round(SETTLING_S * 50) :]
 
 
 def _info(now_ns: int) -> Any:
