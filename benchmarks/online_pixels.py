@@ -3,10 +3,12 @@
     python benchmarks/online_pixels.py                  seeds 0 to 2; what is there is not run again, what was cut goes on
     python benchmarks/online_pixels.py --table --plot benchmarks/online_pixels.svg      the table and the picture from what is there
 
-The start: PTR on pixels of four lifting tasks (mixed quality), then its heads alone on ten demonstrations of a fifth and the old data, both
-as short as to leave it mediocre. The job: that fifth task, as `robot-pt online --freeze-encoder --algorithm cal_ql` does it, a piece at a
-time; after each piece the policy that serves is judged by its central action from starts that nobody trains on, the same ones that the
-start is judged from. Beside it (`--arms home`) the same algorithm makes as many updates from the same start without a new episode.
+The start: PTR on pixels of four lifting tasks (mixed quality), then its heads alone on ten demonstrations of a fifth and the old data, then
+Cal-QL on the same until that brings no more. The job: that fifth task, as `robot-pt online --freeze-encoder --algorithm cal_ql` does it; in the
+arm "helped" a scripted operator, who knows where the cube is, takes over where the policy holds nothing after `help_after` seconds
+(`--help-after`), and what it does is a source of its own; in "job" nobody does. The policy that serves at the end is judged alone, by its central
+action, from starts that nobody trains on, the same ones that the start is judged from. In "home" the same algorithm makes as many
+updates as in "helped" from the same start, without an episode.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from robot_pt.recipes import evaluate, online, pretrain, runs
 from robot_pt.recipes import online_setup as setup
 from robot_pt.recipes.collect import collect
 from robot_pt.recipes.datasets import Reading, open_all
-from robot_pt.recipes.finetune import origin_of, tasks_with
+from robot_pt.recipes.finetune import Origin, origin_of, tasks_with
 from robot_pt.recipes.online_setup import Wanted
 from robot_pt.replay import to_device
 from robot_pt.safe_files import read_json, replace_json
@@ -48,7 +50,7 @@ RESULTS = Path("runs/online-pixels")
 PRIOR_TASKS, TARGET, CAMERA, SIZE = ("lift-red", "lift-green", "lift-blue", "lift-yellow"), "lift-purple", "primary", 64
 STD_RANGE, AVERAGE, CROP = (-2.0, 2.0), 0.003, AugmentConfig(pad=1, jitter_probability=0.0)
 """As the demo has them."""
-JOB, HOME = "job", "home"
+HELPED, JOB, HOME = "helped", "job", "home"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,9 @@ class Settings:
     pretrain_updates: int = 400
     """Of all networks, on pixels; the same for all seeds."""
     head_updates: int = 1500
-    """On features, half old data, half demonstrations."""
+    """PTR's, on features, half old data, half demonstrations."""
+    settle_updates: int = 6000
+    """Cal-QL's on the same, before the job."""
     algorithm: str = "cal_ql"
     options: tuple[str, ...] = (
         "critic=ensemble", "layer_norm=true", "critic_hidden=128,128", "critic_learning_rate=1e-3", "weight=0.05", "gap_floor=-8",
@@ -72,11 +76,15 @@ class Settings:
     noise: float = 0.02
     utd: float = 1.2
     batch_size: int = 64
-    offline_share: float = 0.3
-    target_share: float = 0.2
-    episodes: tuple[int, ...] = (100,)
-    """Episodes of the job after which the policy is judged."""
-    judged: int = 80
+    offline_share: float = 0.35
+    target_share: float = 0.15
+    intervention_share: float = 0.35
+    """Where somebody helps; else own episodes have its place too."""
+    help_after: float = 3.6
+    """Of 8 seconds."""
+    episodes: int = 60
+    """Of the job."""
+    judged: int = 60
     """Starts it is judged from."""
 
 
@@ -96,7 +104,37 @@ def opened(out: Path, tasks: Sequence[str]) -> EpisodeSource:
 
 
 def start(settings: Settings, out: Path, seed: int) -> Path:
-    """The RUN that the job starts from: PTR's heads on the target's demonstrations and the old data, the encoders of `pretrained` frozen."""
+    """The RUN that the job starts from: Cal-QL after `settle_updates` without an episode."""
+    folder, begins = out / f"settled-{seed}", finetuned(settings, out, seed)
+    if checkpoint.steps(folder):
+        return folder
+    agent, now, origin, tasks = _cal_ql(settings, out, begins, seed)
+    prior, target = opened(out, PRIOR_TASKS), opened(out, [TARGET])
+    runs.start_or_resume(folder, "finetune", now, {}, resume=True, write=True, origin=origin._asdict())
+    parts, updates = {"offline": (prior, 0.5), "target": (target, 0.5)}, settings.settle_updates
+    _learn(agent, now, parts, tasks, out / "features", origin.step, updates)
+    record = runs.record(agent, now, target.spec, tasks, [])
+    checkpoint.save(folder, origin.step + updates, agent, record, {"finetune": {}})
+    return folder
+
+
+def _cal_ql(settings: Settings, out: Path, begins: Path, seed: int) -> tuple[Any, runs.RunSettings, Origin, TaskTable]:
+    """(agent, its settings, where it comes from, tasks) of the job's algorithm with the weights of run `begins`."""
+    before, _ = runs.read_settings(begins)
+    now, origin = (
+        setup.settings_of(before, wanted_of(settings, out, seed, JOB)),
+        origin_of(begins, out / "none", resume=False),
+    )
+    trained = PolicyRecord.from_json(read_json(origin.folder(begins) / "policy.json"))
+    agent: Any = now.build(opened(out, [TARGET]).spec, "cpu")
+    setup.load_start(
+        agent, origin.folder(begins), same_algorithm=before.algorithm == settings.algorithm, options=settings.options
+    )
+    return agent, now, origin, trained.tasks
+
+
+def finetuned(settings: Settings, out: Path, seed: int) -> Path:
+    """PTR's heads on the target's demonstrations and the old data, the encoders of `pretrained` frozen."""
     folder, begins = out / f"start-{seed}", pretrained(settings, out)
     if checkpoint.steps(folder):
         return folder
@@ -159,70 +197,53 @@ def judge(run: Path, name: str, settings: Settings, seed: int, folder: Path) -> 
     return [result.success for result in found.results]
 
 
-def wanted_of(settings: Settings, out: Path, seed: int, episodes: int) -> Wanted:
+def wanted_of(settings: Settings, out: Path, seed: int, arm: str) -> Wanted:
+    helped = arm == HELPED
     return Wanted(
-        task=TARGET, episodes=episodes, actors=1, ahead=0, data=tuple(str(out / "data" / t) for t in PRIOR_TASKS), target=str(out / "data" / TARGET),
+        task=TARGET, episodes=settings.episodes, actors=1, ahead=0, data=tuple(str(out / "data" / t) for t in PRIOR_TASKS), target=str(out / "data" / TARGET),
         algorithm=settings.algorithm, freeze_encoder=True, options=settings.options, utd=settings.utd, batch_size=settings.batch_size,  # type: ignore[arg-type]
         offline_share=settings.offline_share, target_share=settings.target_share, noise=settings.noise, seed=seed,
+        intervention_share=settings.intervention_share if helped else 0.0, help_after=settings.help_after if helped else None,
     )  # fmt: skip
 
 
-def on_the_job(settings: Settings, out: Path, seed: int) -> dict[str, Any]:
+def on_the_job(arm: str, settings: Settings, out: Path, seed: int) -> dict[str, Any]:
     """The start, judged, and what the job makes of it; goes on where it was cut."""
-    folder, begins = out / f"{JOB}-{seed}", start(settings, out, seed)
-    judged, last = [judge(begins, "start", settings, seed, out / f"start-{seed}")], dict[str, Any]()
-    for count in settings.episodes:
-        last = online.online(begins, folder / "run", wanted_of(settings, out, seed, count), resume=True)
-        judged.append(judge(folder / "run", f"after {count}", settings, seed, folder))
-        print(
-            json.dumps({"seed": seed, "episodes": count, "updates": last["updates"], "successes": sum(judged[-1])}),
-            flush=True,
-        )
+    folder, begins = out / f"{arm}-{seed}", start(settings, out, seed)
+    first = judge(begins, "settled", settings, seed, begins)
+    last = online.online(begins, folder / "run", wanted_of(settings, out, seed, arm), resume=True)
     arrivals = [a for a in read_arrivals(folder / "run" / "arrivals.jsonl") if not a.reason]
     return {
-        "judged": judged, "updates": last["updates"], "env_steps": last["env_steps"], "job": [bool(a.success) for a in arrivals],
+        "judged": [first, judge(folder / "run", "end", settings, seed, folder)], "updates": last["updates"], "env_steps": last["env_steps"],
+        "job": [bool(a.success) and not a.interventions for a in arrivals], "interventions": [a.interventions for a in arrivals],
         "alarms": last["alarms"],
     }  # fmt: skip
 
 
-def at_home(settings: Settings, out: Path, seed: int) -> dict[str, Any]:
+def at_home(arm: str, settings: Settings, out: Path, seed: int) -> dict[str, Any]:
     """The same algorithm from the same start, as many updates, and no episode: what the job is to be held against."""
-    folder, begins = out / f"{HOME}-{seed}", start(settings, out, seed)
-    updates = read_json(out / f"{JOB}-{seed}.json")["updates"]
-    before, _ = runs.read_settings(begins)
-    wanted = wanted_of(settings, out, seed, settings.episodes[-1])
-    now, origin = setup.settings_of(before, wanted), origin_of(begins, folder / "run", resume=False)
+    folder, begins = out / f"{arm}-{seed}", start(settings, out, seed)
+    updates = read_json(out / f"{HELPED}-{seed}.json")["updates"]
+    agent, now, origin, tasks = _cal_ql(settings, out, begins, seed)
     prior, target = opened(out, PRIOR_TASKS), opened(out, [TARGET])
-    trained = PolicyRecord.from_json(read_json(origin.folder(begins) / "policy.json"))
-    agent: Any = now.build(target.spec, "cpu")
-    setup.load_start(agent, origin.folder(begins), same_algorithm=False, options=settings.options)
     share = settings.offline_share / (settings.offline_share + settings.target_share)
-    _learn(
-        agent,
-        now,
-        {"offline": (prior, share), "target": (target, 1 - share)},
-        trained.tasks,
-        out / "features",
-        origin.step,
-        updates,
-    )
-    checkpoint.save_policy(folder / "run", updates, agent, runs.record(agent, now, target.spec, trained.tasks, []))
-    first = judge(begins, "start", settings, seed, out / f"start-{seed}")
-    return {
-        "judged": [first, judge(folder / "run", "end", settings, seed, folder)],
-        "updates": updates,
-        "env_steps": 0,
-        "job": [],
-    }
+    parts = {"offline": (prior, share), "target": (target, 1 - share)}
+    _learn(agent, now, parts, tasks, out / "features", origin.step, updates)
+    checkpoint.save_policy(folder / "run", updates, agent, runs.record(agent, now, target.spec, tasks, []))
+    first = judge(begins, "settled", settings, seed, begins)
+    last = judge(folder / "run", "end", settings, seed, folder)
+    return {"judged": [first, last], "updates": updates, "env_steps": 0, "job": [], "interventions": []}
 
 
-ARMS = {JOB: on_the_job, HOME: at_home}
-TITLES = {JOB: "Cal-QL on the job", HOME: "as many updates without an episode"}
+ARMS = {HELPED: on_the_job, HOME: at_home, JOB: on_the_job}
+TITLES = {
+    HELPED: "Cal-QL on the job, an operator takes over where it is stuck", HOME: "as many updates without an episode", JOB: "Cal-QL on the job, alone",
+}  # fmt: skip
 
 
 def cell(arm: str, settings: Settings, out: Path, seed: int) -> dict[str, Any]:
     began = time.process_time()
-    found = ARMS[arm](settings, out, seed)
+    found = ARMS[arm](arm, settings, out, seed)
     head = {
         "benchmark": "online_pixels",
         "arm": arm,
@@ -251,9 +272,9 @@ WINDOW = 30
 
 
 def table(cells: Sequence[dict[str, Any]]) -> str:
-    """Percent, and by seed; at the end what the job has over the control, seed by seed and start by start."""
+    """Percent, and by seed; at the end what the job has over the control and over itself alone, seed by seed and start by start."""
     lines = [
-        f"| | seeds | {' | '.join(MEASURES)} | by seed, before to after | first and last {WINDOW} episodes of the job |",
+        f"| | seeds | {' | '.join(MEASURES)} | by seed, before to after | first and last {WINDOW} episodes: succeeded alone; steps of the operator |",
         "|---|---|" + "---|" * (len(MEASURES) + 2),
     ]
     for arm, title in TITLES.items():
@@ -263,19 +284,29 @@ def table(cells: Sequence[dict[str, Any]]) -> str:
         seeds = [np.array(c["judged"], float) for c in mine]
         said = [percent(interval(seeds, m)) for m in MEASURES.values()]
         own = ", ".join(f"{s[0].sum():.0f} to {s[-1].sum():.0f}" for s in seeds)
-        played = ", ".join(f"{sum(c['job'][:WINDOW])} to {sum(c['job'][-WINDOW:])}" for c in mine if c["job"])
-        lines.append(
-            f"| {title} | {len(mine)} | {' | '.join(said)} | {own} of {seeds[0].shape[1]} | {played + f' of {WINDOW}' if played else ''} |"
-        )
+        lines.append(f"| {title} | {len(mine)} | {' | '.join(said)} | {own} of {seeds[0].shape[1]} | {_played(mine)} |")
     ends = {arm: {c["seed"]: c["judged"][-1] for c in cells if c["arm"] == arm} for arm in TITLES}
-    both = [
-        np.array([ends[HOME][seed], ends[JOB][seed]], float) for seed in sorted(ends[JOB].keys() & ends[HOME].keys())
-    ]
-    if both:
-        lines.append(
-            f"| the first over the second | {len(both)} | | | {percent(interval(both, MEASURES['gain']))} | | |"
-        )
+    for number, other in (("second", HOME), ("third", JOB)):
+        both = [
+            np.array([ends[other][s], ends[HELPED][s]], float) for s in sorted(ends[HELPED].keys() & ends[other].keys())
+        ]
+        if both:
+            over = percent(interval(both, MEASURES["gain"]))
+            lines.append(f"| the first over the {number} | {len(both)} | | | {over} | | |")
     return "\n".join(lines)
+
+
+def _played(cells: Sequence[dict[str, Any]]) -> str:
+    """Of the job's own episodes."""
+    said = []
+    for cell in cells:
+        won, driven = cell["job"], cell["interventions"]
+        if won:
+            said.append(
+                f"{sum(won[:WINDOW])} to {sum(won[-WINDOW:])}"
+                + (f"; {sum(driven[:WINDOW])} to {sum(driven[-WINDOW:])}" if any(driven) else "")
+            )
+    return "<br>".join(said)
 
 
 def percent(found: tuple[float, float, float]) -> str:
@@ -291,15 +322,18 @@ def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 3.2))
-    job = [c for c in cells if c["arm"] == JOB]
+    job = [c for c in cells if c["arm"] == HELPED]
     played = np.array([c["job"] for c in job], float)
     window = min(WINDOW, played.shape[1])
     smooth = 100 * np.array([np.convolve(one, np.ones(window) / window, "valid") for one in played])
     x = np.arange(smooth.shape[1]) + window / 2
     for one in smooth:
         axes.plot(x, one, color="tab:blue", linewidth=0.7, alpha=0.6)
-    axes.plot(x, smooth.mean(0), color="tab:blue", linewidth=2.2, label=f"its own episodes, {window} at a time")
-    marks = [(JOB, 0, 0, "grey", "start"), (JOB, -1, played.shape[1], "tab:blue", TITLES[JOB]), (HOME, -1, played.shape[1] + 6, "tab:orange", TITLES[HOME])]  # fmt: skip
+    axes.plot(
+        x, smooth.mean(0), color="tab:blue", linewidth=2.2, label=f"its own episodes without help, {window} at a time"
+    )
+    end = played.shape[1]
+    marks = [(HELPED, 0, 0, "grey", "start"), (HELPED, -1, end, "tab:blue", TITLES[HELPED]), (HOME, -1, end + 4, "tab:orange", TITLES[HOME]), (JOB, -1, end + 8, "tab:green", TITLES[JOB])]  # fmt: skip
     for arm, at, where, colour, label in marks:
         seeds = [100 * np.array(c["judged"], float) for c in cells if c["arm"] == arm]
         if seeds:

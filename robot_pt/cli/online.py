@@ -54,6 +54,9 @@ class Online:
     """Share of --target in a batch."""
     intervention_share: float = 0.0
     """Share of steps in which a person took over; 0 counts them as online steps."""
+    help_after: float | None = None
+    """Simulated actors: so many seconds into an episode a scripted operator, who knows the true state, takes over where the robot holds
+    nothing; these steps count as interventions. Default: nobody helps."""
     batch_size: int | None = None
     """Transitions per update; default: the algorithm's, that of --from for images."""
     noise: float | None = None

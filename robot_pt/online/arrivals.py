@@ -28,6 +28,11 @@ class Arrival(NamedTuple):
     interventions: int = 0  # steps a person drove
 
     @property
+    def by_policy(self) -> bool | None:
+        """Whether the policy succeeded, and alone; None where nobody knows."""
+        return None if self.success is None else self.success and not self.interventions
+
+    @property
     def key(self) -> tuple[str, str]:
         return self.store, self.episode
 

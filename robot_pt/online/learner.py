@@ -256,7 +256,7 @@ class OnlineLearner:
     def progress(self) -> dict[str, float]:
         """Counts for the log."""
         joined = self.intake.joined
-        known = [a.success for a in joined[-20:] if a.success is not None]
+        known = [a.by_policy for a in joined[-20:] if a.by_policy is not None]
         rate = {"online/success_of_last_20": sum(known) / len(known)} if known else {}
         return {"online/episodes": float(len(joined)), "online/env_steps": float(self.intake.steps), **rate}
 

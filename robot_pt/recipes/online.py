@@ -110,7 +110,7 @@ def act(out: Path, index: int) -> dict[str, Any]:
     def player() -> Any:
         from robot_pt_sim.rollouts import EpisodePlayer
 
-        return EpisodePlayer(wanted.task, trained.cameras, trained.image_size)
+        return EpisodePlayer(wanted.task, trained.cameras, trained.image_size, help_after_s=wanted.help_after)
 
     actor = ActorSettings(
         run=out, index=index, actors=wanted.actors, episodes=wanted.episodes, spec=spec, seed=wanted.seed,

@@ -39,7 +39,7 @@ def write(
             out / "report.html",
             Report(
                 title=f"Online learning: {settings.algorithm}", command=runs.command_line(), curves={"online": metrics}, data=data,
-                online=Online(metrics=metrics, successes=[a.success for a in joined], updates=[a.update for a in joined]),
+                online=Online(metrics=metrics, successes=[a.by_policy for a in joined], updates=[a.update for a in joined]),
                 config=settings.to_json(), versions=runs.versions(), warnings=[f"{a.kind}: {a.sentence}" for a in watch.alarms],
             ),
         )  # fmt: skip
@@ -58,10 +58,10 @@ def result(
 ) -> dict[str, Any]:
     """What `robot-pt online --json` prints."""
     joined, serving = learner.intake.joined, learner.publisher.serving
-    known = [a.success for a in joined if a.success is not None]
+    known = [a.by_policy for a in joined if a.by_policy is not None]
     return {
         "run": str(out), "from": origin.run, "from_step": origin.step, "episodes": len(joined), "env_steps": learner.intake.steps,
-        "updates": learner.updates, "successes": sum(known), "set_aside": learner.intake.set_aside,
+        "updates": learner.updates, "successes": sum(known), "helped": sum(a.interventions > 0 for a in joined), "set_aside": learner.intake.set_aside,
         "serving": serving.number if serving else None, "version": serving.version if serving else None,
         "checkpoint": str(serving.path(out)) if serving else None, "alarms": [a._asdict() for a in watch.alarms],
         "metrics": dict(metrics), "report": str(page) if page else None, "seconds": round(seconds, 1),

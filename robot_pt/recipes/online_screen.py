@@ -41,8 +41,8 @@ class Watch:
         self._live: Live | None = None
 
     def arrived(self, arrival: Arrival, update: int) -> None:
-        if arrival.success is not None:
-            self._raise(self._dip.add(update, arrival.success, arrival.version))
+        if arrival.by_policy is not None:
+            self._raise(self._dip.add(update, arrival.by_policy, arrival.version))
 
     def probe(self, learner: OnlineLearner) -> Mapping[str, float]:
         if not learner.replay.ready:

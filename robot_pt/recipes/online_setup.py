@@ -58,6 +58,8 @@ class Wanted:
     offline_share: float | None = None
     target_share: float = 0.0
     intervention_share: float = 0.0
+    help_after: float | None = None
+    """Seconds into a simulated episode after which a scripted operator takes over where the policy is stuck."""
     utd: float | None = None
     warm_up: int | None = None
     alternation: Alternation = "trajectory"
@@ -99,6 +101,10 @@ class Wanted:
             raise UserError(
                 f"--target is {self.target} with --target-share {self.target_share:g}; give both, or neither."
             )
+        if self.help_after is not None and not (self.actors and 0 <= self.help_after < math.inf):
+            raise UserError(
+                f"--help-after is {self.help_after} with {self.actors} actors; give seconds from 0, and simulated actors: on a robot a person takes over."
+            )
         if self.noise is not None and not 0 <= self.noise <= 1:
             raise UserError(f"--noise is {self.noise}; give 0 to 1, in half ranges of each action number.")
         self.limits()
@@ -125,7 +131,8 @@ class Wanted:
 
 
 DECIDE = (
-    "task", "actors", "freeze_encoder", "options", "offline_share", "target_share", "intervention_share", "utd", "warm_up", "alternation", "noise",
+    "task", "actors", "freeze_encoder", "options", "offline_share", "target_share", "intervention_share", "help_after", "utd", "warm_up", "alternation",
+    "noise",
 )  # fmt: skip
 """What decides the numbers of a run beside its settings and data: a resumed run asks for the same."""
 

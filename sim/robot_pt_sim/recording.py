@@ -21,15 +21,17 @@ class EpisodeRecorder:
         self._seen: list[Observation] = []
         self._requested: list[Float] = []
         self._results: list[StepResult] = []
+        self._drivers: list[str] = []
 
     def __len__(self) -> int:
         return len(self._results)
 
-    def add(self, observation: Observation, requested: Float, result: StepResult) -> None:
-        """One control step: what was seen, what was asked for, what came back."""
+    def add(self, observation: Observation, requested: Float, result: StepResult, *, driver: str = "") -> None:
+        """One control step: what was seen, what was asked for, what came back. `driver`: who asked, where it is not the episode's operator."""
         self._seen.append(observation)
         self._requested.append(np.asarray(requested, np.float32))
         self._results.append(result)
+        self._drivers.append(driver)
 
     def episode(self, *, operator: str, metadata: Mapping[str, Any], policy_version: str = "") -> Episode:
         """The episode so far. A last step that did not end the task is marked truncated."""
@@ -51,7 +53,7 @@ class EpisodeRecorder:
             success=bool(self._results[-1].success),
             dataset=self._dataset,
             requested_actions=np.stack(self._requested),
-            operator=[operator] * len(self),
+            operator=[driver or operator for driver in self._drivers],
             policy_version=policy_version,
             capture_time_ns=np.array([seen.time_ns for seen in self._seen], np.int64),
             joint_positions=np.stack(joints) if len(joints) == len(self) else None,

@@ -18,6 +18,7 @@ from robot_pt.results import EpisodeResult
 from robot_pt.schema import Episode, Float, Observation, window_of
 from robot_pt.simulator import Simulator
 from robot_pt_sim.collection import EpisodeStore, Progress, describe, recorder_of
+from robot_pt_sim.helping import Operator, StuckHelper
 from robot_pt_sim.processes import default_workers, run_jobs
 from robot_pt_sim.recording import EpisodeRecorder
 from robot_pt_sim.simulators import AnySimulator, build, camera_roles, check_variant, spec_of
@@ -156,13 +157,17 @@ class Stage:
 class EpisodePlayer:
     """One simulator of one task, an episode per call: the player of an online actor (`robot_pt.online.actor`)."""
 
-    def __init__(self, task: str, cameras: Sequence[str], image_size: tuple[int, int]):
+    def __init__(
+        self, task: str, cameras: Sequence[str], image_size: tuple[int, int], *, help_after_s: float | None = None
+    ):
+        """`help_after_s`: a scripted operator takes over where the policy is stuck then, see `StuckHelper`. None: nobody does."""
         self._simulator = build(task, cameras=tuple(cameras), image_size=image_size, variant={})
+        self._operator = None if help_after_s is None else StuckHelper(self._simulator, help_after_s)
 
     def __call__(self, policy: ActingPolicy, seed: int) -> Episode:
         """From the start that `seed` makes to the end, stepped as in an evaluation."""
         recorder = recorder_of(self._simulator)
-        play_episode(self._simulator, policy, seed, recorder)
+        play_episode(self._simulator, policy, seed, recorder, beside=self._operator)
         return recorder.episode(
             operator="policy", metadata=describe(self._simulator), policy_version=str(policy.version)
         )
@@ -189,18 +194,23 @@ def play_episode(
     *,
     play: int | None = None,
     history: int = 16,
+    beside: Operator | None = None,
 ) -> None:
-    """Reset both and step until the episode ends, recording every step."""
+    """Reset both and step until the episode ends, recording every step. `beside`: who may take over; the policy is asked all the same."""
     if isinstance(policy, Hearing) and policy.hears:
         policy.reset(simulator.task, simulator.instruction)
     else:
         policy.reset(simulator.task)
     observation = simulator.reset(seed)
+    if beside is not None:
+        beside.begin(seed)
     seen: deque[Observation] = deque([observation], maxlen=max(history, window_of(policy)))
     while True:
         for action in _chunk(policy, seen, play):
-            result = simulator.step(action)
-            recorder.add(observation, action, result)
+            taken = None if beside is None else beside(len(recorder))
+            result = simulator.step(action if taken is None else taken)
+            driver = "" if taken is None else "intervention"
+            recorder.add(observation, action if taken is None else taken, result, driver=driver)
             observation = result.observation
             seen.append(observation)
             if result.terminated or result.truncated:

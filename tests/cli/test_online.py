@@ -77,12 +77,19 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
         0.1,
         "--batch-size",
         8,
+        "--help-after",
+        1.0,
+        "--intervention-share",
+        0.25,
     ]
     code, result, _ = run(*words, capsys=capsys)
     assert code == 0
-    assert result["episodes"] == 3
+    assert result["episodes"] == result["helped"] == 3  # after three updates nobody is there within a second
+    assert result["successes"] == 0
     assert result["updates"] == result["env_steps"] // 10
-    assert len(read_arrivals(out / "arrivals.jsonl")) == 3
+    arrivals = read_arrivals(out / "arrivals.jsonl")
+    assert len(arrivals) == 3
+    assert all(0 < a.interventions < a.steps and a.success for a in arrivals)
     assert read_serving(out).version == result["version"] == Policy.load(out).version
     assert checkpoint.steps(out)[-1] == 3 + result["updates"]
     page = (out / "report.html").read_text()
@@ -97,7 +104,14 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
     assert longer["episodes"] == 4
     assert longer["updates"] == longer["env_steps"] // 10 > result["updates"]
     result = longer
-    others = {"--utd": 0.2, "--task": "maze-medium", "--noise": 0.5, "--alternation": "step", "--batch-size": 4}
+    others = {
+        "--utd": 0.2,
+        "--task": "maze-medium",
+        "--noise": 0.5,
+        "--alternation": "step",
+        "--batch-size": 4,
+        "--help-after": 2.0,
+    }
     for option, value in others.items():
         code, refused, _ = run(*words, "--resume", option, value, capsys=capsys)
         assert code == 2
@@ -140,6 +154,8 @@ def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) ->
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--offline-share", "0.9", "--intervention-share", "0.2"], "shares of a batch"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--target-share", "0.2"], "give both, or neither"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--noise", "3"], "--noise is 3"),
+        (["--from", "START", "--task", "maze-u", "--out", "OUT", "--help-after", "-1"], "--help-after is -1"),
+        (["--from", "START", "--out", "OUT", "--actors", "0", "--follow", "S", "--help-after", "1"], "on a robot a person takes over"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--bound-share", "2"], "bound_share 2"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--max-change", "0"], "change 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--judge", "DATA"], "is no classifier"),

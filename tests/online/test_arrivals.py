@@ -21,6 +21,14 @@ def test_entries_come_back_in_order(tmp_path) -> None:
     assert entries[3].key == ("uid", "000003")
 
 
+@pytest.mark.parametrize(
+    ("success", "interventions", "alone"),
+    [(True, 0, True), (True, 3, False), (False, 0, False), (False, 3, False), (None, 3, None)],
+)
+def test_what_somebody_helped_with_is_no_success_of_the_policy(success, interventions, alone) -> None:
+    assert ONE._replace(success=success, interventions=interventions).by_policy is alone
+
+
 @pytest.mark.parametrize("cut", [1, 10, 60])
 def test_a_torn_last_line_is_cut_off_and_the_log_goes_on(tmp_path, cut: int) -> None:
     path = tmp_path / "arrivals.jsonl"

@@ -16,8 +16,10 @@ sys.path.pop(0)
 
 def cell(arm: str, seed: int, judged: list[list[bool]]) -> dict:
     """The job's first half of episodes fails, its second succeeds."""
-    job = [i >= bench.WINDOW for i in range(2 * bench.WINDOW)] if arm == "job" else []
-    return {"arm": arm, "seed": seed, "judged": judged, "job": job, "settings": asdict(bench.Settings())}
+    job = [i >= bench.WINDOW for i in range(2 * bench.WINDOW)] if arm != "home" else []
+    helped = [0 if won or arm == "job" else 14 for won in job]
+    own = {"judged": judged, "job": job, "interventions": helped, "settings": asdict(bench.Settings())}
+    return {"arm": arm, "seed": seed, **own}
 
 
 def rates(*shares: float, starts: int = 20) -> list[list[bool]]:
@@ -46,18 +48,22 @@ def test_the_gain_is_of_the_same_starts() -> None:
 
 
 def test_the_table_and_the_picture(tmp_path: Path) -> None:
-    cells = [cell("job", s, rates(0.3, 0.6)) for s in range(3)]
+    cells = [cell("helped", s, rates(0.3, 0.6)) for s in range(2)]
     text = bench.table(cells)
-    assert "| Cal-QL on the job | 3 | 30 (" in text
-    assert "6 to 12, 6 to 12, 6 to 12 of 20 | 0 to 30, 0 to 30, 0 to 30 of 30 |" in text
+    assert "where it is stuck | 2 | 30 (" in text
+    assert "6 to 12, 6 to 12 of 20 | 0 to 30; 420 to 0<br>0 to 30; 420 to 0 |" in text
     assert "without an episode" not in text
-    assert "over the second" not in text
-    text = bench.table([*cells, cell("home", 0, rates(0.3, 0.4))])
+    assert "over the" not in text
+    cells += [cell("home", 0, rates(0.3, 0.4)), cell("job", 1, rates(0.3, 0.5))]
+    text = bench.table(cells)
     assert "| as many updates without an episode | 1 | 30 (" in text
     assert "6 to 8 of 20 |  |" in text
+    assert "| Cal-QL on the job, alone | 1 | 30 (" in text
+    assert "6 to 10 of 20 | 0 to 30 |" in text
     assert "| the first over the second | 1 | | | 20 (" in text
+    assert "| the first over the third | 1 | | | 10 (" in text
     pytest.importorskip("matplotlib")
-    bench.plot([*cells, cell("home", 0, rates(0.3, 0.4))], tmp_path / "p.svg")
+    bench.plot(cells, tmp_path / "p.svg")
     drawn = (tmp_path / "p.svg").read_text()
     assert "episodes of the job" in drawn
     assert "as many updates without an episode" in drawn
@@ -65,11 +71,15 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
 
 def test_a_job_shorter_than_the_window_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    bench.plot([{**cell("job", 0, rates(0.3, 0.6)), "job": [True, False]}], tmp_path / "p.svg")
-    assert "its own episodes, 2 at a time" in (tmp_path / "p.svg").read_text()
+    bench.plot([{**cell("helped", 0, rates(0.3, 0.6)), "job": [True, False]}], tmp_path / "p.svg")
+    assert "without help, 2 at a time" in (tmp_path / "p.svg").read_text()
 
 
 def test_what_is_asked_of_the_learner(tmp_path: Path) -> None:
-    wanted = bench.wanted_of(bench.Settings(), tmp_path, 4, 30)
-    assert (wanted.freeze_encoder, wanted.ahead, wanted.episodes, wanted.seed) == (True, 0, 30, 4)
-    assert wanted.algorithm == "cal_ql"
+    settings = bench.Settings()
+    alone = bench.wanted_of(settings, tmp_path, 4, "job")
+    assert (alone.freeze_encoder, alone.ahead, alone.episodes, alone.seed) == (True, 0, settings.episodes, 4)
+    assert alone.algorithm == "cal_ql"
+    assert (alone.help_after, alone.intervention_share) == (None, 0.0)
+    helped = bench.wanted_of(settings, tmp_path, 4, "helped")
+    assert (helped.help_after, helped.intervention_share) == (settings.help_after, settings.intervention_share)

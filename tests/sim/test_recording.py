@@ -46,6 +46,15 @@ def test_the_last_step_is_terminated_or_truncated_never_both(ends):
     assert episode.policy_version == "v1"
 
 
+def test_a_step_of_somebody_else_is_under_their_name():
+    recorder = record(2, ends=False)
+    result = StepResult(observation(3), np.zeros(7, np.float32), 1.0, True, True, False)
+    recorder.add(observation(2), np.zeros(7, np.float32), result, driver="intervention")
+    episode = recorder.episode(operator="policy", metadata={})
+    episode.validate()
+    assert episode.operator == ["policy", "policy", "intervention"]
+
+
 def test_missing_joint_positions_are_left_out():
     assert record(2, ends=True, joints=False).episode(operator="policy", metadata={}).joint_positions is None
     assert record(2, ends=True).episode(operator="policy", metadata={}).joint_positions.shape == (2, 7)
