@@ -2,11 +2,11 @@
 
     robot-pt bench ptr --quick                   four methods, two tasks, three seeds, from the state
     python benchmarks/ptr.py                     all methods, all tasks, three seeds, from the state; what is there is not run again
-    python benchmarks/ptr.py --version features  the same from frozen features of images, computed once; motion: from the state and how the arm moves
+    python benchmarks/ptr.py --version features  the same from frozen features of images, computed once; aimed, motion: see ptr_aim.py, ptr_motion.py
     python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N
     python benchmarks/ptr.py --table --plot FILE the table of what is there
 
-State, motion, features and pixels are four tables, and no number of one stands in another. The pixel table, trained end to end, needs a GPU and is
+State, aimed, motion, features and pixels are tables of their own, and no number of one stands in another. The pixel table needs a GPU and is
 not made here. A cell is a file of its own, with everything that made its number.
 """
 

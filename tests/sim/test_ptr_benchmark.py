@@ -18,6 +18,7 @@ from robot_pt_sim.kitchen.splits import Split
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import ptr
+import ptr_aim
 import ptr_critic
 import ptr_data
 import ptr_motion
@@ -81,7 +82,7 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["state", "motion", "features"])
+@pytest.mark.parametrize("version", ["state", "motion", "aimed", "features"])
 def test_every_method_of_a_version_runs(folder, version) -> None:
     bench = Bench(folder / version, folder, version, TINY)
     methods = ptr.methods_of(version)
@@ -107,7 +108,7 @@ def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
     assert set(ptr.QUICK_METHODS) <= set(METHODS)
     assert QUICK.episodes >= 50
     assert "r3m" in ptr.methods_of("features")
-    assert all("r3m" not in ptr.methods_of(version) for version in ("state", "motion")), "features of nothing"
+    assert all("r3m" not in ptr.methods_of(version) for version in ("state", "motion", "aimed")), "features of nothing"
 
 
 def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
@@ -237,6 +238,72 @@ def test_motion_goes_the_shorter_way_round() -> None:
     before[[3, 5]], now[[3, 5]] = (-3.1, 3.1), (3.1, -3.1)
     np.testing.assert_allclose(ptr_motion.motion(before, now)[[3, 5]], [6.2 - 2 * np.pi, 2 * np.pi - 6.2], atol=1e-6)
     assert ptr_motion.motion(before, now).shape == (7,)
+
+
+class Replaying:
+    """Orders what it is given, one row after the other."""
+
+    version = "replaying"
+
+    def __init__(self, actions: np.ndarray) -> None:
+        self.left = list(actions)
+
+    def reset(self, task: str | None) -> None:
+        pass
+
+    def act(self, history):
+        assert not history[-1].images
+        return self.left.pop(0)[None]
+
+
+def test_aimed_actions_lead_the_arm_as_the_recorded_ones_did(folder) -> None:
+    source = ptr_data.target(folder, "state", CROISSANT, 0).train
+    aiming = ptr_aim.AimedSource(source)
+    unlimited = 0
+    for start, length in zip(source.episodes.start, source.episodes.length, strict=True):
+        rows = slice(start, start + length)
+        policy = ptr_aim.AimedPolicy(Replaying(aiming.actions[rows]))
+        policy.reset(CROISSANT)
+        played = np.concatenate([policy.act([Observation({}, row)]) for row in source.proprio[rows]])
+        within = (np.abs(aiming.actions[rows, :3]) < 0.0499).all(axis=1)
+        recorded = source.actions[rows]
+        np.testing.assert_array_equal(played[:, 3:], recorded[:, 3:])
+        both = within & np.append(True, within[:-1])  # a step held back is made up for by the next
+        np.testing.assert_allclose(played[both, :3], recorded[both, :3], atol=1e-5)
+        if within[-1]:
+            np.testing.assert_allclose(played[:, :3].sum(axis=0), recorded[:, :3].sum(axis=0), atol=1e-4)
+        unlimited += int(both.sum())
+    assert unlimited > 0.5 * source.episodes.length.sum()
+    np.testing.assert_array_equal(aiming.proprio, source.proprio)
+    with pytest.raises(DataError, match="camera 'primary' is in the source"):
+        aiming.images(np.array([0]), "primary")
+
+
+def test_an_arm_that_stopped_short_is_aimed_on() -> None:
+    """The expert's target lies 6 cm ahead and the arm comes half of the way a step: zero orders, but never where the arm stands short."""
+    proprio = np.zeros((4, 8), np.float32)
+    proprio[:, 0] = [0.0, 0.03, 0.045, 0.06]
+    action = np.zeros((4, 7), np.float32)
+    action[0, 0], action[1, 0] = 0.04, 0.02
+    np.testing.assert_allclose(ptr_aim.aimed(proprio, action)[:, 0], [0.04, 0.03, 0.015, 0.0], atol=1e-7)
+    assert not ptr_aim.aimed(proprio, action)[:, 1:].any()
+    far = np.zeros((3, 7), np.float32)
+    far[:, 2] = 0.05
+    np.testing.assert_allclose(ptr_aim.aimed(np.zeros((3, 8), np.float32), far)[:, 2], 0.05, err_msg="held back")
+
+
+def test_a_target_that_the_arm_was_kept_from_is_forgotten() -> None:
+    policy = ptr_aim.AimedPolicy(Replaying(np.full((3, 7), 0.02, np.float32)))
+    policy.reset("any")
+    here, elsewhere = np.zeros(8, np.float32), np.full(8, 1.0, np.float32)
+    np.testing.assert_allclose(policy.act([Observation({}, here)])[0, :3], 0.02)
+    np.testing.assert_allclose(
+        policy.act([Observation({}, elsewhere)])[0, :3], 0.05, err_msg="from 8 cm off, by 10, limited"
+    )
+    policy.reset("any")
+    np.testing.assert_allclose(
+        policy.act([Observation({}, elsewhere)])[0, :3], 0.02, atol=1e-7, err_msg="at rest again"
+    )
 
 
 def test_actions_are_slowed_and_turned_in_copies() -> None:
