@@ -15,6 +15,7 @@ from robot_pt.arm_guard import ArmGuard
 from robot_pt_ros import realtime
 from robot_pt_ros.arm_model import arm_of
 from robot_pt_ros.arms import parameters
+from robot_pt_ros.arms.farewell import Farewell
 from robot_pt_ros.arms.inputs import ArmInputs
 from robot_pt_ros.arms.reports import ArmReports
 from robot_pt_ros.arms.requests import ArmRequests
@@ -23,11 +24,6 @@ from robot_pt_ros.arms.xs_sdk import XsDriver
 from robot_pt_ros.domain import require_own_domain
 from robot_pt_ros.node import Heartbeat, configuring, flag, text, unmake
 from robot_pt_ros.processes import run
-
-FOLLOW_WHILE_LEAVING_S = 2.0
-"""The supervisor's hold is followed so long after a signal, or until its publisher is gone."""
-AFTER_SUPERVISOR_S = 0.2
-"""... and this much longer, in which the supervisor's process ends too."""
 
 
 class ArmNode(LifecycleNode):
@@ -39,7 +35,7 @@ class ArmNode(LifecycleNode):
         self._heartbeat = Heartbeat(self)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._adapter: ArmAdapter | None = None
-        self._leaving_since: float | None = None
+        self._farewell: Farewell | None = None
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -105,17 +101,13 @@ class ArmNode(LifecycleNode):
 
     def leave(self) -> None:
         """Go on following: the supervisor sends its hold."""
-        self._leaving_since = self._supervised_at = time.monotonic()
+        self._farewell = None if self._adapter is None else Farewell(self._inputs.supervised, time.monotonic())
 
     def has_left(self) -> bool:
         """The supervisor is gone or had its time; now hold."""
-        assert self._leaving_since is not None
-        if self._adapter is None:
+        if self._farewell is None:
             return True
-        now_s = time.monotonic()
-        if self._inputs.supervised():
-            self._supervised_at = now_s
-        if now_s < min(self._supervised_at + AFTER_SUPERVISOR_S, self._leaving_since + FOLLOW_WHILE_LEAVING_S):
+        if not self._farewell.is_over(time.monotonic()):
             return False
         self.adapter.leave()
         return True

@@ -34,13 +34,11 @@ class ManagerNode(Node):
         super().__init__("manager")
         fixed = lambda words: ParameterDescriptor(description=words, read_only=True)  # noqa: E731
         self.declare_parameter("nodes", [""], fixed("Lifecycle nodes, in the order they come up."))
-        self.declare_parameter(
-            "start_timeout_s", 60.0, fixed("How long each node may take to appear, configure and activate [s].")
-        )
+        slow = "How long each node may take to appear, configure and activate [s]."
+        self.declare_parameter("start_timeout_s", 60.0, fixed(slow))
         self.declare_parameter("bond_timeout_s", 2.0, fixed("Silence after which a node counts as dead [s]."))
-        self.declare_parameter(
-            "trigger", [""], fixed("Trigger services called once everything is active, in order, e.g. safety/arm.")
-        )
+        after = "Trigger services called once everything is active, in order, e.g. safety/arm."
+        self.declare_parameter("trigger", [""], fixed(after))
         names = texts(self, "nodes")
         self._changers = {name: self.create_client(ChangeState, f"{name}/change_state") for name in names}
         self._states = {name: self.create_client(GetState, f"{name}/get_state") for name in names}
@@ -113,12 +111,6 @@ class ManagerNode(Node):
             why = f": {words}" if words else "; its own message says why." if node else ""
             self.get_logger().error(problem + why)
         self.finished, self.exit_code = True, int(bool(problem))
-
-    def leave(self) -> None:
-        """Signals reach every process at once: nothing is left to order, the nodes know how to leave."""
-
-    def has_left(self) -> bool:
-        return True
 
 
 def main() -> int:
