@@ -43,11 +43,6 @@ class Box:
     def bounded(self) -> bool:
         return all(isfinite(v) for v in (*self.low, *self.high))
 
-    def excess(self, point: Float64) -> float:
-        """By how much the worst coordinate of (3,) is outside [m]; 0 inside."""
-        outside = [max(a - v, v - b) for a, v, b in zip(self.low, point.tolist(), self.high, strict=True)]
-        return float(max(0.0, *outside))
-
 
 @dataclass(frozen=True, kw_only=True)
 class GateLimits:

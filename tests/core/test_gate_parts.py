@@ -128,12 +128,6 @@ def test_a_box_has_an_inside(low, high, words):
         Box(low, high)
 
 
-def test_the_excess_of_a_box_is_that_of_the_worst_coordinate():
-    box = Box((0, 0, -inf), (1, 2, 0))
-    assert box.excess(np.array([0.5, 1.0, -9.0])) == 0
-    assert box.excess(np.array([-0.1, 2.3, 0.2])) == pytest.approx(0.3)
-
-
 def test_every_reason_has_a_sentence():
     assert set(SENTENCES) == set(get_args(Reason))
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
