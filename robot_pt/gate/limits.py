@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robot_pt.commands import Float64
 from robot_pt.errors import UserError
 from robot_pt.gate.kinematics import Manipulator
 
