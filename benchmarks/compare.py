@@ -4,6 +4,7 @@
     python benchmarks/compare.py --table                the tables from what is there; nothing is trained
     python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes; they go on where they stopped
     python benchmarks/compare.py --cells 0 --plot FILE  the table of cells, and their picture
+    python benchmarks/compare.py --cells 60 --online 30 cells with so many episodes of RL after imitation, in a folder of their own
 
 Pretraining data is that of the protocol; probing data are episodes of six tasks from other starts, through two cameras. An encoder
 takes half a minute (ATC) to 9 minutes (SiamMAE, Decision Transformer) of a core to train and 7 s to probe, a cell of the protocol 15 s,
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from robot_pt.comparison import Protocol, read_protocol
 from robot_pt.comparison.protocol import Outcome
-from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_FROZEN
+from robot_pt.comparison.scores import CONTROLS, FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
 from robot_pt.errors import TrainingInterrupted, UserError
 from robot_pt.features import Kind
 from robot_pt.intervals import Interval
@@ -55,6 +56,8 @@ PROBE_SEED, PROBE_EPISODES = 200_000, 10
 CAMERAS = ("primary", "secondary")
 CONTROL_SEEDS = 3
 """Random encoders at least: what they scatter by is what everything else is held against."""
+SHARED = ("data", "encoders", "features")
+"""What cells with RL after imitation have in common with those without."""
 SHOWN = ("object R2", "object error", "gripper R2", "tool R2", "order", "retrieval", "rank", "dormant")
 
 
@@ -156,6 +159,8 @@ def run_cells(
 ) -> dict[str, Any]:
     """Cells of the protocol until the time is over, those from scratch last, which take longest; each is whole or not there."""
     plan = [cell for cell in compare.cells_of(protocol, methods, seeds, permuted=False) if cell.task in tasks]
+    if protocol.online_episodes:  # the ends of the scale are there already, without RL
+        plan = [cell for cell in plan if cell.method not in (FROM_SCRATCH, RANDOM_ACTIONS)]
     plan.sort(key=lambda cell: (cell.method == FROM_SCRATCH, cell.seed))
     ends = time.monotonic() + 60 * minutes
     with closing(Bench(protocol, out, {}, methods, workers=1)) as bench:
@@ -166,15 +171,28 @@ def run_cells(
     return compare.report(out, protocol, methods)
 
 
-def by_task(found: Sequence[Outcome], methods: Sequence[str], tasks: Sequence[str]) -> str:
+def beside(out: Path, protocol: Protocol) -> Path:
+    """The folder of cells with RL after imitation, beside those without, on the same data, encoders and features."""
+    folder = out / f"online-{protocol.online_episodes}"
+    compare._keep(folder, protocol)
+    for name in SHARED:
+        (out / name).mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to(Path("..") / name)
+    return folder
+
+
+def by_task(found: Sequence[Outcome], methods: Sequence[str], tasks: Sequence[str], *, online: bool = False) -> str:
     """Rate [%] (interval; successes by seed), and the probability that a run lies above one on random features, task by task.
 
-    Both draw seeds anew, and rates from what each count leaves open (Jeffreys): one seed speaks of its encoder alone.
+    `online`: after RL, of the cells that have it. Both draw seeds anew, and rates from what each count leaves open (Jeffreys): one seed speaks of its encoder alone.
     """
     rng, draws = np.random.default_rng(0), 100_000
-    counts = {
-        (o.cell.method, o.cell.task, o.cell.seed): (o.successes, o.episodes) for o in found if o.cell.demos in DEMOS
-    }
+    counts: dict[tuple[str, str, int], tuple[int, int]] = {}
+    for o in found:
+        good = o.online_successes if online else o.successes
+        if good is not None and o.cell.demos in DEMOS:
+            counts[o.cell.method, o.cell.task, o.cell.seed] = good, o.episodes
 
     def drawn(method: str, task: str, seeds: int) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
         """Counts by seed; (draws, seeds) rates, `seeds` 0 meaning as many as there are."""
@@ -236,6 +254,7 @@ def main() -> None:
     parser.add_argument(
         "--cells", type=float, help="minutes for cells of the protocol; 0 draws the table of what is there"
     )
+    parser.add_argument("--online", type=int, default=0, help="with --cells: episodes of RL after imitation")
     parser.add_argument("--tasks", default="", help="comma-separated: cells of these tasks alone; default all")
     parser.add_argument("--plot", type=Path, help="with --cells: draw the scores into this .svg")
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -257,11 +276,16 @@ def main() -> None:
         if not options.table:
             compare._keep(out, protocol)
         if options.cells is not None:
+            if options.online:
+                protocol = replace(protocol, online_episodes=options.online)
+                out = beside(out, protocol)
             result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
             print(result.pop("text"))
             cells = compare.outcomes(out)
             begun = [task for task in protocol.tasks if any(o.cell.task == task for o in cells)]
             print(by_task(cells, methods, begun))
+            if options.online:
+                print(f"after {options.online} episodes of RL:\n{by_task(cells, methods, begun, online=True)}")
             if options.plot:
                 plot(result["rows"], options.plot)
             print(json.dumps({"benchmark": "compare", **result}))

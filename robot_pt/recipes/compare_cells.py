@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from robot_pt.agents import Agent
 from robot_pt.comparison import Protocol
 from robot_pt.comparison.protocol import Cell, Outcome
 from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
@@ -77,11 +79,7 @@ class Bench:
         rate = self._rate(heads.acting(folder, origin, KIND), cell, "imitation")
         after: int | None = None
         if self.protocol.online_episodes and cell.demos == max(self.protocol.demos):
-            improved = self.scratch / "improved"
-            heads.improve(
-                cell.task, source, agent, origin, KIND, improved, episodes=self.protocol.online_episodes, seed=cell.seed
-            )
-            after = self._rate(heads.acting(improved, origin, KIND), cell, "rl").successes
+            after = self._rate(self._improved(cell, source, agent, origin), cell, "rl").successes
         seconds["all"] = time.monotonic() - began
         return replace(rate, online_successes=after, seconds={k: round(v, 1) for k, v in seconds.items()})
 
@@ -108,6 +106,15 @@ class Bench:
         whole = self._demonstrations(task)
         table = FeatureTable.of(whole, origin.extractor(), self.out / "features")
         return FeatureSource(demos, table, KIND)
+
+    def _improved(self, cell: Cell, source: FeatureSource, agent: Agent, origin: Origin) -> PolicyFactory:
+        """The policy after RL in a simulator of its own."""
+        from robot_pt_sim.rollouts import EpisodePlayer
+
+        folder, episodes = self.scratch / "improved", self.protocol.online_episodes
+        with closing(EpisodePlayer(cell.task, (origin.camera,), origin.image_size)) as play:
+            heads.improve(play, cell.task, source, agent, origin, KIND, folder, episodes=episodes, seed=cell.seed)
+        return heads.acting(folder, origin, KIND)
 
     def _rate(self, policy: PolicyFactory, cell: Cell, what: str) -> Outcome:
         """Successes of the same starts for all methods of a seed."""

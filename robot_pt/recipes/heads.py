@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from robot_pt import checkpoint
 from robot_pt.agents import Agent
 from robot_pt.agents.bc import BCConfig
-from robot_pt.agents.rlpd import RLPD, RLPDConfig, adroit_binary
+from robot_pt.agents.cal_ql import CalQL, CalQLConfig
 from robot_pt.agents.taking_over import take_over
 from robot_pt.augment import AugmentConfig
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
@@ -26,7 +26,7 @@ from robot_pt.policy import Policy
 from robot_pt.recipes import loop, runs
 from robot_pt.recipes.origins import Origin
 from robot_pt.replay import Replay, to_device
-from robot_pt.schema import PROPRIO_NAMES, Float, Observation
+from robot_pt.schema import PROPRIO_NAMES, Episode, Float, Observation
 from robot_pt.sources import EpisodeSource
 from robot_pt.tasks import TaskTable
 
@@ -37,7 +37,11 @@ FEATURE_SHARE = 64
 """Features weigh together as this many numbers of deviation 1, however many they are, beside the seven of the state."""
 CROP = AugmentConfig(pad=1, jitter_probability=0.0)
 """From scratch: a pixel at 64x64, as the demo has it."""
-ONLINE_BATCH, UPDATES_PER_STEP, ONLINE_SHARE = 128, 2, 0.5
+ONLINE_BATCH, UPDATES_PER_STEP, ONLINE_SHARE = 64, 1, 0.5
+ONLINE_NOISE = 0.02
+"""Deviation of RL's actions around the policy's central one, in half ranges: drawn ones fail (benchmarks/README.md, "From pixels")."""
+LEAST_RETURN = -24.99
+"""Just above the return of an episode that fails, -1 / (1 - 0.96): such steps are not imitated."""
 FIRST_ONLINE_SEED = 500_000
 """Starts of RL episodes: above those of the data, below those of evaluations."""
 
@@ -112,59 +116,62 @@ class RandomActions:
 
 
 class Exploring:
-    """A policy on features that draws its actions from what it has learned so far."""
+    """A policy on features that acts near what it has learned so far."""
 
-    def __init__(self, policy: Policy, look: FeaturePolicy, seed: int):
-        self.version, self._policy, self._look = look.version, policy, look
+    def __init__(self, policy: Policy, look: FeaturePolicy, seed: int, std: float = ONLINE_NOISE):
+        self.version, self._policy, self._look, self._std = look.version, policy, look, std
         self._rng = np.random.default_rng(seed)
 
     def reset(self, task: str | None) -> None:
         self._policy.reset(task)
 
     def act(self, history: Sequence[Observation]) -> Float:
-        return self._policy.explore([self._look.seen(history)], self._rng)
+        return self._policy.explore([self._look.seen(history)], self._rng, self._std)
 
 
-def online_config() -> RLPDConfig:
-    """RLPD for sparse rewards, fewer updates and smaller critics than published, its actor of the imitation's shape."""
-    return adroit_binary(
-        critic_hidden=(256, 256), actor_hidden=(256, 256, 256), log_std_range=STD_RANGE, critic_updates=UPDATES_PER_STEP, heads=5,
-        batch_size=ONLINE_BATCH, warm_up_steps=0, initial_temperature=0.01, actor_average=AVERAGE, augment=None,
+def online_config() -> CalQLConfig:
+    """Cal-QL whose policy imitates what succeeded, weighted by advantage, its actor of the imitation's shape.
+
+    A policy that climbs a critic of so few updates loses all that the imitation knew within the first episodes, RLPD's too.
+    """
+    return CalQLConfig(
+        critic="ensemble", critic_hidden=(128, 128), layer_norm=True, critic_learning_rate=1e-3, weight=0.05, gap_floor=-8.0, target_gap=None, actions=2,
+        extraction="advantage_weighted", advantage_temperature=2.0, advantage_clip=1.0, least_return=LEAST_RETURN, tau=0.05,
+        actor_hidden=(256, 256, 256), log_std_range=STD_RANGE, scaled_log_std=False, actor_learning_rate=LEARNING_RATE,
+        actor_average=AVERAGE, augment=None,
     )  # fmt: skip
 
 
 def improve(
-    task: str, source: FeatureSource, imitation: Agent, origin: Origin, kind: Kind, folder: Path, *, episodes: int, seed: int,
+    play: Callable[[ActingPolicy, int], Episode], task: str, source: FeatureSource, imitation: Agent, origin: Origin, kind: Kind,
+    folder: Path, *, episodes: int, seed: int,
 ) -> None:  # fmt: skip
-    """RLPD from the imitation's policy: so many episodes, after each as many updates as it had steps; the policy is saved in `folder`."""
-    from robot_pt_sim.rollouts import EpisodePlayer
+    """RL from the imitation's policy: so many episodes, after each as many updates as it had steps; the policy is saved in `folder`.
 
+    play: (policy that sees frames, start) -> the episode, as `robot_pt_sim.rollouts.EpisodePlayer`.
+    """
     tasks, config = TaskTable.of(source.episodes.task), online_config()
     settings = runs.RunSettings(
-        algorithm="rlpd", encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=tasks.slots,
+        algorithm="cal_ql", encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=tasks.slots,
         bounds=BRIDGE_BOUNDS, proprio=standard(source), options=config, seed=seed,
     )  # fmt: skip
     agent: Any = settings.build(source.spec, "cpu")
-    assert isinstance(agent, RLPD)
+    assert isinstance(agent, CalQL)
     take_over(agent, imitation.state_dict())
     record = runs.record(agent, settings, source.spec, tasks, [])
     look = origin.extractor()
-    policy = Policy(record, agent.actor, version="exploring", step=0)
-    explorer = Exploring(policy, FeaturePolicy(policy, look, kind), seed)
-    player, step = EpisodePlayer(task, (origin.camera,), origin.image_size), 0
+    policy = Policy(record, agent.acting, version="exploring", step=0)
+    explorer, step = Exploring(policy, FeaturePolicy(policy, look, kind), seed), 0
     with OnlineReplay(
         {"demos": (source, 1 - ONLINE_SHARE)}, online=ONLINE_SHARE, spec=source.spec, cameras=(), image_size=(0, 0),
         batch_size=ONLINE_BATCH, reward=settings.reward, gamma=settings.gamma, task_table=tasks, seed=seed,
     ) as batches:  # fmt: skip
-        try:
-            for number in range(episodes):
-                agent.actor.eval()
-                played = player(explorer, FIRST_ONLINE_SEED + 10_000 * seed + number)
-                batches.append(feature_episode(replace(played, task=task), look, kind), folder)
-                agent.actor.train()
-                for _ in range(len(played) * UPDATES_PER_STEP):
-                    agent.update(to_device(next(batches), "cpu"), step)
-                    step += 1
-        finally:
-            player.close()
+        for number in range(episodes):
+            agent.acting.eval()
+            played = play(explorer, FIRST_ONLINE_SEED + 10_000 * seed + number)
+            batches.append(feature_episode(replace(played, task=task), look, kind), folder)
+            agent.acting.train()
+            for _ in range(len(played) * UPDATES_PER_STEP):
+                agent.update(to_device(next(batches), "cpu"), step)
+                step += 1
     save(folder, step, agent, settings, source, tasks)

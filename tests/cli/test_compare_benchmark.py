@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,9 +25,9 @@ def cells(counts, task="lift-red", episodes=20, demos=50):
     ]
 
 
-def told(bench, found, methods, tasks=("lift-red",)):
+def told(bench, found, methods, tasks=("lift-red",), **how):
     """method -> [(rate, low, high, successes by seed, better)], a task each."""
-    _, _, *lines = bench.by_task(found, methods, tasks).splitlines()
+    _, _, *lines = bench.by_task(found, methods, tasks, **how).splitlines()
     out = {}
     for line in lines:
         _, name, *values, _ = (part.strip() for part in line.split("|"))
@@ -99,6 +100,36 @@ def test_the_table_of_what_is_there_runs_nothing(bench, tmp_path, monkeypatch, c
     assert text[-1].startswith("| idm | 45 (")
     assert "in distribution" in drawing.read_text()
     assert {path.name for path in out.rglob("*-*.json")} == {outcome.cell.file for outcome in found}
+
+
+def test_after_rl_counts_are_those_after_rl_and_cells_without_are_gaps(bench):
+    found = cells({RANDOM_FROZEN: [6], "atc": [17], "curl": [12]})
+    after = [replace(o, online_successes=n) for o, n in zip(found, (9, 14, None), strict=True)]
+    lines = told(bench, after, ["atc", "curl"], online=True)
+    assert lines[RANDOM_FROZEN][0][0].startswith("45 (")
+    assert lines["atc"][0][0].endswith("; 14)")
+    assert lines["curl"][0][0] == "not run"
+    assert told(bench, after, ["atc"]) == told(bench, found, ["atc"]), "before RL nothing has changed"
+
+
+def test_cells_with_rl_lie_beside_those_without_on_the_same_data(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)
+    out = tmp_path / "compare"
+    arguments = ["x", "--cells", "0", "--methods", "atc", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--online", "7"])
+    for _ in range(2):  # the second goes on
+        bench.main()
+        said = capsys.readouterr().out
+        assert "after 7 episodes of RL:" in said
+    folder = out / "online-7"
+    (out / "data" / "mine").mkdir()
+    assert [(folder / name).samefile(out / name) for name in bench.SHARED] == [True] * 3
+    assert (folder / "data" / "mine").is_dir()
+    assert [json.loads((f / "protocol.json").read_text())["online_episodes"] for f in (out, folder)] == [0, 7]
+    assert not (out / "online-7" / "cells").exists()
+    monkeypatch.setattr(sys, "argv", arguments)
+    bench.main()
+    assert "episodes of RL" not in capsys.readouterr().out
 
 
 def test_probing_tasks_hold_known_and_new_colours_and_other_scenes(bench):

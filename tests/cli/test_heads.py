@@ -1,16 +1,22 @@
 """Heads on features: they learn what features tell, act through the encoder, and explore by what they learned."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from robot_pt.agents.cal_ql import CalQL
+from robot_pt.agents.taking_over import take_over
 from robot_pt.comparison.frozen import random_encoder
 from robot_pt.features import Extractor, FeaturePolicy, FeatureSource, FeatureTable
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS
 from robot_pt.policy import Policy
 from robot_pt.recipes import heads
-from robot_pt.schema import ACTION_NAMES, SUCCESS, EpisodeTable, Observation, Spec
+from robot_pt.recipes.runs import RunSettings
+from robot_pt.rewards import return_to_go
+from robot_pt.schema import ACTION_NAMES, SUCCESS, Episode, EpisodeTable, Observation, Spec
 
 EPISODES, STEPS, SIZE = 6, 20, 16
 LOW, HIGH = np.array(BRIDGE_BOUNDS.low, np.float32), np.array(BRIDGE_BOUNDS.high, np.float32)
@@ -71,14 +77,18 @@ def test_a_head_learns_what_the_features_tell_and_acts_on_frames(trained):
     assert error(policy, source) < 0.25  # a head that sees nothing is off by 0.5 in the mean
 
 
-def test_exploring_draws_around_what_was_learned(trained):
+@pytest.mark.parametrize("std", [heads.ONLINE_NOISE, 0.1])
+def test_exploring_stays_near_the_central_action(trained, std):
     _, look, _, _, folder = trained
     inner = Policy.load(folder)
-    explorer = heads.Exploring(inner, FeaturePolicy(inner, look, "map"), seed=0)
+    explorer = heads.Exploring(inner, FeaturePolicy(inner, look, "map"), seed=0, std=std)
     explorer.reset("shine")
     seen = [Observation({"primary": square(0.5)}, np.zeros(7, np.float32))]
-    drawn = np.stack([explorer.act(seen)[0] for _ in range(30)])
-    assert drawn.std(0).min() > 0
+    drawn = np.stack([explorer.act(seen)[0] for _ in range(200)])
+    central = FeaturePolicy(inner, look, "map").act(seen)[0]
+    apart = (drawn - central) / ((HIGH - LOW) / 2)
+    np.testing.assert_allclose(apart.std(0), std, rtol=0.3)
+    assert np.abs(apart.mean(0)).max() < std / 2
     assert (drawn >= LOW - 1e-6).all()
     assert (drawn <= HIGH + 1e-6).all()
 
@@ -107,19 +117,63 @@ def test_a_policy_is_loaded_in_any_process_with_its_encoder(trained):
 
 def test_the_imitation_starts_rl(trained):
     """The RL actor has the imitation's shape: everything but the critic goes over."""
-    from robot_pt.agents.rlpd import RLPD
-    from robot_pt.agents.taking_over import take_over
-    from robot_pt.networks.encoders import EncoderConfig
-
     _, _, features, agent, _ = trained
-    learner = RLPD.build(
+    learner = CalQL.build(
         features.spec, cameras=(), image_size=(0, 0), task_slots=17, encoder=EncoderConfig(name="small"), config=heads.online_config(),
         proprio=heads.standard(features),
     )  # fmt: skip
     fresh = take_over(learner, agent.state_dict())
-    assert set(fresh) == {"critic", "target", "temperature"}
+    assert not {part for part in fresh if "policy" in part or "actor" in part}
+    assert {"critic", "target"} <= set(fresh)
     batch = ({}, torch.from_numpy(features.proprio[:4]), torch.zeros(4, dtype=torch.int64), torch.zeros(4, 0))
     torch.testing.assert_close(learner.acting.mode(*batch), agent.acting.mode(*batch))
+
+
+def test_least_return_lies_between_failures_and_late_success():
+    settings = RunSettings(
+        algorithm="cal_ql", encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=1
+    )
+    failed = settings.reward.worst_return(settings.gamma, np.full(3, settings.reward.shift, np.float32))
+    rewards = np.full(150, settings.reward.shift)  # a success after 150 steps, longer than any task here
+    late = return_to_go(
+        np.append(rewards, settings.reward.scale + settings.reward.shift), np.arange(151) == 150, settings.gamma
+    )[0]
+    assert failed < heads.LEAST_RETURN < late
+
+
+class Job:
+    """Episodes of the row of squares in which something else drives to the lower bounds, whatever the policy says."""
+
+    def __init__(self, success):
+        self.success, self.seeds, self.asked = success, [], []
+
+    def __call__(self, policy, seed):
+        rng = np.random.default_rng(seed)
+        self.seeds.append(seed)
+        right, proprio = rng.random(STEPS), rng.normal(size=(STEPS, 7)).astype(np.float32)
+        frames = np.stack([square(place) for place in right])
+        policy.reset("shine")
+        self.asked.append(policy.act([Observation({"primary": frames[0]}, proprio[0])]))
+        ends = np.arange(STEPS) == STEPS - 1
+        return Episode(
+            spec=Spec(cameras={"primary": (SIZE, SIZE)}, embodiment="panda"), images={"primary": frames}, proprio=proprio,
+            actions=np.tile(LOW, (STEPS, 1)), rewards=np.zeros(STEPS, np.float32), terminated=ends & self.success,
+            truncated=ends & (not self.success), success=self.success,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("success", [False, True])
+def test_rl_keeps_what_was_learned_beside_failures_and_learns_from_success(trained, tmp_path, success):
+    """Of failing episodes nothing is imitated, so the demonstrations' policy stays; of successful ones it takes over what was done."""
+    source, look, features, agent, _ = trained
+    job, origin = Job(success), SimpleNamespace(extractor=lambda: look)
+    heads.improve(job, "shine", features, agent, origin, "map", tmp_path / "rl", episodes=8, seed=3)
+    assert job.seeds == [heads.FIRST_ONLINE_SEED + 30_000 + n for n in range(8)]
+    assert all(np.isfinite(asked).all() for asked in job.asked)
+    policy = FeaturePolicy(Policy.load(tmp_path / "rl"), look, "map")
+    policy.reset("shine")
+    off = error(policy, source)
+    assert off > 0.4 if success else off < 0.2
 
 
 def test_random_actions_are_within_the_bounds_and_others_in_every_episode():
