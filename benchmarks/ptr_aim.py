@@ -20,7 +20,7 @@ from robot_pt.errors import DataError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.normalize import BRIDGE_BOUNDS
 from robot_pt.policy import Policy
-from robot_pt.schema import Float, Image, Int, Observation
+from robot_pt.schema import Float, Image, Int, Observation, window_of
 from robot_pt.sources import EpisodeSource
 
 AXES = 3
@@ -60,10 +60,9 @@ class AimedSource:
 class AimedPolicy:
     """Deltas of the last target, as the robot takes them, from a policy that aims."""
 
-    window = 1
-
     def __init__(self, policy: ActingPolicy):
-        self.version, self._policy = f"{policy.version}+aimed", policy
+        self.version, self.window = f"{policy.version}+aimed", window_of(policy)
+        self._policy = policy
         self._target: Float | None = None
 
     def reset(self, task: str | None) -> None:
@@ -76,7 +75,7 @@ class AimedPolicy:
         now = history[-1]
         tool: Float = now.proprio[:AXES]
         before = tool if self._target is None else np.clip(self._target, tool - AHEAD_M, tool + AHEAD_M)
-        action = self._policy.act([now._replace(images={})])[:1].copy()
+        action = self._policy.act([seen._replace(images={}) for seen in history])[:1].copy()
         action[0, :AXES] = np.clip(tool + action[0, :AXES] - before, LOW_M, HIGH_M)
         self._target = before + action[0, :AXES]
         return action

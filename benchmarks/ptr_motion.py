@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import final
 
@@ -19,7 +20,7 @@ from robot_pt.errors import DataError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.policy import Policy
 from robot_pt.rotations import wrap_angle
-from robot_pt.schema import PROPRIO_NAMES, Float, Image, Int, Observation, Spec
+from robot_pt.schema import PROPRIO_NAMES, Float, Image, Int, Observation, Spec, window_of
 from robot_pt.sources import EpisodeSource
 
 ARM = len(PROPRIO_NAMES)
@@ -60,20 +61,22 @@ class MotionSource:
 class MotionPolicy:
     """A policy of state and motion that is shown the state."""
 
-    window = 2
-
     def __init__(self, policy: ActingPolicy):
-        self.version, self._policy = f"{policy.version}+motion", policy
+        self.version, self.window = f"{policy.version}+motion", window_of(policy) + 1
+        self._policy = policy
 
     def reset(self, task: str | None) -> None:
         self._policy.reset(task)
 
     def act(self, history: Sequence[Observation]) -> Float:
         """As `robot_pt.policy.Policy.act`."""
-        now = history[-1]
-        before = history[-2] if len(history) > 1 else now
-        seen = np.concatenate([now.proprio, motion(before.proprio, now.proprio)]).astype(np.float32)
-        return self._policy.act([now._replace(images={}, proprio=seen)])
+        before = [*history[: len(history) < self.window], *history]  # the first of an episode stands
+        return self._policy.act([_shown(*pair) for pair in pairwise(before)])
+
+
+def _shown(before: Observation, now: Observation) -> Observation:
+    seen = np.concatenate([now.proprio, motion(before.proprio, now.proprio)]).astype(np.float32)
+    return now._replace(images={}, proprio=seen)
 
 
 def acting(folder: Path) -> PolicyFactory:

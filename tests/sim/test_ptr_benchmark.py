@@ -201,29 +201,32 @@ class Remembering:
 
     version = "remembering"
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
+        self.window = window
         self.seen: list[np.ndarray] = []
 
     def reset(self, task: str | None) -> None:
         self.seen.clear()
 
     def act(self, history):
-        self.seen.append(history[-1].proprio)
+        self.seen.append(np.stack([seen.proprio for seen in history]))
         return np.zeros((1, 7), np.float32)
 
 
-def test_a_policy_is_shown_the_motion_that_it_learned_from(folder) -> None:
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_policy_is_shown_the_motion_that_it_learned_from(folder, window) -> None:
     source = ptr_data.target(folder, "state", CROISSANT, 0).train
     moving = ptr_motion.MotionSource(source)
     start, length = int(source.episodes.start[1]), int(source.episodes.length[1])
     rows = source.proprio[start : start + length]
-    inner = Remembering()
+    inner = Remembering(window)
     policy = ptr_motion.MotionPolicy(inner)
     policy.reset(CROISSANT)
     history = [Observation({}, row) for row in rows]
     for now in range(length):
         policy.act(history[max(0, now + 1 - policy.window) : now + 1])
-    np.testing.assert_array_equal(np.stack(inner.seen), moving.proprio[start : start + length])
+    for now, seen in enumerate(inner.seen):
+        np.testing.assert_array_equal(seen, moving.proprio[start + max(0, now + 1 - window) : start + now + 1])
     np.testing.assert_array_equal(moving.proprio[:, : rows.shape[1]], source.proprio)
     path = rows[0, :3] + moving.proprio[start : start + length, rows.shape[1] :][:, :3].cumsum(0)
     np.testing.assert_allclose(path, rows[:, :3], atol=1e-5)
@@ -277,6 +280,15 @@ def test_aimed_actions_lead_the_arm_as_the_recorded_ones_did(folder) -> None:
     np.testing.assert_array_equal(aiming.proprio, source.proprio)
     with pytest.raises(DataError, match="camera 'primary' is in the source"):
         aiming.images(np.array([0]), "primary")
+
+
+def test_a_policy_that_looks_back_and_aims_sees_as_far_back() -> None:
+    inner = Remembering(3)
+    policy = ptr_aim.AimedPolicy(inner)
+    assert policy.window == 3
+    policy.reset("any")
+    policy.act([Observation({}, np.full(8, at, np.float32)) for at in (0.0, 0.01, 0.02)])
+    np.testing.assert_allclose(inner.seen[0][:, 0], [0.0, 0.01, 0.02])
 
 
 def test_an_arm_that_stopped_short_is_aimed_on() -> None:
