@@ -24,7 +24,7 @@ from robot_pt.agents import conservative
 from robot_pt.agents.conservative import Sampled
 from robot_pt.agents.dr3 import critic_overlap
 from robot_pt.agents.inputs import Inputs
-from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require
+from robot_pt.agents.off_policy import Acceleration, OffPolicyAgent, Positive, require, require_beta
 from robot_pt.agents.offline import advantage_weights
 from robot_pt.augment import AugmentConfig
 from robot_pt.errors import UserError
@@ -112,7 +112,9 @@ class ConservativeAgent(OffPolicyAgent):
         q, critic = self._improve_critic(batch, state, pressed, target, overlap)
         metrics |= critic
         if weighted:
-            actor_loss, weight_B = self.advantage_weighted_loss(policy.log_prob(action_BA), q, batch.return_to_go)
+            actor_loss, weight_B = self.advantage_weighted_loss(
+                policy.evened_log_prob(action_BA, self.config.likelihood_beta), q, batch.return_to_go
+            )
             self.descend("actor", actor_loss)
             metrics |= {"actor/loss": actor_loss.detach(), "actor/weight": weight_B.mean()}
         self.move_target()
@@ -299,6 +301,9 @@ class ConservativeConfig:
     """T in exp(min(A / T, clip)), in units of Q."""
     advantage_clip: float = 5.0
     """Largest exponent of the advantage weight."""
+    likelihood_beta: float = 0.0
+    """Of `ActionGaussian.evened_log_prob`, which advantage_weighted imitates by: 0 = likelihood, 1 = seldom done steps, such as closing the
+    gripper, are learned as well as the others."""
     least_return: float | None = None
     """Stored actions from which no more than this return was reached are not imitated, whatever the critic makes of them, which still learns
     from all: filtered behaviour cloning (%BC of arXiv 2106.01345). A little above shift / (1 - gamma), -25 by PTR's rewards, leaves out the
@@ -345,6 +350,11 @@ class ConservativeConfig:
         if self.extraction == "advantage_weighted" and not self.weight:
             raise UserError(
                 f"{name}'s weight is 0, and advantage_weighted asks for the policy samples that it presses; give a weight above 0."
+            )
+        require_beta(self)
+        if self.likelihood_beta and self.extraction != "advantage_weighted":
+            raise UserError(
+                f"{name}'s likelihood_beta is {self.likelihood_beta} and its policy imitates nothing; give extraction=advantage_weighted too."
             )
         if self.least_return is not None and self.extraction != "advantage_weighted":
             raise UserError(

@@ -288,6 +288,31 @@ def test_what_reached_too_little_is_not_imitated(kind: type[ConservativeAgent]) 
     assert changed(snapshot(plain.critic), whole.critic)
 
 
+@pytest.mark.parametrize("kind", [CalQL, CQL])
+def test_beta_evens_the_likelihood_of_the_same_weights(kind: type[ConservativeAgent]) -> None:
+    """Weights and critic are those without it; each dimension's log-density counts by its variance, which carries no gradient."""
+    options: dict[str, Any] = {
+        "extraction": "advantage_weighted",
+        "advantage_temperature": 1e9,
+        "actor_learning_rate": 1.0,
+    }
+    even, plain = build(kind, likelihood_beta=1.0, **options), build(kind, **options)
+    batch = state_batch()
+    action, out = even.actor.normalizer.encode(batch.action), even.actor({}, batch.proprio, batch.task, batch.language)
+    base = D.Normal(out.mean_BA, out.log_std_BA.exp())
+    density = D.TransformedDistribution(base, [D.TanhTransform(cache_size=1)]).log_prob(action)
+    wanted = -(base.stddev.detach().square() * density).sum(1).mean()  # all advantages weigh 1 at that temperature
+    wanted.backward()
+    slopes = [p.grad.clone() for p in even.actor.parameters() if p.grad is not None]
+    even.actor.zero_grad()
+    ours, theirs = even.update(batch, 0), plain.update(batch, 0)
+    torch.testing.assert_close(ours["actor/loss"], wanted.detach(), atol=1e-4, rtol=1e-4)
+    for parameter, slope in zip((p for p in even.actor.parameters() if p.grad is not None), slopes, strict=True):
+        torch.testing.assert_close(parameter.grad, slope, atol=1e-4, rtol=1e-3)
+    assert torch.equal(ours["actor/weight"], theirs["actor/weight"])
+    assert not changed(snapshot(even.critic), plain.critic)
+
+
 def test_failures_in_the_majority_are_not_followed() -> None:
     """Three of four stored steps take a bad action and fail, and the critic has nothing to tell them apart by."""
     low, high = torch.tensor(BOUNDS.low), torch.tensor(BOUNDS.high)
@@ -395,6 +420,7 @@ def test_the_task_conditions_policy_and_value() -> None:
         ({"extraction": "advantage_weighted", "weight": 0.0}, "give a weight above 0"),
         ({"least_return": -24.9}, "its policy imitates nothing"),
         ({"extraction": "advantage_weighted", "least_return": math.nan}, "give a finite return"),
+        ({"likelihood_beta": 1.0}, "its policy imitates nothing"), ({"likelihood_beta": 1.5}, "likelihood_beta is 1.5"),
         ({"actor_average": 2.0}, "actor_average is 2"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
     ],
 )  # fmt: skip
