@@ -38,6 +38,8 @@ FEATURE_SHARE = 64
 CROP = AugmentConfig(pad=1, jitter_probability=0.0)
 """From scratch: a pixel at 64x64, as the demo has it."""
 ONLINE_BATCH, UPDATES_PER_STEP, ONLINE_SHARE = 64, 1, 0.5
+ONLINE_LEARNING_RATE = 1e-4
+"""At the imitation's own rate these smaller batches unlearn a part of it, without any episode too (benchmarks/README.md)."""
 ONLINE_NOISE = 0.02
 """Deviation of RL's actions around the policy's central one, in half ranges: drawn ones fail (benchmarks/README.md, "From pixels")."""
 LEAST_RETURN = -24.99
@@ -137,7 +139,7 @@ def online_config() -> CalQLConfig:
     return CalQLConfig(
         critic="ensemble", critic_hidden=(128, 128), layer_norm=True, critic_learning_rate=1e-3, weight=0.05, gap_floor=-8.0, target_gap=None, actions=2,
         extraction="advantage_weighted", advantage_temperature=2.0, advantage_clip=1.0, least_return=LEAST_RETURN, tau=0.05,
-        actor_hidden=(256, 256, 256), log_std_range=STD_RANGE, scaled_log_std=False, actor_learning_rate=LEARNING_RATE,
+        actor_hidden=(256, 256, 256), log_std_range=STD_RANGE, scaled_log_std=False, actor_learning_rate=ONLINE_LEARNING_RATE,
         actor_average=AVERAGE, augment=None,
     )  # fmt: skip
 
