@@ -92,7 +92,21 @@ def load_policy(node: Node, folder: str = "") -> Any:
         raise MissingExtraError(
             "torch", "", "the policy node (launch takes python:= for an interpreter that has it)"
         ) from error
-    return Policy.load(Path(checkpoint), device=text(node, "device"))
+    return Policy.load(Path(checkpoint), device=_usable(text(node, "device")))
+
+
+def _usable(device: str) -> str:
+    """A torch device that computes here. Raises UserError for another, whatever torch says of it."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(
+            f"device is {device!r}, which torch cannot use here ({why}); give cpu, or another of its devices."
+        ) from error
+    return device
 
 
 def robot_spec(node: Node, trained: Spec) -> tuple[Spec, dict[str, str]]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
@@ -22,7 +23,9 @@ from robot_pt_ros.lockstep import Early
 from robot_pt_ros.node import text
 
 OBSERVATIONS_KEPT = 64
-ONE_PUBLISHER = (topics.COMMAND, topics.POLICY_POSE, topics.POLICY_GRIPPER, topics.TELEOP_POSE, topics.TELEOP_GRIPPER)
+ONE_PUBLISHER = (
+    topics.COMMAND, topics.COMMAND_POSE, topics.POLICY_POSE, topics.POLICY_GRIPPER, topics.TELEOP_POSE, topics.TELEOP_GRIPPER,
+)  # fmt: skip
 """Topics on which two publishers are a fault: nobody could say who moves the arm."""
 
 
@@ -48,8 +51,10 @@ class GateInputs:
         listen(PoseStamped, topics.TELEOP_POSE, self._on_teleop_pose, topics.newest())
         listen(JointTrajectory, topics.TELEOP_GRIPPER, partial(self._on_gripper, "teleop"), topics.newest())
         listen(Bool, topics.DEADMAN, self._on_deadman, topics.heartbeat())
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)  # whom one of them does not hear, another does
         for topic in {topics.ESTOP, text(self._node, "estop_topic") or topics.ESTOP}:
-            listen(Bool, topic, partial(self._on_estop, topic), topics.alarms())
+            for quality in topics.alarms_of_anybody():
+                listen(Bool, topic, partial(self._on_estop, topic), quality, event_callbacks=quiet)
         listen(String, topics.ARM_FAULT, self._on_arm_fault, topics.alarms())
         for camera in cameras:
             listen(Image, topics.camera_image(camera), partial(self._on_frame, camera), topics.sampled())

@@ -19,6 +19,7 @@ from robot_pt_ros.node import text
 from robot_pt_ros.terminal import Terminal
 
 DEVICES = ("keyboard", "joy", "spacenav", "topic")
+_PURE: dict[str, type[Device]] = {"keyboard": Keyboard, "joy": Gamepad, "spacenav": SpaceMouse}
 
 
 class Attached(Protocol):
@@ -35,10 +36,10 @@ class Attached(Protocol):
         ...
 
 
-def attach(node: Node, kind: str, settings: TeleopSettings) -> Attached | None:
+def attach(node: Node, kind: str, settings: TeleopSettings, *, held: bool = False) -> Attached | None:
     """The device of that kind; None for "topic", where an operator in another process publishes the teleop topics itself.
 
-    Raises UserError for a kind there is not, or a device that cannot be used.
+    `held`: it lets a policy move a real arm. Raises UserError for a kind there is not, or a device that cannot be used for that.
     """
     makers: dict[str, Callable[[], Attached | None]] = {
         "keyboard": partial(KeyboardInput, node, settings),
@@ -48,6 +49,10 @@ def attach(node: Node, kind: str, settings: TeleopSettings) -> Attached | None:
     }
     if kind not in makers:
         raise UserError(f"device is {kind!r}; choose one of {', '.join(DEVICES)}.")
+    if held and kind in _PURE and not _PURE[kind].hold_to_run:
+        raise UserError(
+            f"{kind} is no hold-to-run switch, and here a policy moves a real arm; take teleop:=joy, or leave the policy out."
+        )
     return makers[kind]()
 
 

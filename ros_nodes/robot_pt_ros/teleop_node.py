@@ -41,7 +41,7 @@ class TeleopNode(LifecycleNode):
         arm_of(self)  # an unknown one is refused with device "topic" too
         self._requests = TeleopRequests(self)
         self._window = Window(self, int(number(self, "window_port"))) if flag(self, "window") else None
-        attached = attach(self, kind, settings)
+        attached = attach(self, kind, settings, held=flag(self, "policy_on_arm"))
         if attached is None:
             return TransitionCallbackReturn.SUCCESS
         self._hand = HandInTheGraph(self, attached, settings)
@@ -49,7 +49,9 @@ class TeleopNode(LifecycleNode):
         if kind != "keyboard":
             log.info(f"{kind}:\n{device.legend()}")
         if not device.hold_to_run:
-            log.warning(f"{kind} is no hold-to-run switch: on a real arm it moves the arm, and lets no policy run.")
+            log.warning(
+                f"{kind} is no hold-to-run switch: on a real arm it moves the arm, and lets no policy run there."
+            )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -23,6 +23,9 @@ def declare(node: Node) -> None:
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
     node.declare_parameter("rate_hz", 20.0, fixed("Of targets and deadman heartbeat [Hz].", floating_point_range=rate))
     node.declare_parameter("gamepad_layout", "game_controller", fixed("game_controller or xbox."))
+    node.declare_parameter(
+        "policy_on_arm", False, fixed("A policy moves a real arm here: the device must be hold-to-run.")
+    )
     node.declare_parameter("window", False, fixed("Show the cameras on a page of this machine."))
     node.declare_parameter("window_port", 8088, fixed("Of that page; 0 takes any.", integer_range=port))
     for field in fields(TeleopSettings):

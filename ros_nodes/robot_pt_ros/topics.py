@@ -92,6 +92,16 @@ def alarms() -> QoSProfile:
     return profile
 
 
+def alarms_of_anybody() -> tuple[QoSProfile, ...]:
+    """Subscriptions of which one hears any alarm: other programs may latch nothing (rclpy's default) or promise nothing (sensor data).
+
+    A request for what is latched hears neither, and one without loses what is latched or sent again.
+    """
+    profiles = alarms(), recorded(), sampled()
+    profiles[-1].depth = 100
+    return profiles
+
+
 def heartbeat(deadline_s: float = 0.2, lease_s: float = 0.5) -> QoSProfile:
     """Absence is a message: deadline and liveliness, to be set alike on both sides."""
     return QoSProfile(

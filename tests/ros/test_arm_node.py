@@ -366,12 +366,13 @@ def test_no_bad_command_reaches_the_driver(rig) -> None:
     np.testing.assert_allclose(group[-1].cmd, q, atol=1e-6)
 
 
-def test_beside_a_second_publisher_nothing_is_followed(rig) -> None:
+@pytest.mark.parametrize(("topic", "kind"), [(topics.COMMAND, JointTrajectory), (topics.COMMAND_POSE, PoseStamped)])
+def test_beside_a_second_publisher_nothing_is_followed(rig, topic: str, kind: type) -> None:
     rig.start("fake_xs_sdk.py", **XS)
     rig.await_state("no command has come")
     rig.stream(rig.q() + 0.05, seconds=1)
     rival = rig.graph.node("neighbour", namespace=rig.ns)
-    publisher = rival.create_publisher(JointTrajectory, topics.COMMAND, topics.newest())
+    publisher = rival.create_publisher(kind, topic, topics.newest())
     rig.stream(rig.q(), seconds=30, reached=lambda: "somebody besides the supervisor" in rig.state().state)
     assert "neighbour" in rig.state().state
     held = rig.q()

@@ -172,9 +172,29 @@ def test_an_arm_needs_a_box_and_a_device_to_hold(plan, word):
         plan("robot", *(w for w in COMMANDS["robot"] if not w.startswith(word)))
 
 
-def test_no_terminal_drives_a_policy_on_an_arm(plan):
-    with pytest.raises(UserError, match="teleop:=keyboard is not possible"):
-        plan("robot", *(w for w in COMMANDS["robot"] if not w.startswith("teleop")), "teleop:=keyboard")
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("robot", (), True),
+        ("replay", ("robot:=franka", *BOX), True),
+        ("online", ("robot:=wx250s", "teleop:=joy", *BOX), True),
+        ("collect", ("robot:=wx250s", *BOX), False),
+        ("collect", ("robot:=wx250s", "checkpoint:=RUN", *BOX), True),
+        ("graph", ("teleop:=keyboard", "checkpoint:=RUN"), False),
+    ],
+)
+def test_a_device_is_told_that_a_policy_moves_a_real_arm(plan, name, words, told):
+    found = dict(zip(names(p := plan(name, *COMMANDS[name], *words)), map(parameters, p), strict=True))
+    assert found["teleop"]["policy_on_arm"] is told
+
+
+@pytest.mark.parametrize("device", ["keyboard", "spacenav"])
+def test_no_device_that_cannot_be_held_drives_a_policy_on_an_arm(plan, device):
+    words = (w for w in COMMANDS["robot"] if not w.startswith("teleop"))
+    with pytest.raises(UserError, match=f"teleop:={device} is not possible; give one of joy, topic"):
+        plan("robot", *words, f"teleop:={device}")
+    with pytest.raises(UserError, match=f"teleop:={device} is not possible; give one of none, joy, topic"):
+        plan("replay", "store:=d", "robot:=franka", *BOX, f"teleop:={device}")
 
 
 @pytest.mark.parametrize("file", ["collect", "replay"])

@@ -116,6 +116,14 @@ def test_no_checkpoint_is_one_sentence(node):
         p.load_policy(node())
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta", ""])
+def test_a_device_that_cannot_compute_is_one_sentence(node, run, device):
+    with pytest.raises(UserError, match=f"device is '{device}', which torch cannot use here .*; give cpu") as raised:
+        p.load_policy(node(checkpoint=str(run), device=device))
+    assert "\n" not in str(raised.value)
+    assert p.load_policy(node(checkpoint=str(run), device="cpu:0")).spec.embodiment == "panda"
+
+
 def test_a_camera_without_a_topic_is_named(node):
     with pytest.raises(UserError, match="looks at camera 'primary'"):
         p.robot_spec(node(cameras=["wrist=side"]), SPEC)

@@ -311,6 +311,19 @@ def test_a_device_there_is_not_is_one_sentence(graph: Any, kind: str, words: str
         attach(node, kind, TeleopSettings())
 
 
+@pytest.mark.parametrize("kind", ["keyboard", "spacenav"])
+def test_a_policy_on_a_real_arm_is_let_run_by_what_is_held_alone(graph: Any, kind: str) -> None:
+    node = graph.node("operator")
+    node.declare_parameter("gamepad_layout", "game_controller")
+    with pytest.raises(UserError, match=f"{kind} is no hold-to-run switch.*teleop:=joy"):
+        attach(node, kind, TeleopSettings(), held=True)
+    assert not list(node.subscriptions)
+    attached = attach(node, "joy", TeleopSettings(), held=True)
+    assert attached is not None
+    assert attached.device.hold_to_run
+    assert attach(node, "topic", TeleopSettings(), held=True) is None
+
+
 # parts
 
 

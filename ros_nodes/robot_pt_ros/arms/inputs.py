@@ -37,7 +37,7 @@ class ArmInputs:
         self._offered_ns = self._command_ns = 0
         self._opening: float | None = None
         self._expected = text(node, "supervisor")
-        self._command_topic = node.resolve_topic_name(topics.COMMAND)
+        self._command_topics = [node.resolve_topic_name(name) for name in (topics.COMMAND, topics.COMMAND_POSE)]
         listen = node.create_subscription
         listen(JointTrajectory, topics.COMMAND, self._on_joints, topics.newest())
         listen(PoseStamped, topics.COMMAND_POSE, self._on_pose, topics.newest())
@@ -48,17 +48,19 @@ class ArmInputs:
 
     def supervised(self) -> bool:
         """Somebody publishes commands."""
-        return bool(self._node.count_publishers(self._command_topic))
+        return bool(self._node.count_publishers(self._command_topics[0]))
 
     def check_publishers(self) -> None:
-        """Only the supervisor may publish commands."""
-        infos = self._node.get_publishers_info_by_topic(self._command_topic)
-        names = ["" if info.node_name == UNKNOWN_NODE else info.node_name for info in infos]
-        before = self._adapter.guard.rival
-        self._adapter.guard.publishers(names, self._expected)
-        rival = self._adapter.guard.rival
-        if rival and rival != before:
-            self._node.get_logger().error(f"commands are not followed: {rival} publishes on {self._command_topic}.")
+        """Only the supervisor may publish commands, either half of them."""
+        guard, before = self._adapter.guard, self._adapter.guard.rival
+        for topic in self._command_topics:
+            infos = self._node.get_publishers_info_by_topic(topic)
+            names = ["" if info.node_name == UNKNOWN_NODE else info.node_name for info in infos]
+            guard.publishers(names, self._expected)
+            if guard.rival:
+                break
+        if guard.rival and guard.rival != before:
+            self._node.get_logger().error(f"commands are not followed: {guard.rival} publishes on {topic}.")
 
     def counts(self) -> dict[str, int]:
         """What could not be used, by reason."""
