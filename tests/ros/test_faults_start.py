@@ -54,14 +54,14 @@ def test_a_missing_checkpoint_and_a_graph_with_a_node_in_another_domain(watcher,
     """At once: most of both is starting processes."""
     (tmp_path / "split").mkdir()
     split = graphs.Graph(
-        SPLIT_DOMAIN, tmp_path / "split", checkpoint=checkpoint, policy_domain=OTHER_DOMAIN, start_timeout_s=20.0
+        SPLIT_DOMAIN, tmp_path / "split", checkpoint=checkpoint, policy_domain=OTHER_DOMAIN, start_timeout_s=40.0
     )
     try:
         text = refused(watcher, tmp_path, checkpoint=tmp_path / "nothing")
-        assert split.wait(90) == 1, split.text
+        assert split.wait(150) == 1, split.text
     finally:
         split.close()
-    assert "policy did not configure within 20 s; is its process there?" in sentence(split.text, "manager")
+    assert "policy did not configure within 40 s; is its process there?" in sentence(split.text, "manager")
     assert "the graph is active" not in split.text
     assert {split.exit_codes()[node] for node in ("sim", "supervisor", "policy")} == {0}
     assert str(tmp_path / "nothing") in sentence(text, "policy")
