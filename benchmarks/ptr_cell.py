@@ -14,10 +14,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import ptr_aim
 import ptr_critic
 import ptr_data
-import ptr_motion
 import torch
 
 from robot_pt import checkpoint
@@ -45,10 +43,6 @@ Version = Literal["state", "motion", "aimed", "features"]
 VERSIONS: tuple[Version, ...] = ("state", "motion", "aimed", "features")
 """What the methods see: the state; the state and how the arm moves; the state, with actions that are seen from where the arm is; or frozen
 features of images beside the arm's state."""
-VIEWS: Mapping[str, tuple[Callable[[EpisodeSource], EpisodeSource], Callable[[Path], PolicyFactory]]] = {
-    "motion": (ptr_motion.MotionSource, ptr_motion.acting), "aimed": (ptr_aim.AimedSource, ptr_aim.acting),
-}  # fmt: skip
-"""Versions that read the state's demonstrations in their own way: how data becomes theirs, and what acts."""
 RATIO = 0.9
 """Share of the robot data in a batch once the target is mixed in (PTR)."""
 KIND: Kind = "map"
@@ -184,7 +178,7 @@ class Bench:
     @property
     def _recorded(self) -> Version:
         """Whose demonstrations are read."""
-        return "state" if self.version in VIEWS else self.version
+        return "state" if self.version in ptr_data.VIEWS else self.version
 
     def _robot_data(self, method: Method, look: Origin | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
@@ -211,7 +205,7 @@ class Bench:
 
     def _through(self, source: EpisodeSource, look: Origin | None) -> EpisodeSource:
         if look is None:
-            return VIEWS[self.version][0](source) if self.version in VIEWS else source
+            return ptr_data.VIEWS[self.version][0](source) if self.version in ptr_data.VIEWS else source
         return FeatureSource(source, FeatureTable.of(source, look.extractor(), self.shared / "features"), KIND)
 
     def _seen_demos(self, task: str, seed: int, look: Origin | None) -> ptr_data.Demos:
@@ -276,8 +270,8 @@ class Bench:
         """Success from each start; the same starts for all methods of a seed."""
         folder = checkpoint.folder_of(run, step)
         acting: PolicyFactory
-        if self.version in VIEWS:
-            acting = VIEWS[self.version][1](folder)
+        if self.version in ptr_data.VIEWS:
+            acting = ptr_data.VIEWS[self.version][1](folder)
         else:
             acting = policy_factory(folder, cell.task) if look is None else heads.acting(folder, look, KIND)
         size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)

@@ -143,10 +143,13 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", type=Path, default=Path("runs/ptr"), help="--out of benchmarks/ptr.py")
+    parser.add_argument("--version", choices=("state", *ptr_data.VIEWS), default="state", help="of the cells")
     parser.add_argument("--seed", type=int, default=0, help="of the cells, which draws the demonstrations")
     options = parser.parse_args()
     torch.set_num_threads(1)
     demos = ptr_data.target(options.data, "state", options.task, options.seed).judges
+    if options.version in ptr_data.VIEWS:
+        demos = ptr_data.VIEWS[options.version][0](demos)
     for run in options.runs:
         settings, _ = runs.read_settings(run)
         try:

@@ -6,12 +6,15 @@ Both versions see the same episodes: a camera changes neither the starts nor the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import ptr_aim
+import ptr_motion
 
+from robot_pt.evaluate import PolicyFactory
 from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.target import split_demos
 from robot_pt.schema import SUCCESS
@@ -29,6 +32,11 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "A": SPLITS["known-task-new-scene"].targets, "B": SPLITS["new-task-new-scene"].targets,
 }  # fmt: skip
 """A: known task, new scene. B: new task, new scene."""
+
+VIEWS: Mapping[str, tuple[Callable[[EpisodeSource], EpisodeSource], Callable[[Path], PolicyFactory]]] = {
+    "motion": (ptr_motion.MotionSource, ptr_motion.acting), "aimed": (ptr_aim.AimedSource, ptr_aim.acting),
+}  # fmt: skip
+"""Versions that read the state's demonstrations in their own way: how data becomes theirs, and what acts."""
 
 
 class Demos(NamedTuple):
