@@ -8,7 +8,7 @@
 
 Pretraining data is that of the protocol; probing data are episodes of six tasks from other starts, through two cameras. An encoder
 takes half a minute (ATC) to 9 minutes (SiamMAE, Decision Transformer) of a core to train and 7 s to probe, a cell of the protocol 15 s,
-one from scratch more than a minute.
+60 s with RL, one from scratch five minutes.
 """
 
 from __future__ import annotations
