@@ -76,8 +76,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         executors.append(executor)
         node = make()
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
-        hint = "; numbers are written with a point, as in [0.0, -0.15, 0.02]." * ("DOUBLE" in str(error))
-        sys.stderr.write(f"{error}{hint}\n")  # there is no logger without a node
+        sys.stderr.write(f"{error}{_hint(str(error))}\n")  # there is no logger without a node
         rclpy.try_shutdown()
         ended.append(2)
         return 2
@@ -100,6 +99,15 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
             rclpy.try_shutdown()
     ended.append(code)
     return code
+
+
+def _hint(refusal: str) -> str:
+    """How a parameter is written that rclpy refused for its type."""
+    expected = refusal.rpartition("expecting type ")[2]
+    example = "[0.0, -0.15, 0.02]" if "DOUBLE" in expected else "[480, 640]"
+    if "ARRAY" in expected:
+        return f"; give a list, as {example}{', its numbers with a point' * ('DOUBLE' in expected)}."
+    return "; a number like that is written with a point, as 2.0." * ("DOUBLE" in expected)
 
 
 def _leave_the_start(told: SimpleQueue[int], nodes: Sequence[Node]) -> None:

@@ -156,6 +156,12 @@ def test_text_of_an_int_becomes_it(number):
     assert coerce(str(number), None) == coerce(str(number), "int") == number
 
 
+@pytest.mark.parametrize(("kind", "said"), [("int", "'x' is no whole number"), ("float", "'x' is no number")])
+def test_text_that_is_no_number_is_a_sentence(kind, said):
+    with pytest.raises(ValueError, match=said):
+        coerce("x", kind)
+
+
 @given(st.text(max_size=20), st.sampled_from([None, "bool", "int", "float"]))
 def test_any_text_becomes_a_value_of_its_type_or_a_sentence(text, kind):
     try:

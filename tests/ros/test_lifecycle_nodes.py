@@ -160,7 +160,13 @@ def test_a_mistake_leaves_nothing_half_started(made, name, tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("name", "given", "said"),
-    [("supervisor", {"workspace_min": [0, -1, 0]}, "written with a point"), ("camera", {"jpeg_quality": 1000}, "1000")],
+    [
+        ("supervisor", {"workspace_min": [0, -1, 0]}, "give a list, as [0.0, -0.15, 0.02], its numbers with a point."),
+        ("supervisor", {"workspace_min": ""}, "give a list, as [0.0, -0.15, 0.02]"),
+        ("policy", {"image_size": 64}, "give a list, as [480, 640]."),
+        ("teleop", {"rate_hz": 20}, "written with a point, as 2.0."),
+        ("camera", {"jpeg_quality": 1000}, "1000"),
+    ],
 )
 def test_a_parameter_of_another_kind_is_one_sentence(tmp_path, name, given, said):
     process = NodeProcess(name, DOMAIN, tmp_path, **given)

@@ -106,7 +106,10 @@ def coerce(text: str, kind: str | None) -> bool | int | float | str | list[bool 
     if kind == "str" or (kind is None and text == ""):
         return text
     if kind in ("int", "float"):
-        return int(text) if kind == "int" else float(text)
+        try:
+            return int(text) if kind == "int" else float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no {'whole number' if kind == 'int' else 'number'}") from None
     if kind == "bool" and text in ("0", "1"):
         return text == "1"
     try:
