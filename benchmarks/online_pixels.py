@@ -69,7 +69,7 @@ class Settings:
     algorithm: str = "cal_ql"
     options: tuple[str, ...] = (
         "critic=ensemble", "layer_norm=true", "critic_hidden=128,128", "critic_learning_rate=1e-3", "weight=0.05", "gap_floor=-8",
-        "target_gap=none", "actions=2", "extraction=advantage_weighted", "advantage_temperature=2", "advantage_clip=1", "least_return=-24.9", "likelihood_beta=1",
+        "target_gap=none", "actions=2", "extraction=advantage_weighted", "advantage_temperature=2", "advantage_clip=1", "least_return=-24.9",
         "actor_average=0.005", "actor_learning_rate=5e-4", "tau=0.05",
     )  # fmt: skip
     """Cal-QL's, found on seed 0."""
