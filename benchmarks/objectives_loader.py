@@ -73,6 +73,7 @@ def measure(name: str, source: Any, encoder: str, updates: int) -> dict[str, flo
             batch = to_device(next(batches), "cpu")
             waits.append(time.perf_counter() - began)
             steps.append(seconds(lambda batch=batch, step=step: learner.update(batch, step)))
+            del batch  # as in `robot_pt.train`: the tensors of an update are gone before the next batch is asked for
     alone, beside = statistics.median(bare), statistics.median(steps)
     return {
         "data wait": sum(waits) / (sum(waits) + sum(steps)), "update [ms]": 1000 * beside, "bare [ms]": 1000 * alone,
