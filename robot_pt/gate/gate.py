@@ -24,13 +24,11 @@ from robot_pt.gate.inbox import Arrived, TargetInbox, faults_of
 from robot_pt.gate.kinematics import Manipulator
 from robot_pt.gate.limits import GateLimits
 from robot_pt.gate.modes import Conditions, Mode, Modes, Reply
-from robot_pt.gate.motion import UNCLIPPED, Motion, Pace, Sent
+from robot_pt.gate.motion import UNCLIPPED, Motion, Pace, Sent, ramp
 from robot_pt.gate.reasons import PASSING, Reason
 from robot_pt.gate.senses import Senses
 from robot_pt.gate.watchdogs import NS, JitterMonitor, Watchdog
 
-SLOWEST_RAMP = 0.1
-"""Share of full speed a ramp begins with."""
 MOVING = (Mode.POLICY, Mode.TELEOP)
 COUNTED_ON_ARRIVAL: frozenset[Reason] = frozenset(("malformed", "half_pair", "superseded", "tick_late"))
 
@@ -299,9 +297,7 @@ class Gate:
         limits = self.limits
         dt_s = limits.period_s if limits.lockstep else min(interval_ns / NS, 2 / limits.tick_hz)
         left_s = (self._arrive_ns - now_ns) / NS + dt_s
-        moving_s = (now_ns - self._moving_since_ns) / NS
-        ramp = 1.0 if limits.lockstep or limits.ramp_in_s <= 0 else moving_s / limits.ramp_in_s
-        return Pace(dt_s, left_s, min(max(ramp, SLOWEST_RAMP), 1.0))
+        return Pace(dt_s, left_s, ramp(limits, (now_ns - self._moving_since_ns) / NS))
 
     def _output(self, mode: Mode, decision: Decision | None, holds: list[Reason], events: list[Reason]) -> GateOutput:
         changed = mode != self._mode or holds != self._holds or bool(set(events) - PASSING)
@@ -320,12 +316,8 @@ class Gate:
         state, moving = self._senses.arm_state, mode in MOVING
         if not moving and state is not None and self._motion.displaced(state):
             return None  # moved by hand or without torque: the old command would pull it back
-        if lockstep and not moving and state is not None and self._motion.elsewhere(state):
-            self._motion.anchor(
-                state
-            )  # a simulator that was reset: held where it is now, not where the last episode ended
-            sent = self._motion.sent
-            assert sent is not None
+        if lockstep and not moving and state is not None:
+            sent = self._motion.held_at(state)
         stamp_ns = max(self._clocks.stamp_ns, self._command_stamp_ns + 1)
         if lockstep and decision is not None and decision.accepted:
             stamp_ns = decision.requested.stamp_ns

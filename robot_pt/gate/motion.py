@@ -24,6 +24,8 @@ LEAD_STEPS = 1.5
 """How many steps a goal may be ahead of what was sent: targets that outrun the speed limits do not pile up."""
 SAME = 1e-9
 """Poses nearer than this [m], [rad] are one: what numbers lose on their way through messages."""
+SLOWEST_RAMP = 0.1
+"""Share of full speed a ramp begins with."""
 SAG_M, SAG_RAD = 0.02, 0.1
 """By so much an arm may hang below where it is held [m], [rad]."""
 UNCLIPPED = np.zeros(7)
@@ -55,6 +57,12 @@ class Pace(NamedTuple):
     """Time from the last command until the goal should be reached."""
     ramp: float
     """0..1 of every speed limit."""
+
+
+def ramp(limits: GateLimits, moving_s: float) -> float:
+    """Share of full speed so long after a start or a pause."""
+    share = 1.0 if limits.lockstep or limits.ramp_in_s <= 0 else moving_s / limits.ramp_in_s
+    return min(max(share, SLOWEST_RAMP), 1.0)
 
 
 class Motion:
@@ -101,12 +109,16 @@ class Motion:
         if self._limits.lockstep or (apart and at_rest):
             self.sent = Sent(state.q.copy(), self._arm.fk(state.q), self.sent.gripper)
 
-    def elsewhere(self, state: ArmState) -> bool:
-        """The tool is not where it was told to be, and farther from it than it would sag."""
-        if self.sent is None:
-            return False
+    def held_at(self, state: ArmState) -> Sent:
+        """Where an arm that nobody moves is held while time stands still: at its last command, or where it is if that is farther than sag.
+
+        A simulator that was reset stands elsewhere, and must not go back to where the episode before ended.
+        """
+        assert self.sent is not None
         way = Way(self.sent.T_base_tool, self._arm.fk(state.q))
-        return way.metres > SAG_M or way.radians > SAG_RAD
+        if way.metres > SAG_M or way.radians > SAG_RAD:
+            self.anchor(state)
+        return self.sent
 
     def release(self) -> None:
         """Forget the last command: nobody holds the arm there any more."""
