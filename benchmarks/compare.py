@@ -5,6 +5,7 @@
     python benchmarks/compare.py --cells 60             then cells of the protocol for about so many minutes; they go on where they stopped
     python benchmarks/compare.py --cells 0 --plot FILE  the table of cells, and their picture
     python benchmarks/compare.py --cells 60 --online 30 cells with so many episodes of RL after imitation, in a folder of their own
+    ... --record                                        with what compare.json holds of earlier folders, which is not run again; new ones are added
 
 Pretraining data is that of the protocol; probing data are episodes of six tasks from other starts, through two cameras. An encoder
 takes half a minute (ATC) to 9 minutes (SiamMAE, Decision Transformer) of a core to train and 7 s to probe, a cell of the protocol 15 s,
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import compare_record
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -58,6 +60,7 @@ CONTROL_SEEDS = 3
 """Random encoders at least: what they scatter by is what everything else is held against."""
 SHARED = ("data", "encoders", "features")
 """What cells with RL after imitation have in common with those without."""
+FORETELLING = ("object R2", "object error", "order", "retrieval")
 SHOWN = ("object R2", "object error", "gripper R2", "tool R2", "order", "retrieval", "rank", "dormant")
 
 
@@ -259,6 +262,13 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="with --cells: draw the scores into this .svg")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=compare_record.RECORD,
+        help="cells and probes kept there count; add to them",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?"
     )
     options = parser.parse_args()
@@ -279,13 +289,24 @@ def main() -> None:
             if options.online:
                 protocol = replace(protocol, online_episodes=options.online)
                 out = beside(out, protocol)
+            if options.record:
+                compare_record.exchange_cells(options.record, out, protocol, lay=True)
             result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
+            if options.record:
+                compare_record.exchange_cells(options.record, out, protocol, lay=False)
             print(result.pop("text"))
             cells = compare.outcomes(out)
             begun = [task for task in protocol.tasks if any(o.cell.task == task for o in cells)]
             print(by_task(cells, methods, begun))
             if options.online:
                 print(f"after {options.online} episodes of RL:\n{by_task(cells, methods, begun, online=True)}")
+            if options.record:
+                record = compare_record.read_record(options.record, protocol)
+                print(
+                    compare_record.foretold(
+                        record, FORETELLING, ([t for t in begun if t.startswith("lift")], ["door-anywhere"])
+                    )
+                )
             if options.plot:
                 plot(result["rows"], options.plot)
             print(json.dumps({"benchmark": "compare", **result}))
@@ -301,6 +322,8 @@ def main() -> None:
     document = {
         p.name: {k: {n: [m.value, *m.interval] for n, m in ms.items()} for k, ms in p.found.items()} for p in probed
     }
+    if options.record:
+        compare_record.add_probes(options.record, protocol, counts, document)
     replace_json(out / "probes.json", {"protocol": protocol.to_json(), "seeds": counts, "probes": document})
     print(json.dumps({"benchmark": "compare", "seeds": counts, "probes": document}))
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from tests.cli.test_bench import script
 
 @pytest.fixture(scope="module")
 def bench():
-    return script("compare")
+    with pytest.MonkeyPatch.context() as patch:  # the script's neighbours, as when it is run
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        return script("compare")
 
 
 def cells(counts, task="lift-red", episodes=20, demos=50):
@@ -137,3 +140,49 @@ def test_probing_tasks_hold_known_and_new_colours_and_other_scenes(bench):
     assert set(bench.PROBE_TASKS) <= set(simulators.task_names())
     seen = {material.task for material in read_protocol().pretraining}
     assert 0 < len(seen & set(bench.PROBE_TASKS)) < len(bench.PROBE_TASKS)
+
+
+def test_recorded_cells_are_in_the_tables_and_what_is_new_is_added(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)
+    record, first, later = tmp_path / "record.json", tmp_path / "first", tmp_path / "later"
+    wanted = ["x", "--cells", "0", "--methods", "atc,curl,idm,mae", "--record", str(record), "--out"]
+    for out, counts in ((first, {RANDOM_FROZEN: [6], "atc": [17, 3], "curl": [12]}), (later, {"idm": [9]})):
+        (out / "cells").mkdir(parents=True)
+        for outcome in cells(counts):
+            (out / "cells" / outcome.cell.file).write_text(json.dumps(outcome.to_json()))
+        protocol = replace(read_protocol(), pretrain_steps=500, head_updates=bench.HEAD_UPDATES, demos=bench.DEMOS)
+        (out / "protocol.json").write_text(json.dumps(protocol.to_json()))
+        monkeypatch.setattr(sys, "argv", [*wanted, str(out)])
+        bench.main()
+    said = capsys.readouterr().out
+    assert said.count("; 17, 3)") == 2, (
+        "in the table of the first folder, and in that of the second, which holds none of them"
+    )
+    assert json.loads(said.strip().splitlines()[-1])["cells"] == 5
+    assert len(json.loads(record.read_text())["cells"]["0"]) == 5
+    monkeypatch.setattr(sys, "argv", [*wanted, str(later), "--steps", "7"])
+    with pytest.raises(SystemExit):
+        bench.main()
+
+
+def test_rank_correlation_is_that_of_scipy_and_the_record_says_what_foretells(bench):
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(0, 6, (2, 11))
+        assert bench.compare_record.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    counts = {"atc": [17, 15], "curl": [12], "mae": [10], RANDOM_FROZEN: [20], "vip": [11]}
+    record = {
+        "cells": {"0": [o.to_json() for o in cells(counts)]},
+        "probes": {m: {"seeds": 1, "map": {"order": [v, v, v]}} for m, v in {"atc": 3, "curl": 2, "mae": 1, RANDOM_FROZEN: 0}.items()},
+    }  # fmt: skip
+    told = bench.compare_record.foretold(record, ["order"], [["lift-red"], ["door-anywhere"]]).splitlines()[-1]
+    assert told == "| order | 1.00 | 3 | – | 0 |", "random features are none of the objectives"
+
+
+def test_the_record_of_the_benchmark_holds_what_the_readme_says(bench):
+    record = json.loads(bench.compare_record.RECORD.read_text("utf-8"))
+    text = bench.compare_record.RECORD.with_name("README.md").read_text("utf-8")
+    by = {tuple(c["cell"].values()): c["successes"] for c in record["cells"]["0"]}
+    counts = [str(by["atc", "lift-purple", 50, seed]) for seed in range(3)]
+    assert f"; {', '.join(counts)})" in text
