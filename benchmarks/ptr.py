@@ -5,6 +5,7 @@
     python benchmarks/ptr.py --version features  the same from frozen features of images, computed once; aimed, motion: see ptr_aim.py, ptr_motion.py
     python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N
     python benchmarks/ptr.py --table --plot FILE the table of what is there
+    python benchmarks/ptr.py --quick --kept benchmarks/ptr_state.json   goes on with the repository's cells and adds what is new to them
 
 State, aimed, motion, features and pixels are tables of their own, and no number of one stands in another. The pixel table needs a GPU and is
 not made here. A cell is a file of its own, with everything that made its number.
@@ -15,11 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import ptr_kept
 import ptr_table
 import torch
 from ptr_cell import METHODS, QUICK, VERSIONS, Bench, Cell, Scale
@@ -44,13 +46,14 @@ def methods_of(version: str) -> list[str]:
     return [name for name, method in METHODS.items() if version == "features" or not method.encoder]
 
 
-def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float) -> int:
-    """Run what is not there yet, at most so many or so long; returns how many were run. Raises MismatchError where `bench.out` holds others."""
+def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float, kept: Container[Cell] = ()) -> int:
+    """Run what is neither there yet nor kept, at most so many or so long; returns how many were run. Raises MismatchError where `bench.out`
+    holds others."""
     folder, ends, count = bench.out / "cells" / bench.version, time.monotonic() + 60 * minutes, 0
     keep(bench.out, bench.scale)
     for cell in cells:
         path = folder / f"{cell.name}.json"
-        if path.is_file():
+        if path.is_file() or cell in kept:
             continue
         if count >= most or time.monotonic() > ends:
             break
@@ -98,6 +101,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="draw the table into this .svg")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument(
+        "--kept", type=Path, help="a .json of earlier cells: not run again, in the table, and what is new is added"
+    )
     parser.add_argument("--episodes", type=int, default=0, help="starts per cell; default 50")
     return parser.parse_args()
 
@@ -120,12 +126,18 @@ def main() -> None:
         known = methods_of(options.version)
         methods = chosen(options.methods, known, QUICK_METHODS if options.quick else known, "method")
         tasks = chosen(options.tasks, targets, QUICK_TASKS if options.quick else targets, "target")
+        kept = ptr_kept.read(options.kept, scale) if options.kept else []
         if not options.table:
+            there = {ptr_kept.name(cell) for cell in kept if cell["version"] == options.version}
             bench = Bench(out, options.out, options.version, scale, options.checkpoints)
-            run(bench, cells_of(methods, tasks, options.seeds), most=options.cells, minutes=options.minutes)
+            wanted = cells_of(methods, tasks, options.seeds)
+            run(bench, wanted, most=options.cells, minutes=options.minutes, kept=there)
     except UserError as error:
         raise SystemExit(str(error)) from None
-    cells = read_cells(out, options.version)
+    every = ptr_kept.merged(kept, read_cells(out, options.version))
+    if options.kept:
+        ptr_kept.write(options.kept, every)
+    cells = [cell for cell in every if cell["version"] == options.version]
     print(ptr_table.table(cells, methods, tasks))
     if options.plot or options.quick:
         ptr_table.plot(cells, methods, tasks, options.plot or out / f"{options.version}.svg")

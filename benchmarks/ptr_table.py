@@ -21,8 +21,14 @@ def rates_of(cells: Found, method: str, tasks: Sequence[str]) -> Rates:
     found: Rates = {}
     for c in cells:
         if c["method"] == method and c["task"] in tasks:
-            found.setdefault(c["task"], {})[c["seed"]] = sum(c["successes"]) / c["episodes"]
+            found.setdefault(c["task"], {})[c["seed"]] = succeeded(c) / c["episodes"]
     return found
+
+
+def succeeded(cell: Mapping[str, Any]) -> int:
+    """Of a cell that says which starts, or, kept, how many."""
+    told = cell["successes"]
+    return told if isinstance(told, int) else sum(told)
 
 
 def square(rates: Rates) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -34,7 +40,7 @@ def square(rates: Rates) -> np.ndarray[Any, np.dtype[np.float64]] | None:
 def pooled(cells: Found, method: str, task: str) -> tuple[int, int, int]:
     """(successes, episodes, seeds) of one method and task."""
     of = [c for c in cells if (c["method"], c["task"]) == (method, task)]
-    return sum(sum(c["successes"]) for c in of), sum(c["episodes"] for c in of), len(of)
+    return sum(map(succeeded, of)), sum(c["episodes"] for c in of), len(of)
 
 
 def better(cells: Found, method: str, tasks: Sequence[str]) -> tuple[float, Interval | None] | None:

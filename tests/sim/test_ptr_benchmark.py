@@ -21,6 +21,7 @@ import ptr
 import ptr_aim
 import ptr_critic
 import ptr_data
+import ptr_kept
 import ptr_motion
 import ptr_table
 from ptr_cell import METHODS, QUICK, Bench, Cell, Scale
@@ -99,6 +100,49 @@ def test_other_updates_do_not_come_into_one_folder(tmp_path) -> None:
     (tmp_path / "ptr.json").write_text(json.dumps({**json.loads((tmp_path / "ptr.json").read_text()), "twin": 1}))
     with pytest.raises(MismatchError, match="twin = 1"):
         ptr.keep(tmp_path, TINY)
+
+
+def test_kept_cells_are_not_run_again_and_new_ones_come_to_them(folder, tmp_path, monkeypatch, capsys) -> None:
+    path, plot = tmp_path / "kept.json", tmp_path / "table.svg"
+    ran = Bench(folder, folder, "state", TINY)(Cell("bc-joint", CROISSANT, 0))
+    other = {**ran, "seed": 1, "successes": [True, True]}
+    ptr_kept.write(path, ptr_kept.merged([], [other, {**other, "version": "motion", "seed": 0}]))
+    command = [
+        "--methods",
+        "bc-joint",
+        "--tasks",
+        CROISSANT,
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--kept",
+        str(path),
+    ]
+    monkeypatch.setattr(sys, "argv", ["ptr.py", *command, "--plot", str(plot)])
+    monkeypatch.setattr(ptr, "Scale", lambda: TINY)
+    monkeypatch.setattr(Bench, "__call__", lambda self, cell: {**ran, **cell._asdict(), "successes": [False, True]})
+    ptr.main()
+    said = capsys.readouterr().out
+    assert "bc-joint--put-croissant-on-plate@6--0: 1 of 2" in said
+    assert "--1: " not in said, "kept"
+    assert "| BC joint | 75 (30 to 95), 2 seeds |" in said, "3 of 4; another version's is not counted"
+    cells = ptr_kept.read(path, TINY)
+    assert [(c["version"], c["seed"], c["successes"]) for c in cells] == [
+        ("motion", 0, 2),
+        ("state", 0, 1),
+        ("state", 1, 2),
+    ]
+    assert ptr_kept.merged(cells, [{**cells[2], "successes": 0}]) == cells, "a kept cell stays"
+    with pytest.raises(MismatchError, match="choose another --kept"):
+        ptr_kept.read(path, QUICK)
+
+
+@pytest.mark.parametrize("name", ["ptr_state.json", "ptr_aimed.json"])
+def test_the_repositorys_cells_are_ones_to_go_on_with(name) -> None:
+    path = Path(ptr.__file__).parent / name
+    cells = ptr_kept.read(path, QUICK)
+    assert cells == ptr_kept.merged([], cells), "sorted, and none twice"
 
 
 def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
