@@ -106,7 +106,7 @@ class ConservativeAgent(OffPolicyAgent):
         weighted = self.config.extraction == "advantage_weighted" and phase != "warm_start"
         if not weighted:
             actor_loss, metrics = self._actor_loss(batch, action_BA, state, policy, step, phase)
-            self.descend("actor", actor_loss)
+            self.descend("actor", actor_loss, largest=self.config.actor_gradient)
             self.descend("temperature", self.temperature.log * (metrics["actor/entropy"] - self._target_entropy()))
         overlap = self._overlap(batch, action_BA, state, next_images, next_policy, step) if self.config.dr3 else None
         q, critic = self._improve_critic(batch, state, pressed, target, overlap)
@@ -115,7 +115,7 @@ class ConservativeAgent(OffPolicyAgent):
             actor_loss, weight_B = self.advantage_weighted_loss(
                 policy.evened_log_prob(action_BA, self.config.likelihood_beta), q, batch.return_to_go
             )
-            self.descend("actor", actor_loss)
+            self.descend("actor", actor_loss, largest=self.config.actor_gradient)
             metrics |= {"actor/loss": actor_loss.detach(), "actor/weight": weight_B.mean()}
         self.move_target()
         metrics["actor/temperature"] = self.temperature().detach()
@@ -287,6 +287,9 @@ class ConservativeConfig:
     """Normalised data actions stay within +- this."""
     actor_learning_rate: float = 1e-4
     """Adam."""
+    actor_gradient: float | None = None
+    """Largest norm of the actor's gradient, a larger one is scaled down; the norm that metrics say is the one before. None = no limit, as
+    published. A squashed policy that imitates has gradients in the hundreds where a gripper's step is not what it expects."""
     critic_learning_rate: float = 3e-4
     """Adam, critic and multiplier."""
     temperature_learning_rate: float = 1e-4
@@ -362,5 +365,9 @@ class ConservativeConfig:
             )
         if self.least_return is not None and not math.isfinite(self.least_return):
             raise UserError(f"{name}'s least_return is {self.least_return}; give a finite return, or none.")
+        if self.actor_gradient is not None and not self.actor_gradient > 0:
+            raise UserError(
+                f"{name}'s actor_gradient is {self.actor_gradient}; give a norm above 0, or none for no limit."
+            )
         if not 0 <= self.actor_average <= 1:
             raise UserError(f"{name}'s actor_average is {self.actor_average}; give a share in [0, 1], 0 for none.")

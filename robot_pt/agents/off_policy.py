@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from robot_pt import noise
@@ -172,12 +173,14 @@ class OffPolicyAgent(Built, ABC):
         draw = noise.uniform(key, step, HEADS, (len(output),), seed=self.seed)[0]
         return output.index_select(0, draw.topk(heads).indices)
 
-    def descend(self, name: str, loss: Tensor) -> None:
-        """One optimiser step of that module on `loss`."""
+    def descend(self, name: str, loss: Tensor, *, largest: float | None = None) -> None:
+        """One optimiser step of that module on `loss`; a gradient of more than the norm `largest` is scaled down to it."""
         optimizer = self._optimizers[name]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.grad_sync(self._modules[name].parameters())
+        if largest is not None:
+            clip_grad_norm_(self._modules[name].parameters(), largest)
         optimizer.step()
         if name == "actor" and self.acting is not self.actor:
             move_towards(self.acting, self.actor, self._actor_average)

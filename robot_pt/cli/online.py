@@ -57,6 +57,9 @@ class Online:
     help_after: float | None = None
     """Simulated actors: so many seconds into an episode a scripted operator, who knows the true state, takes over where the robot holds
     nothing; these steps count as interventions. Default: nobody helps."""
+    credit_help: bool = False
+    """The policy's own steps before a takeover are worth what the person then reached, and are imitated with it. Default: they are worth
+    what a failure is, as the policy was about to fail."""
     batch_size: int | None = None
     """Transitions per update; default: the algorithm's, that of --from for images."""
     noise: float | None = None

@@ -22,6 +22,7 @@ from robot_pt.language import sentence_features
 from robot_pt.mixing import Mixer, batch_rng, rank_slots
 from robot_pt.online.encoded import Encoded, EncodedPart, EncodedRows
 from robot_pt.online.growing import EpisodeRows, GrowingPart
+from robot_pt.online.takeovers import driven_by_person, without_help
 from robot_pt.prefetch import Prefetch
 from robot_pt.rewards import RewardLabel
 from robot_pt.schema import SUCCESS, UNKNOWN, Batch, Bool, Episode, EpisodeTable, Float, Image, Int, Spec
@@ -40,6 +41,8 @@ class OnlineReplay:
         online, interventions: shares of the steps that came meanwhile, apart by who drove. All shares add up to 1. While a part has
             nothing yet, the others share its place in their proportions. Where interventions have a share of 0, their steps
             count as online steps.
+        credit_help: whether the policy's own steps before a takeover are worth what the person then reached; otherwise they are worth
+            what a failure is, see `robot_pt.online.takeovers`.
         batch_size: of the *global* batch; with world_size processes each yields batch_size / world_size samples.
         spec: of the episodes that will come.
         next_frames, bootstrap, language_dim, threads, prefetch, pinned, window: as `robot_pt.replay.Replay`.
@@ -54,7 +57,7 @@ class OnlineReplay:
         cameras: Sequence[str], image_size: tuple[int, int], batch_size: int, reward: RewardLabel, gamma: float,
         task_table: TaskTable, seed: int, n_step: int = 1, rank: int = 0, world_size: int = 1, threads: int = 1, prefetch: int = 2,
         next_frames: bool = True, bootstrap: bool = True, language_dim: int = 0, pinned: bool = False, window: int | None = None,
-        look: Looks | None = None, features: Path = Path("features"),
+        look: Looks | None = None, features: Path = Path("features"), credit_help: bool = False,
     ):  # fmt: skip
         for source, _ in fixed.values():
             for camera in cameras or ("",):
@@ -64,6 +67,7 @@ class OnlineReplay:
         Mixer(self._shares, batch_size)  # refuses shares that do not add up to 1
         self.batch_size, self.seed, self._slots = batch_size, seed, rank_slots(batch_size, rank, world_size)
         self._label, self._gamma, self._n_step, self._bootstrap = reward, gamma, n_step, bootstrap
+        self._credit_help = credit_help
         self._tasks, self._language_dim = task_table, language_dim
         self._fixed = [
             SourcePart(
@@ -119,7 +123,7 @@ class OnlineReplay:
         Raises DataError where nothing of it can be used, MismatchError for a task without a slot; nothing is appended then.
         """
         columns = self.columns(episode)
-        by_person = _driven_by_person(episode)
+        by_person = driven_by_person(episode)
         first = self._rows.append(episode, folder)
         if self._encoded is not None:
             self._encoded.catch_up()
@@ -139,6 +143,8 @@ class OnlineReplay:
             raise DataError(
                 "it has no transition to train on: an episode needs two steps, or one that ends in success."
             )
+        if not self._credit_help:
+            index = without_help(index, episode, self._label, self._gamma, self._n_step)
         columns: dict[str, Any] = {
             "row": index.row, "next_row": index.next_row, "reward": index.reward, "discount": index.discount,
             "return_to_go": index.return_to_go, "task": np.full(len(index), slot, np.int64),
@@ -201,11 +207,6 @@ class OnlineReplay:
             scaled = [share / sum(shares) for share in shares]
             self._mixers[present] = Mixer(scaled, self.batch_size, "long_run")
         return self._mixers[present]
-
-
-def _driven_by_person(episode: Episode) -> Bool:
-    """(T,) True where a person took over."""
-    return np.array([o == "intervention" for o in episode.operator or ["policy"] * len(episode)], bool)
 
 
 @dataclass

@@ -60,6 +60,8 @@ class Wanted:
     intervention_share: float = 0.0
     help_after: float | None = None
     """Seconds into a simulated episode after which a scripted operator takes over where the policy is stuck."""
+    credit_help: bool = False
+    """Own steps before a takeover are worth what the person reached."""
     utd: float | None = None
     warm_up: int | None = None
     alternation: Alternation = "trajectory"
@@ -131,8 +133,8 @@ class Wanted:
 
 
 DECIDE = (
-    "task", "actors", "freeze_encoder", "options", "offline_share", "target_share", "intervention_share", "help_after", "utd", "warm_up", "alternation",
-    "noise",
+    "task", "actors", "freeze_encoder", "options", "offline_share", "target_share", "intervention_share", "help_after", "credit_help", "utd", "warm_up",
+    "alternation", "noise",
 )  # fmt: skip
 """What decides the numbers of a run beside its settings and data: a resumed run asks for the same."""
 
@@ -289,6 +291,7 @@ def replay_of(
         image_size=settings.image_size, batch_size=plan.batch_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks,
         seed=settings.seed, language_dim=settings.language_size, **sampling,
         rank=ranks.rank, world_size=ranks.world_size, pinned=ranks.device.type == "cuda", look=look, features=features,
+        credit_help=wanted.credit_help,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ FLAGS = {
     },
     "online": {
         "from_", "task", "out", "data", "target", "follow", "algorithm", "freeze_encoder", "options", "episodes", "actors", "utd", "warm_up", "alternation", "ahead",
-        "offline_share", "target_share", "intervention_share", "help_after", "batch_size", "noise", "bound_share", "max_change", "judge", "updates",
+        "offline_share", "target_share", "intervention_share", "help_after", "credit_help", "batch_size", "noise", "bound_share", "max_change", "judge", "updates",
         "hours", "publish_every", "checkpoint_every", "assume_success", "ray", "seed", "resume", "actor", "rollback", "release", "mapping",
         "action_source", "skip_corrupt", "labels", "mixed_versions",
     },

@@ -288,6 +288,21 @@ def test_what_reached_too_little_is_not_imitated(kind: type[ConservativeAgent]) 
     assert changed(snapshot(plain.critic), whole.critic)
 
 
+@pytest.mark.parametrize("extraction", ["max_q", "advantage_weighted"])
+def test_a_gradient_of_the_actor_beyond_the_limit_keeps_its_direction(extraction: str) -> None:
+    """Below the limit it stays as it is; the critic's has no limit."""
+    plain, batch = build(extraction=extraction), state_batch()
+    plain.update(batch, 0)
+    slopes = [p.grad for p in plain.actor.parameters() if p.grad is not None]
+    norm = float(torch.linalg.vector_norm(torch.cat([s.flatten() for s in slopes])))
+    for largest, share in ((norm / 4, 1 / 4), (norm * 4, 1.0)):
+        limited = build(extraction=extraction, actor_gradient=largest)
+        limited.update(batch, 0)
+        for parameter, slope in zip((p for p in limited.actor.parameters() if p.grad is not None), slopes, strict=True):
+            torch.testing.assert_close(parameter.grad, share * slope, rtol=1e-4, atol=1e-7)
+        assert not changed(snapshot(plain.critic), limited.critic)
+
+
 @pytest.mark.parametrize("kind", [CalQL, CQL])
 def test_beta_evens_the_likelihood_of_the_same_weights(kind: type[ConservativeAgent]) -> None:
     """Weights and critic are those without it; each dimension's log-density counts by its variance, which carries no gradient."""
@@ -421,7 +436,7 @@ def test_the_task_conditions_policy_and_value() -> None:
         ({"least_return": -24.9}, "its policy imitates nothing"),
         ({"extraction": "advantage_weighted", "least_return": math.nan}, "give a finite return"),
         ({"likelihood_beta": 1.0}, "its policy imitates nothing"), ({"likelihood_beta": 1.5}, "likelihood_beta is 1.5"),
-        ({"actor_average": 2.0}, "actor_average is 2"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
+        ({"actor_average": 2.0}, "actor_average is 2"), ({"actor_gradient": 0.0}, "actor_gradient is 0"), ({"initial_multiplier": 0.0}, "initial_multiplier is 0"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [CalQLConfig, CQLConfig])
