@@ -110,8 +110,8 @@ class GateLimits:
     """Silence of policy or cameras that ends in hold [control periods]."""
     joint_state_timeout_s: float | None = None
     """Silence of joint states that ends in hold [s]; None = timeout_periods."""
-    deadman_timeout_s: float = 0.2
-    """A deadman heartbeat older than this is a release [s]."""
+    deadman_timeout_s: float = 0.08
+    """A deadman heartbeat older than this is a release [s]; on a real arm this and a tick take at most 0.1."""
     require_deadman: bool = False
     """A policy moves only while the deadman is held; teleoperation always needs it."""
     require_estop_heartbeat: bool = False
@@ -175,10 +175,11 @@ class GateLimits:
             raise UserError(
                 f"frozen_image_s is {self.frozen_image_s:g}; on a real arm give at most {LONGEST_FROZEN_S:g} seconds."
             )
-        if self.timeout_periods > 2.5 or self.deadman_timeout_s > 0.2:
+        longest_s = DEADMAN_TO_HOLD_S - 1 / self.tick_hz
+        if self.timeout_periods > 2.5 or self.deadman_timeout_s > longest_s + 1e-9:
             raise UserError(
-                f"timeouts are {self.timeout_periods:g} control periods and {self.deadman_timeout_s:g} s (deadman); "
-                "on a real arm give at most 2.5 and 0.2."
+                f"timeouts are {self.timeout_periods:g} control periods and {self.deadman_timeout_s:g} s (deadman); on a real arm "
+                f"give at most 2.5 and {longest_s:g} ({DEADMAN_TO_HOLD_S:g} s to hold, less a tick)."
             )
 
     @property
@@ -188,6 +189,11 @@ class GateLimits:
     @property
     def timeout_s(self) -> float:
         return self.timeout_periods / self.control_hz
+
+    @property
+    def switch_s(self) -> float:
+        """How long a heartbeat of the deadman counts [s]; in lock-step, whose steps pass faster than a hand beats, as long as other sources."""
+        return max(self.deadman_timeout_s, self.timeout_s) if self.lockstep else self.deadman_timeout_s
 
     @classmethod
     def for_robot(
@@ -237,6 +243,8 @@ class GateLimits:
 
 
 LONGEST_FROZEN_S = 60.0
+DEADMAN_TO_HOLD_S = 0.1
+"""From the last heartbeat of a switch to the hold, on a real arm."""
 NEVER = 10**9
 """So many failures in a row never come."""
 FINGER_CLEARANCE_M = 0.02

@@ -29,7 +29,7 @@ class Senses:
         self._low = np.asarray(arm.lower_rad) - BEYOND_LIMITS_RAD
         self._high = np.asarray(arm.upper_rad) + BEYOND_LIMITS_RAD
         timeout_s = limits.joint_state_timeout_s or limits.timeout_s
-        self.deadman = Deadman(round(limits.deadman_timeout_s * NS))
+        self.deadman = Deadman(round(limits.switch_s * NS))
         self.estop = Watchdog(round(limits.estop_timeout_s * NS))
         """Fed by everything that who may stop the arm says."""
         self.rest = RestMonitor()

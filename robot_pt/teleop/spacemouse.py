@@ -30,7 +30,7 @@ class SpaceMouse:
         self._settings = settings or TeleopSettings()
         self.malformed = 0
         """Messages with NaN or Inf."""
-        self._deadman, self._presses = Deadman(self._settings.timeout_s), Presses(REQUESTS)
+        self._deadman, self._presses = Deadman(self._settings.spacemouse_timeout_s), Presses(REQUESTS)
         self._presses.see(dict.fromkeys(BUTTONS, False))  # its first mention of a button is a press
         self._deadman_down = False
         self._sticks = STILL

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 from geometry_msgs.msg import Twist
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
@@ -93,15 +94,30 @@ class GamepadInput:
         self.device: Gamepad = Gamepad(text(node, "gamepad_layout"), settings)
         self.hung_up = False
         self._node = node
+        self._longest_ns, self._said = settings.timeout_s * 1e9, False
+        self._heard: deque[int] = deque(maxlen=21)
         every = topics.sampled()
         every.depth = 10  # a press must not be overtaken by its release
         node.create_subscription(Joy, "joy", self._on_joy, every)
 
     def _on_joy(self, message: Any) -> None:
+        now = time.monotonic_ns()
         try:
-            self.device.joy(message.axes, message.buttons, time.monotonic_ns())
+            self.device.joy(message.axes, message.buttons, now)
         except UserError as error:
             self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
+        self._warn_if_slow(now)
+
+    def _warn_if_slow(self, now_ns: int) -> None:
+        """Once: a driver that repeats itself just within the timeout drops the switch whenever one message is late."""
+        self._heard.append(now_ns)
+        interval = float(np.median(np.diff(self._heard))) if len(self._heard) == self._heard.maxlen else 0.0
+        if interval > self._longest_ns / 2 and not self._said:
+            self._said = True
+            self._node.get_logger().warning(
+                f"the gamepad speaks every {interval / 1e6:.0f} ms and counts as released after {self._longest_ns / 1e6:.0f}: one message "
+                "that is late or lost drops the switch. Start its driver with -p autorepeat_rate:=50.0."
+            )
 
     def close(self) -> None:
         """Nothing is held."""

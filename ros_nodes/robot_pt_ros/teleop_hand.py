@@ -18,6 +18,9 @@ from robot_pt_ros.conversions import target_messages
 from robot_pt_ros.node import number, text
 from robot_pt_ros.teleop_devices import Attached
 
+LAST_BEATS_S = 1.0
+"""How long a hand that is gone is told of before its node leaves."""
+
 
 class HandInTheGraph:
     """`attached` held by a `robot_pt.teleop.Hand`, beside the arm that it moves."""
@@ -26,6 +29,7 @@ class HandInTheGraph:
         self._node, self._attached = node, attached
         self._frame, self._period_s = text(node, "frame_id"), 1 / number(node, "rate_hz")
         self._arm = arm_of(node)
+        self._hung_up_ns: int | None = None
         self._hand = Hand(attached.device, settings, rate_hz=number(node, "rate_hz"))
         self._watch = ArmWatch(node, self._arm, self._hand)
         self._pose = node.create_publisher(PoseStamped, topics.TELEOP_POSE, topics.newest())
@@ -33,13 +37,16 @@ class HandInTheGraph:
         self._deadman = node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
 
     @property
-    def hung_up(self) -> bool:
-        """Whoever held the device is gone for good."""
-        return self._attached.hung_up
+    def gone_for_good(self) -> bool:
+        """Whoever held the device is gone (a terminal does not come back), and that nothing is held was said for long enough."""
+        return self._hung_up_ns is not None and time.monotonic_ns() - self._hung_up_ns >= LAST_BEATS_S * 1e9
 
     def beat(self) -> None:
         """The heartbeat; before everything else, for a target is only heard while it is held."""
-        self._deadman.publish(Bool(data=self._hand.deadman(time.monotonic_ns())))
+        now_ns = time.monotonic_ns()
+        self._deadman.publish(Bool(data=self._hand.deadman(now_ns)))
+        if self._attached.hung_up and self._hung_up_ns is None:
+            self._hung_up_ns = now_ns
 
     def requests(self) -> Sequence[str]:
         """What the operator asked for since the last call, words of `robot_pt.teleop.Request`."""

@@ -18,12 +18,9 @@ from robot_pt_ros.teleop_parameters import declare, teleop_settings
 from robot_pt_ros.teleop_requests import TeleopRequests
 from robot_pt_ros.teleop_window import Window
 
-LAST_BEATS_S = 1.0
-"""How long a hand that is gone is told of before the node leaves."""
-
 
 class TeleopNode(LifecycleNode):
-    """Twenty times a second: heartbeat, requests, target."""
+    """Fifty times a second the heartbeat, twenty times requests and a target."""
 
     def __init__(self) -> None:
         super().__init__("teleop")
@@ -32,7 +29,6 @@ class TeleopNode(LifecycleNode):
         self._hand: HandInTheGraph | None = None
         self._window: Window | None = None
         self.finished = False
-        self._last_beats = round(LAST_BEATS_S * 20)
 
     @configuring
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -56,11 +52,15 @@ class TeleopNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._tick_timer = self.create_timer(1 / number(self, "rate_hz"), self._tick, clock=steady)
+        self._ticking = [
+            self.create_timer(1 / number(self, "heartbeat_hz"), self._beat, clock=steady),
+            self.create_timer(1 / number(self, "rate_hz"), self._tick, clock=steady),
+        ]
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.destroy_timer(self._tick_timer)
+        for timer in self._ticking:
+            self.destroy_timer(timer)
         self._release()
         return super().on_deactivate(state)
 
@@ -68,21 +68,19 @@ class TeleopNode(LifecycleNode):
         self._close()
         return unmake(self)
 
+    def _beat(self) -> None:
+        if self._hand is not None:
+            self._hand.beat()
+            self.finished = self._hand.gone_for_good
+
     def _tick(self) -> None:
         hand = self._hand
         if hand is None:
             return
         hand.beat()
-        self._watch_line(hand)
         for name in hand.requests():
             self._requests.ask(name)
         hand.ask()
-
-    def _watch_line(self, hand: HandInTheGraph) -> None:
-        """A terminal that is gone does not come back: say released for a while, then leave."""
-        if hand.hung_up:
-            self._last_beats -= 1
-            self.finished = self._last_beats <= 0
 
     # the end
 

@@ -21,7 +21,8 @@ def declare(node: Node) -> None:
     node.declare_parameter("device", "keyboard", fixed(f"One of {', '.join(DEVICES)}."))
     declare_arm(node)
     node.declare_parameter("frame_id", "base_link", fixed("Frame of all poses: the arm's base."))
-    node.declare_parameter("rate_hz", 20.0, fixed("Of targets and deadman heartbeat [Hz].", floating_point_range=rate))
+    node.declare_parameter("rate_hz", 20.0, fixed("Of targets [Hz].", floating_point_range=rate))
+    node.declare_parameter("heartbeat_hz", 50.0, fixed("Of the deadman [Hz].", floating_point_range=rate))
     node.declare_parameter("gamepad_layout", "game_controller", fixed("game_controller or xbox."))
     node.declare_parameter(
         "policy_on_arm", False, fixed("A policy moves a real arm here: the device must be hold-to-run.")

@@ -13,7 +13,7 @@ from robot_pt.commands import ArmState, PoseTarget
 from robot_pt.gate import Gate, Mode
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import NS, START, TICK_NS, Gantry, limits, pose, rig
+from gate_rig import NS, START, TICK_NS, Gantry, limits, lockstep, pose, rig
 
 # silence and bad input
 
@@ -153,6 +153,24 @@ def test_a_frame_too_old_to_decide_on_or_from_the_future_is_no_news(age_s):
     r.gate.on_frame(r.now, "primary", r.now, "good")
     r.request("start_policy")
     assert r.go(pose(0.02, 0, 0.3)).mode is Mode.POLICY
+
+
+def test_in_lock_step_a_heartbeat_lasts_as_long_as_other_sources():
+    """Simulated steps of 0.2 s pass in a few milliseconds, faster than a hand beats; a release is heard at once all the same."""
+    r = lockstep().ready()
+    r.held = True
+    assert r.go(pose(0.02, 0, 0.3), source="teleop", ticks=1).mode is Mode.TELEOP
+    heard_ns, modes, r.held = r.now, [], None
+    for k in range(2, 6):
+        r.now = heard_ns + (k - 1) * NS // 5
+        r.state()
+        r.target(pose(0.02 * k, 0, 0.3), source="teleop")
+        modes.append(r.gate.tick(r.now).mode)
+    assert modes == [Mode.TELEOP, Mode.TELEOP, Mode.HOLD, Mode.HOLD]  # 0.2, 0.4, 0.6 and 0.8 s after it
+    r.gate.on_deadman(r.now, True)
+    r.target(pose(0.12, 0, 0.3), source="teleop")
+    r.gate.on_deadman(r.now, False)
+    assert r.gate.tick(r.now).mode is Mode.HOLD
 
 
 BAD_POSES = [

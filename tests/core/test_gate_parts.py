@@ -67,8 +67,8 @@ def test_a_real_arm_needs_a_declared_workspace():
         ({"max_tracking_error_rad": inf}, "max_tracking_error_rad is switched off"),
         ({"jitter_fault_s": inf}, "jitter_fault_s is switched off"),
         ({"frozen_image_s": inf}, "frozen_image_s is inf; on a real arm give at most 60"),
-        ({"timeout_periods": 3}, "at most 2.5 and 0.2"),
-        ({"deadman_timeout_s": 0.3}, "at most 2.5 and 0.2"),
+        ({"timeout_periods": 3}, "at most 2.5 and 0.08"),
+        ({"deadman_timeout_s": 0.09}, "at most 2.5 and 0.08"),
     ],
 )
 def test_on_a_real_arm_no_protection_can_be_switched_off(changes, words):
@@ -76,6 +76,13 @@ def test_on_a_real_arm_no_protection_can_be_switched_off(changes, words):
         GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, **changes)
     if "require_deadman" not in changes:
         GateLimits.for_robot(Gantry(), workspace=ROOM, **changes)
+
+
+def test_a_silent_switch_and_a_tick_take_a_tenth_of_a_second_on_a_real_arm():
+    """Whatever the tick: a faster one leaves the heartbeat more room."""
+    GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, deadman_timeout_s=0.09, tick_hz=100)
+    with pytest.raises(UserError, match=r"at most 2\.5 and 0\.06 \(0\.1 s to hold"):
+        GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, tick_hz=25)
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(GateLimits) if f.type == "float"])

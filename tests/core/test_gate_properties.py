@@ -114,7 +114,8 @@ class Gates(RuleBasedStateMachine):
             assert not self.estopped
             assert self.heard(self.state_ns, limits.timeout_s)
         if output.mode is Mode.TELEOP or (moving and limits.require_deadman):
-            assert self.heard(self.pressed_ns, limits.deadman_timeout_s)
+            silent_s = limits.timeout_s if limits.lockstep else limits.deadman_timeout_s
+            assert self.heard(self.pressed_ns, silent_s)
         if output.mode is Mode.POLICY:
             assert self.started
             assert self.heard(self.target_ns, limits.timeout_s)

@@ -146,14 +146,14 @@ class Watcher:
         self._deadman = self.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
         self._estop = self.node.create_publisher(Bool, topics.ESTOP, topics.latched())
         self._bool = Bool
-        self.node.create_timer(0.05, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.node.create_timer(0.02, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _spin(self) -> None:
         while self._running and self.context.ok():
             self.executor.spin_once(timeout_sec=0.1)
 
     def beat(self) -> None:
-        """One heartbeat of the deadman; also twenty times a second by itself."""
+        """One heartbeat of the deadman; also fifty times a second by itself."""
         if self.held is not None:
             self._deadman.publish(self._bool(data=self.held))
 

@@ -550,7 +550,7 @@ def test_with_the_real_supervisor_an_operator_moves_the_arm_and_its_death_ends_i
             assert rig.answer(client.call_async(request), 20).success
     rig.await_state("no command has come")
     deadman = rig.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
-    beat = rig.node.create_timer(0.05, lambda: deadman.publish(Bool(data=True)))
+    beat = rig.node.create_timer(0.02, lambda: deadman.publish(Bool(data=True)))
     pose = rig.node.create_publisher(PoseStamped, topics.TELEOP_POSE, topics.newest())
     gripper = rig.node.create_publisher(JointTrajectory, topics.TELEOP_GRIPPER, topics.newest())
     rig.call_until_done("safety/arm")
