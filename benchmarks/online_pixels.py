@@ -73,6 +73,8 @@ class Settings:
         "actor_average=0.005", "actor_learning_rate=5e-4", "tau=0.05",
     )  # fmt: skip
     """Cal-QL's, found on seed 0."""
+    job_options: tuple[str, ...] = ("actor_learning_rate=1e-4", "actor_gradient=50")
+    """More of them once the start is there, on the job as without an episode."""
     noise: float = 0.02
     utd: float = 1.2
     batch_size: int = 64
@@ -108,7 +110,7 @@ def start(settings: Settings, out: Path, seed: int) -> Path:
     folder, begins = out / f"settled-{seed}", finetuned(settings, out, seed)
     if checkpoint.steps(folder):
         return folder
-    agent, now, origin, tasks = _cal_ql(settings, out, begins, seed)
+    agent, now, origin, tasks = _cal_ql(replace(settings, job_options=()), out, begins, seed)
     prior, target = opened(out, PRIOR_TASKS), opened(out, [TARGET])
     runs.start_or_resume(folder, "finetune", now, {}, resume=True, write=True, origin=origin._asdict())
     parts, updates = {"offline": (prior, 0.5), "target": (target, 0.5)}, settings.settle_updates
@@ -201,7 +203,7 @@ def wanted_of(settings: Settings, out: Path, seed: int, arm: str) -> Wanted:
     helped = arm == HELPED
     return Wanted(
         task=TARGET, episodes=settings.episodes, actors=1, ahead=0, data=tuple(str(out / "data" / t) for t in PRIOR_TASKS), target=str(out / "data" / TARGET),
-        algorithm=settings.algorithm, freeze_encoder=True, options=settings.options, utd=settings.utd, batch_size=settings.batch_size,  # type: ignore[arg-type]
+        algorithm=settings.algorithm, freeze_encoder=True, options=settings.options + settings.job_options, utd=settings.utd, batch_size=settings.batch_size,  # type: ignore[arg-type]
         offline_share=settings.offline_share, target_share=settings.target_share, noise=settings.noise, seed=seed,
         intervention_share=settings.intervention_share if helped else 0.0, help_after=settings.help_after if helped else None,
     )  # fmt: skip

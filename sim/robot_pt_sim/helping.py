@@ -12,14 +12,18 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.schema import Float
 from robot_pt_sim import maze_play
-from robot_pt_sim.experts import OPEN, Goal, Phase, UnreachableTarget, frozen
+from robot_pt_sim.experts import OPEN, Goal, Phase, UnreachableTarget, frozen, phases_for
 from robot_pt_sim.point_maze import PointMaze
 from robot_pt_sim.scene import SceneState
 from robot_pt_sim.simulators import AnySimulator
 from robot_pt_sim.styles import Demonstrator
+from robot_pt_sim.tasks import Task
 
 CLEAR_M = 0.05
 """An operator first opens the gripper and goes up so far, so that a second approach does not push what was missed."""
+NEAR_M = 0.035
+"""With the gripper open and the tool this close to where it grasps, an operator does not go back: it goes there and closes.
+Where demonstrations close, somebody who opens and goes up instead teaches a policy with one action per view to stay in between."""
 
 
 class Operator(Protocol):
@@ -36,7 +40,8 @@ class Operator(Protocol):
 
 class StuckHelper:
     """Takes over for the rest of the episode from the first step after `after_s` at which the robot holds nothing: opens, goes up, and
-    does the task as the clean demonstrations do; in a maze, goes to the goal. Where its way leads out of reach it gives the policy back.
+    does the task as the clean demonstrations do, or from where it grasps on where the open gripper is there already (`NEAR_M`); in a maze,
+    goes to the goal. Where its way leads out of reach it gives the policy back.
 
     Raises UserError for a time below 0 or not finite.
     """
@@ -65,7 +70,9 @@ class StuckHelper:
         if self._expert is None and state.grasped(next(iter(simulator.definition.places))):
             return None
         if self._expert is None:
-            self._expert = Demonstrator(simulator.definition, "clean", self._rng, first=(clear_phase(),))
+            done = approached(simulator.definition, state) if isinstance(simulator.definition, Task) else 0
+            first = () if done else (clear_phase(),)
+            self._expert = Demonstrator(simulator.definition, "clean", self._rng, first=first, skipped=done)
         assert isinstance(self._expert, Demonstrator)
         try:
             return self._expert(state)
@@ -78,6 +85,14 @@ class StuckHelper:
         if not isinstance(self._expert, maze_play.Walker):
             self._expert = maze_play.Walker(maze.definition, "clean", self._rng, position)
         return self._expert(position)
+
+
+def approached(task: Task, state: SceneState) -> int:
+    """How many of the task's phases lie behind an open gripper that is where it grasps: all but the last of the first ones that reach."""
+    phases = phases_for(task)
+    last = next(i for i, phase in enumerate(phases) if phase.kind != "reach") - 1
+    away = np.linalg.norm(phases[last].goal(state).position - state.tool.position)
+    return last if last > 0 and state.gripper > 0.8 and away < NEAR_M else 0
 
 
 def clear_phase() -> Phase:

@@ -33,9 +33,11 @@ class Demonstrator:
     """A scripted expert with the habits of one style. Deterministic given `rng`."""
 
     def __init__(
-        self, task: Task | KitchenTask, style: str, rng: Generator, *, strength: float = 1.0, first: Sequence[Phase] = ()
+        self, task: Task | KitchenTask, style: str, rng: Generator, *, strength: float = 1.0, first: Sequence[Phase] = (),
+        skipped: int = 0,
     ):  # fmt: skip
-        """`strength` scales noise and pauses; 1 = 1 cm standard deviation of the noise on each axis. `first`: what comes before the task."""
+        """`strength` scales noise and pauses; 1 = 1 cm standard deviation of the noise on each axis. `first`: what comes before the task,
+        `skipped`: so many of its first phases are left out."""
         self._rng = rng
         self.flaw = ""
         phases = kitchen_phases(task, draw_habit(rng)) if isinstance(task, KitchenTask) else phases_for(task)
@@ -44,7 +46,9 @@ class Demonstrator:
         elif style == "recover":
             phases = _second_try(phases, rng)
         speed = {"clean": 0.8, "hesitant": rng.uniform(0.35, 0.6)}.get(style, rng.uniform(0.55, 0.9))
-        self._expert = ScriptedExpert([*first, *phases], max_step_m=task.limits.max_step_m, speed=float(speed))
+        self._expert = ScriptedExpert(
+            [*first, *phases[skipped:]], max_step_m=task.limits.max_step_m, speed=float(speed)
+        )
         scale = strength * {"noisy": 1.0, "failed": 0.3, "recover": 0.3, "hesitant": 0.2}.get(style, 0.0)
         self._noise = _CorrelatedNoise(scale, rng)
         self._pause_chance = 0.12 * strength if style == "hesitant" else 0.0

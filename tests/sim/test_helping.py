@@ -11,7 +11,7 @@ from robot_pt.errors import UserError
 from robot_pt.store import DemoStore
 from robot_pt_sim import make
 from robot_pt_sim.experts import UnreachableTarget
-from robot_pt_sim.helping import CLEAR_M, StuckHelper
+from robot_pt_sim.helping import CLEAR_M, NEAR_M, StuckHelper, approached
 from robot_pt_sim.rollouts import EpisodePlayer
 from robot_pt_sim.styles import Demonstrator
 
@@ -89,6 +89,49 @@ def test_who_holds_the_object_is_left_alone(robosuite) -> None:
         assert helper(20) is None
         player._simulator.reset(3)
         assert helper(20) is not None
+
+
+def lowered(simulator, beside_m):
+    """Brings the open gripper to `beside_m` from where it would grasp, along x, 1.5 cm too high."""
+    for _ in range(20):
+        state = simulator.state()
+        goal = state.objects["cube"].position + np.array([beside_m, 0, 0.015])
+        move = goal - state.target.position
+        if beside_m > NEAR_M and abs(move[2]) > 0.01 and abs(move[0]) > 0.01:
+            move[2] = 0.0  # first over the table, then down beside the cube
+        length = np.linalg.norm(move)
+        simulator.step(np.array([*(move * min(1, 0.03 / max(length, 1e-9))), 0, 0, 0, 1], np.float32))
+
+
+@pytest.mark.parametrize(("beside_m", "goes_up"), [(0.0, False), (0.02, False), (0.09, True)])
+def test_where_the_open_gripper_is_at_the_object_it_closes_without_going_back(robosuite, beside_m, goes_up) -> None:
+    with closing(make("lift-red", camera=())) as simulator:
+        simulator.reset(3)
+        lowered(simulator, beside_m)
+        helper = StuckHelper(simulator, 0.0)
+        helper.begin(3)
+        assert approached(simulator.definition, simulator.state()) == (0 if goes_up else 1)
+        actions = []
+        for step in range(20):
+            action = helper(step)
+            assert action is not None
+            actions.append(action)
+            if simulator.step(action).terminated:
+                break
+        assert simulator.state().grasped("cube")
+        first_close = next(i for i, a in enumerate(actions) if a[6] < 0.5)
+        climbed = max(float(a[2]) for a in actions[:first_close])
+        assert (climbed > 0.02) == goes_up
+        assert (first_close > 5) == goes_up
+
+
+def test_a_closed_gripper_at_the_object_is_opened_and_taken_up_first(robosuite) -> None:
+    with closing(make("lift-red", camera=())) as simulator:
+        simulator.reset(3)
+        lowered(simulator, 0.09)
+        for _ in range(3):
+            simulator.step(np.array(STILL, np.float32))
+        assert approached(simulator.definition, simulator.state()) == 0
 
 
 def test_the_steps_go_to_a_store_under_their_driver(robosuite, tmp_path) -> None:

@@ -80,6 +80,8 @@ def test_what_is_asked_of_the_learner(tmp_path: Path) -> None:
     alone = bench.wanted_of(settings, tmp_path, 4, "job")
     assert (alone.freeze_encoder, alone.ahead, alone.episodes, alone.seed) == (True, 0, settings.episodes, 4)
     assert alone.algorithm == "cal_ql"
+    assert alone.options == settings.options + settings.job_options
+    assert not alone.credit_help
     assert (alone.help_after, alone.intervention_share) == (None, 0.0)
     helped = bench.wanted_of(settings, tmp_path, 4, "helped")
     assert (helped.help_after, helped.intervention_share) == (settings.help_after, settings.intervention_share)
