@@ -139,8 +139,11 @@ def to_device(batch: Columns, device: torch.device | str) -> Columns:
             return {name: move(v) for name, v in value.items()}
         if value is None:
             return None
-        return torch.from_numpy(value).to(device)
+        tensor = torch.from_numpy(value)
+        return tensor if here else tensor.to(device)
 
+    # `to` lets go of the interpreter even where there is nothing to move, and each column then waits for a loading thread to give it back
+    here = torch.device(device).type == "cpu"
     return type(batch)(*(move(value) for value in batch))
 
 
