@@ -1,7 +1,8 @@
 """From pixels: a policy pretrained by PTR goes on with Cal-QL on the job, its encoders frozen, each frame encoded once. On two cores.
 
     python benchmarks/online_pixels.py                  seeds 0 to 2; what is there is not run again, what was cut goes on
-    python benchmarks/online_pixels.py --table --plot benchmarks/online_pixels.svg      the table and the picture from what is there
+    python benchmarks/online_pixels.py --table --plot benchmarks/online_pixels.svg      the table, the picture and online_pixels.json from what is there
+    python benchmarks/online_pixels.py --kept benchmarks/online_pixels.json          the table from what the page keeps
 
 The start: PTR on pixels of four lifting tasks (mixed quality), then its heads alone on ten demonstrations of a fifth and the old data, then
 Cal-QL on the same until that brings no more. The job: that fifth task, as `robot-pt online --freeze-encoder --algorithm cal_ql` does it; in the
@@ -123,10 +124,8 @@ def start(settings: Settings, out: Path, seed: int) -> Path:
 def _cal_ql(settings: Settings, out: Path, begins: Path, seed: int) -> tuple[Any, runs.RunSettings, Origin, TaskTable]:
     """(agent, its settings, where it comes from, tasks) of the job's algorithm with the weights of run `begins`."""
     before, _ = runs.read_settings(begins)
-    now, origin = (
-        setup.settings_of(before, wanted_of(settings, out, seed, JOB)),
-        origin_of(begins, out / "none", resume=False),
-    )
+    now = setup.settings_of(before, wanted_of(settings, out, seed, JOB))
+    origin = origin_of(begins, out / "none", resume=False)
     trained = PolicyRecord.from_json(read_json(origin.folder(begins) / "policy.json"))
     agent: Any = now.build(opened(out, [TARGET]).spec, "cpu")
     setup.load_start(
@@ -246,12 +245,8 @@ TITLES = {
 def cell(arm: str, settings: Settings, out: Path, seed: int) -> dict[str, Any]:
     began = time.process_time()
     found = ARMS[arm](arm, settings, out, seed)
-    head = {
-        "benchmark": "online_pixels",
-        "arm": arm,
-        "seed": seed,
-        "settings": json.loads(json.dumps(asdict(settings))),
-    }
+    said = json.loads(json.dumps(asdict(settings)))
+    head = {"benchmark": "online_pixels", "arm": arm, "seed": seed, "settings": said}
     return {**head, **found, "learner_cpu_s": round(time.process_time() - began, 1), "versions": versions()}
 
 
@@ -315,6 +310,31 @@ def percent(found: tuple[float, float, float]) -> str:
     return "{:.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in found))
 
 
+def digest(cells: Sequence[dict[str, Any]]) -> str:
+    """What the page keeps of the cells: one line of JSON per cell, its starts and episodes as 0 and 1."""
+    head = {"benchmark": "online_pixels", "settings": cells[0]["settings"], "versions": cells[0]["versions"]}
+    rows = [
+        json.dumps({name: cell[name] for name in ("arm", "seed", "updates", "env_steps", "interventions")}
+                   | {"judged": [_bits(one) for one in cell["judged"]], "job": _bits(cell["job"])})
+        for cell in cells
+    ]  # fmt: skip
+    return json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
+def _bits(values: Sequence[bool]) -> str:
+    return "".join(str(int(value)) for value in values)
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    """Cells as `digest` wrote them, for `table` and `plot`."""
+
+    def told(bits: str) -> list[bool]:
+        return [bit == "1" for bit in bits]
+
+    cells = read_json(path)["cells"]
+    return [cell | {"judged": list(map(told, cell["judged"])), "job": told(cell["job"])} for cell in cells]
+
+
 def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
     """Success of the job's own episodes, a thin line per seed, their mean thick; what was judged before and after, with its interval."""
     import matplotlib
@@ -354,21 +374,25 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS), help=f"comma-separated, of {', '.join(ARMS)}")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="learn nothing")
-    parser.add_argument("--plot", type=Path, help="draw the table into this .svg")
+    parser.add_argument("--kept", type=Path, help="learn nothing, read the cells from this .json")
+    parser.add_argument("--plot", type=Path, help="draw the table into this .svg, keep the cells in a .json beside it")
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = Settings()
-    if not options.table:
+    if not (options.table or options.kept):
         prepare(settings, options.out)
         for seed in map(int, options.seeds.split(",")):
             for arm in options.arms.split(","):
                 path = options.out / f"{arm}-{seed}.json"
                 if not path.is_file():
                     replace_json(path, cell(arm, settings, options.out, seed))
-    cells = [read_json(path) for arm in ARMS for path in sorted(options.out.glob(f"{arm}-*.json"))]
+    found = [read_json(path) for arm in ARMS for path in sorted(options.out.glob(f"{arm}-*.json"))]
+    cells = kept(options.kept) if options.kept else found
     print(table(cells))
     if options.plot:
         plot(cells, options.plot)
+        if not options.kept:
+            options.plot.with_suffix(".json").write_text(digest(cells))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,15 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     assert "as many updates without an episode" in drawn
 
 
+def test_what_the_page_keeps_makes_the_same_table(tmp_path: Path) -> None:
+    cells = [cell(arm, s, rates(0.3, 0.6)) for arm in ("helped", "home") for s in range(2)]
+    cells = [c | {"updates": 7, "env_steps": 5, "versions": {}} for c in cells]
+    (tmp_path / "k.json").write_text(bench.digest(cells))
+    again = bench.kept(tmp_path / "k.json")
+    assert bench.table(again) == bench.table(cells)
+    assert [c["judged"] for c in again] == [c["judged"] for c in cells]
+
+
 def test_a_job_shorter_than_the_window_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     bench.plot([{**cell("helped", 0, rates(0.3, 0.6)), "job": [True, False]}], tmp_path / "p.svg")
