@@ -23,6 +23,7 @@ import ptr_critic
 import ptr_data
 import ptr_kept
 import ptr_motion
+import ptr_still
 import ptr_table
 from ptr_cell import METHODS, QUICK, Bench, Cell, Scale
 
@@ -324,6 +325,19 @@ def test_aimed_actions_lead_the_arm_as_the_recorded_ones_did(folder) -> None:
     np.testing.assert_array_equal(aiming.proprio, source.proprio)
     with pytest.raises(DataError, match="camera 'primary' is in the source"):
         aiming.images(np.array([0]), "primary")
+
+
+def test_orders_to_stand_are_counted_beside_the_experts(folder) -> None:
+    demos = ptr_data.target(folder, "state", CROISSANT, 0).judges
+    taught = np.concatenate(
+        [demos.actions[s : s + n] for s, n in zip(demos.episodes.start, demos.episodes.length, strict=True)]
+    )
+    said = ptr_still.told(Replaying(taught), demos)
+    assert said["still"] == said["still_shown"] > 0
+    assert said["off_m"] == 0
+    off = taught + np.array([0, 0, 0.01, 0, 0, 0, 0], np.float32)
+    assert ptr_still.told(Replaying(off), demos)["off_m"] == pytest.approx(0.01, abs=1e-6)
+    assert ptr_still.told(Replaying(0 * taught), demos)["still"] == 1
 
 
 def test_a_policy_that_looks_back_and_aims_sees_as_far_back() -> None:
