@@ -2,6 +2,7 @@
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
+    python benchmarks/online.py --task deep-pits      where a fall is everywhere one step away; --set NAME=VALUE changes a task, --first-seed the seeds
     python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from online_cell import TASKS, Task, run_cell
+from online_cell import TASKS, Task, changed, run_cell
 from online_learners import ALGORITHMS, PEERS
 
 from robot_pt.aggregate import bootstrap_interval, iqm
@@ -55,10 +56,10 @@ def finished(path: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-def run(algorithms: Sequence[str], seeds: int, task: Task, out: Path) -> None:
+def run(algorithms: Sequence[str], seeds: int, task: Task, out: Path, *, first: int = 0) -> None:
     """Every cell that is not there; seed by seed, so that all algorithms have as many."""
     out.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         for algorithm in algorithms:
             path = cell_file(out, algorithm, seed)
             if finished(path, task.settings()):
@@ -193,6 +194,16 @@ def main() -> None:
     parser.add_argument("--algorithms", default="", help=f"comma-separated, of {', '.join(known)}; default all of ours")
     parser.add_argument("--peers", action="store_true", help="d3rlpy's too")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of the --seeds, for looking without touching those of a table"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fields of the task to change; give another --out too",
+    )
     parser.add_argument("--out", type=Path, help=f"default {RESULTS.relative_to(HERE.parent)}/TASK")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument(
@@ -210,8 +221,9 @@ def main() -> None:
         short = replace(task.schedule, offline_updates=300, online_steps=400, evaluate_every=100)
         task, out = replace(task, schedule=short), out / "quick"
     try:
+        task = changed(task, options.set)
         if not options.table:
-            run(algorithms, 1 if options.quick else options.seeds, task, out)
+            run(algorithms, 1 if options.quick else options.seeds, task, out, first=options.first_seed)
         found = load(out)
     except UserError as error:
         raise SystemExit(str(error)) from None
@@ -219,7 +231,7 @@ def main() -> None:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
     page = HERE if options.table else out
     print(table(found))
-    name = "online" if options.task == "detours" else f"online_{options.task}"
+    name = "online" if options.task == "detours" else "online_" + options.task.replace("-", "_")
     (page / f"{name}.json").write_text(digest(found))
     try:
         plot(found, page / f"{name}.svg")

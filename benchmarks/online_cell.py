@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from ast import literal_eval
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from online_learners import Learner, Rates, make, standardising
-from online_task import Problem, Steps, batches, offline_data, play_episode, success_rate
+from online_learners import Learner, Ours, Rates, Robot, make, standardising
+from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
+from robot_pt.errors import UserError
 from robot_pt.machine import versions
 from robot_pt_sim.point_maze import PointMaze, find_maze
 
@@ -56,9 +58,25 @@ TASKS = {
         schedule=Schedule(offline_updates=750, online_steps=1_000, settled=4),
         rates=Rates(conservative_weight=10.0, backup="plain", scaled_log_std=False),
     ),
+    "deep-pits": Task(
+        problem=Problem(
+            maze="maze-ledges", copies=4, anywhere=False, reward_scale=0.3, reward_shift=-0.3, fall_reward=-5.0
+        ),
+        schedule=Schedule(offline_updates=1_500, online_steps=600, settled=4),
+        rates=Rates(
+            conservative_weight=1.0,
+            backup="plain",
+            scaled_log_std=False,
+            actor_rate=1e-3,
+            updates_per_step=2.0,
+            offline_share=0.25,
+        ),
+    ),
 }
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
-where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on."""
+where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
+side of every way, worth -5.3 where the data reach -3 and never ending is worth -10, so that returns lie below where Q begins; eight
+action numbers for the conservative term to press."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
@@ -68,17 +86,21 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     """JSON values; the curves are lists of [updates or steps, success rate], `central` is success by the central action, before and after."""
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
-    learner = make(algorithm, rates, standardising(offline.columns["proprio"], rates.input_scale), seed, problem.gamma)
+    seen = standardising(offline.columns["proprio"], rates.input_scale)
+    learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen), seed, problem.gamma)
     before, scale = _offline(learner, offline, task, seed)
     central = [success_rate(learner.act, problem)]
     learner = learner.go_online()
+    held = [judged(learner, offline, Steps(problem), problem)]
     curve, online, scale_online = _online(learner, offline, task, seed)
+    held.append(judged(learner, offline, online, problem))
     central.append(success_rate(learner.act, problem))
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
         "settings": task.settings(), "plan": asdict(learner.plan), "offline_curve": before, "online_curve": curve,
         **summary(before, curve, schedule.settled), "online_episodes": online.episodes, "online_successes": online.successes,
-        "central": central, "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
+        "online_falls": online.falls, "central": central, "values": held,
+        "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
         "scale_offline": watched(scale), "scale_online": watched(scale_online),
         "cpu_s": round(time.process_time() - begun, 1), "versions": versions(),
     }  # fmt: skip
@@ -107,6 +129,48 @@ def watched(logged: Sequence[Logged]) -> dict[str, float]:
     return {name: float(f"{np.mean(values):.4g}") for name, values in found.items() if values}
 
 
+def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) -> dict[str, float]:
+    """Mean Q, before or after the job, at the data's states of the data's actions, the policy's and steps towards the nearest pit; and of the job's
+    falls, in their last step, of what was done and of what the policy would do now. Empty for who has no critic.
+    """
+    if not isinstance(learner, Ours) or not hasattr(learner.agent, "critic"):
+        return {}
+    data = offline.columns
+    asked = {
+        "data": data["action"],
+        "policy": learner.act(data["proprio"]),
+        "pit": towards_pits(problem, data["proprio"]),
+    }
+    if problem.grip:
+        asked["let_go"] = let_go(problem, data["action"])
+    found = {name: learner.values(data["proprio"], action) for name, action in asked.items()}
+    if online.falls:
+        ended = (online.columns["discount"] == 0) & (
+            online.columns["reward"] != np.float32(problem.reward_scale + problem.reward_shift)
+        )
+        state = online.columns["proprio"][ended]
+        found["fall"] = learner.values(state, online.columns["action"][ended])
+        found["instead"] = learner.values(state, learner.act(state))
+    return {name: float(f"{value.mean():.4g}") for name, value in found.items()}
+
+
+def changed(task: Task, words: Sequence[str]) -> Task:
+    """A task with fields of its problem, schedule or rates set anew, given as NAME=VALUE. Raises UserError for what there is not."""
+    for word in words:
+        name, _, text = word.partition("=")
+        parts = [
+            part for part in ("problem", "schedule", "rates") if name in {f.name for f in fields(getattr(task, part))}
+        ]
+        if not parts:
+            raise UserError(f"there is no field {name!r} in a task's problem, schedule or rates.")
+        try:
+            value = literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        task = replace(task, **{parts[0]: replace(getattr(task, parts[0]), **{name: value})})  # type: ignore[arg-type]
+    return task
+
+
 def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
     problem, schedule = task.problem, task.schedule
     curve: Curve = [[0, success_rate(learner.explore, problem)]]
@@ -130,8 +194,9 @@ def _online(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Cu
     logged: list[Logged] = []
     taken, owed, step = 0, 0.0, schedule.offline_updates
     while taken < schedule.online_steps:
-        episode = play_episode(simulator, learner.explore, FIRST_ONLINE_SEED + 10_000 * seed + online.episodes, problem)
-        online.append(episode)
+        start = FIRST_ONLINE_SEED + 10_000 * seed + online.episodes
+        episode, given = play_episode(simulator, learner.explore, start, problem)
+        online.append(episode, given)
         evaluated, taken = taken // schedule.evaluate_every, taken + len(episode)
         owed += len(episode) * plan.updates_per_step if taken > plan.warm_up_steps else 0
         while owed >= 1:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from online_task import BOUNDS
 
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.normalize import Bounds
 from robot_pt.replay import to_device
-from robot_pt.schema import Batch, Float
-from robot_pt_sim.point_maze import maze_spec
+from robot_pt.schema import Batch, Float, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,14 @@ class Rates:
     actor_rate: float = 3e-4
     critic_rate: float = 1e-3
     conservative_weight: float = 20.0
+    online_weight: float | None = None
+    """Of the conservative term on the job, CQL's and Cal-QL's; None = as before, 0 = SAC."""
+    extraction: Literal["max_q", "advantage_weighted"] = "max_q"
+    """How CQL's and Cal-QL's policy follows the critic."""
+    initial_temperature: float = 1.0
+    """CQL's and Cal-QL's; published with returns of up to 500, so that less is nearer to it where returns are smaller."""
+    cloned_first: int = 0
+    """Updates in which CQL's and Cal-QL's policy follows the data instead of Q, as young-geng/CQL begins."""
     actions: int = 4
     """Sampled actions per kind in CQL's term, PTR's number: 12 instead of 30 per state."""
     backup: Literal["max", "plain"] = "max"
@@ -44,6 +51,8 @@ class Rates:
     """Of RLPD and WSRL."""
     updates_per_step: float = 0.5
     """Of all but RLPD and WSRL; AntMaze's runs take 1."""
+    offline_share: float = 0.5
+    """Of each online batch of all but RLPD and WSRL."""
     logged_every: int = 250
     """Updates."""
 
@@ -53,7 +62,9 @@ class Rates:
 
     @property
     def plan(self) -> OnlinePlan:
-        return OnlinePlan(batch_size=self.batch_size, updates_per_step=self.updates_per_step)
+        return OnlinePlan(
+            batch_size=self.batch_size, updates_per_step=self.updates_per_step, offline_share=self.offline_share
+        )
 
     @property
     def inverse_temperature(self) -> float:
@@ -65,13 +76,23 @@ class Rates:
         """One fixed weight, Adroit's and Kitchen's way."""
         return {
             **self.shape, "weight": self.conservative_weight, "target_gap": None, "actions": self.actions, "backup": self.backup,
-            "scaled_log_std": self.scaled_log_std, "actor_learning_rate": self.actor_rate,
+            "scaled_log_std": self.scaled_log_std, "extraction": self.extraction, "bc_warm_start_steps": self.cloned_first, "actor_learning_rate": self.actor_rate,
             "critic_learning_rate": self.critic_rate, "temperature_learning_rate": self.actor_rate,
+            "initial_temperature": self.initial_temperature,
         }  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """JSON values."""
         return {**asdict(self), "hidden": list(self.hidden)}
+
+
+class Robot(NamedTuple):
+    """What a policy reads and gives."""
+
+    spec: Spec
+    bounds: Bounds
+    proprio: tuple[Any, Any]
+    """Mean and deviation that networks see the state by."""
 
 
 class Learner(Protocol):
@@ -117,9 +138,18 @@ class Ours:
     @torch.no_grad()
     def explore(self, proprio_NP: Float) -> Float:
         actor = self.agent.acting
-        noise = torch.randn(len(proprio_NP), 1, len(BOUNDS.low), generator=self._noise)
+        size = len(actor.normalizer.low)
+        noise = torch.randn(len(proprio_NP), 1, size, generator=self._noise)
         action_BKA, _ = actor(*_seen(proprio_NP)).sample(noise)
         return actor.normalizer.decode(action_BKA[:, 0]).numpy()
+
+    @torch.no_grad()
+    def values(self, proprio_NP: Float, action_NA: Float) -> Float:
+        """(N,) Q, the least head; for agents that have a critic."""
+        normalizer, critic = self.agent.actor.normalizer, self.agent.critic
+        action_NKA = normalizer.encode(torch.from_numpy(action_NA))[:, None]
+        q_ENK = self.agent.q_values(critic(*critic.state(*_seen(proprio_NP)), action_NKA))
+        return q_ENK.amin(0)[:, 0].numpy()
 
     def go_online(self) -> Learner:
         return self if self._online is None else self._online(self.agent)
@@ -130,23 +160,30 @@ def _seen(proprio_NP: Float) -> tuple[Any, ...]:
     return {}, torch.from_numpy(proprio_NP), torch.zeros(count, dtype=torch.int64), torch.zeros(count, 0)
 
 
-def build(agent: Any, config: Any, proprio: tuple[Any, Any], seed: int) -> Any:
+def build(agent: Any, config: Any, robot: Robot, seed: int) -> Any:
     return agent.build(
-        maze_spec(), cameras=(), image_size=(0, 0), task_slots=1, encoder=EncoderConfig(name="small"), config=config, bounds=BOUNDS,
-        proprio=proprio, seed=seed,
+        robot.spec, cameras=(), image_size=(0, 0), task_slots=1, encoder=EncoderConfig(name="small"), config=config,
+        bounds=robot.bounds, proprio=robot.proprio, seed=seed,
     )  # fmt: skip
 
 
-def conservative(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def conservative(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.cql import CQL, CQLConfig
 
+    def online(agent: Any) -> Learner:
+        if rates.online_weight is not None:
+            agent.config = replace(agent.config, weight=rates.online_weight)
+        return learner
+
     if name == "cal_ql":
-        return Ours(build(CalQL, CalQLConfig(**rates.conservative), proprio, seed), rates, seed)
-    return Ours(build(CQL, CQLConfig(**rates.conservative), proprio, seed), rates, seed)
+        learner = Ours(build(CalQL, CalQLConfig(**rates.conservative), robot, seed), rates, seed, online=online)
+    else:
+        learner = Ours(build(CQL, CQLConfig(**rates.conservative), robot, seed), rates, seed, online=online)
+    return learner
 
 
-def weighted(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def weighted(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     """IQL with its AntMaze settings; AWAC with the softmax weights of its released code."""
     from robot_pt.agents.awac import AWAC, AWACConfig
     from robot_pt.agents.iql import IQL, IQLConfig
@@ -158,43 +195,43 @@ def weighted(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Le
         config = IQLConfig.antmaze(
             online=True, value_learning_rate=rates.critic_rate, inverse_temperature=rates.inverse_temperature, **shape
         )
-        return Ours(build(IQL, config, proprio, seed), rates, seed)
+        return Ours(build(IQL, config, robot, seed), rates, seed)
     awac = AWACConfig(weights="softmax", temperature=rates.weighting_scale, **shape)
-    return Ours(build(AWAC, awac, proprio, seed), rates, seed)
+    return Ours(build(AWAC, awac, robot, seed), rates, seed)
 
 
-def _cloned(rates: Rates, proprio: tuple[Any, Any], seed: int) -> Any:
+def _cloned(rates: Rates, robot: Robot, seed: int) -> Any:
     from robot_pt.agents.bc import BC, BCConfig
 
     config = BCConfig(learning_rate=rates.critic_rate, head="tanh_gaussian", std="state", augment=None)
-    return build(BC, config, proprio, seed)
+    return build(BC, config, robot, seed)
 
 
-def cloning(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def cloning(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     """Behaviour cloning: what the data shows by itself; it goes on cloning online."""
-    return Ours(_cloned(rates, proprio, seed), rates, seed)
+    return Ours(_cloned(rates, robot, seed), rates, seed)
 
 
-def rlpd(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def rlpd(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     """From nothing, half of each batch from the data; fewer updates per step than the paper's 20, for time."""
     from robot_pt.agents.rlpd import RLPD
 
-    agent = build(RLPD, _rlpd_config(rates), proprio, seed)
+    agent = build(RLPD, _rlpd_config(rates), robot, seed)
     return Ours(agent, rates, seed, plan=agent.plan, pretrains=False)
 
 
-def rlpd_from_bc(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def rlpd_from_bc(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     """RLPD whose policy starts as a behaviour clone's; its critic starts fresh."""
     from robot_pt.agents.rlpd import RLPD
     from robot_pt.agents.taking_over import take_over
 
     def online(pretrained: Any) -> Learner:
         like_bc = {"actor_hidden": (256, 256, 256), "log_std_range": pretrained.config.log_std_range}
-        agent = build(RLPD, _rlpd_config(rates, **like_bc), proprio, seed)
+        agent = build(RLPD, _rlpd_config(rates, **like_bc), robot, seed)
         take_over(agent, pretrained.state_dict())
         return Ours(agent, rates, seed, plan=agent.plan)
 
-    return Ours(_cloned(rates, proprio, seed), rates, seed, online=online)
+    return Ours(_cloned(rates, robot, seed), rates, seed, online=online)
 
 
 def _rlpd_config(rates: Rates, **changes: Any) -> Any:
@@ -206,7 +243,7 @@ def _rlpd_config(rates: Rates, **changes: Any) -> Any:
     )
 
 
-def wsrl(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learner:
+def wsrl(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     """Pretrains as Cal-QL with LayerNorm, then goes on as SAC without the data."""
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.taking_over import take_over
@@ -221,28 +258,28 @@ def wsrl(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int) -> Learne
             batch_size=rates.batch_size,
             critic_updates=rates.ensemble_updates,
         )
-        agent = build(WSRL, following, proprio, seed)
+        agent = build(WSRL, following, robot, seed)
         fresh = take_over(agent, pretrained.state_dict())
         assert not fresh, f"{fresh} start fresh"
         return Ours(agent, rates, seed, plan=following.plan())
 
-    return Ours(build(CalQL, config, proprio, seed), rates, seed, online=online)
+    return Ours(build(CalQL, config, robot, seed), rates, seed, online=online)
 
 
-ALGORITHMS: dict[str, Callable[[str, Rates, tuple[Any, Any], int], Learner]] = {
+ALGORITHMS: dict[str, Callable[[str, Rates, Robot, int], Learner]] = {
     "cal_ql": conservative, "cql": conservative, "iql": weighted, "awac": weighted, "wsrl": wsrl, "rlpd": rlpd,
     "rlpd_bc": rlpd_from_bc, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
 
 
-def make(name: str, rates: Rates, proprio: tuple[Any, Any], seed: int, gamma: float) -> Learner:
+def make(name: str, rates: Rates, robot: Robot, seed: int, gamma: float) -> Learner:
     """`gamma`: what d3rlpy is told of it; our batches hold it."""
     if name.startswith("d3rlpy_"):
         from online_peer import Peer
 
-        return Peer(name.removeprefix("d3rlpy_"), rates, proprio, seed, gamma)
-    return ALGORITHMS[name](name, rates, proprio, seed)
+        return Peer(name.removeprefix("d3rlpy_"), rates, robot, seed, gamma)
+    return ALGORITHMS[name](name, rates, robot, seed)
 
 
 def standardising(proprio: Float, input_scale: float) -> tuple[Any, Any]:

@@ -8,13 +8,9 @@ import d3rlpy
 import numpy as np
 import torch
 from d3rlpy.torch_utility import TorchMiniBatch
-from online_learners import Rates
-from online_task import BOUNDS
+from online_learners import Rates, Robot
 
 from robot_pt.schema import Batch, Float
-
-SCALE = BOUNDS.high[0]
-assert all(h == SCALE == -low for h, low in zip(BOUNDS.high, BOUNDS.low, strict=True))
 
 
 class Peer:
@@ -22,17 +18,19 @@ class Peer:
 
     pretrains = True
 
-    def __init__(self, name: str, rates: Rates, proprio: tuple[Any, Any], seed: int, gamma: float):
+    def __init__(self, name: str, rates: Rates, robot: Robot, seed: int, gamma: float):
         d3rlpy.seed(seed)
         self.plan, self._logged_every = rates.plan, rates.logged_every
-        self._mean, self._std = (np.asarray(x, np.float32) for x in proprio)
+        self._mean, self._std = (np.asarray(x, np.float32) for x in robot.proprio)
+        self._scale = robot.bounds.high[0]
+        assert {*robot.bounds.high} == {self._scale} == {-low for low in robot.bounds.low}
         self._learner = config_of(name, rates, gamma).create(device="cpu:0")
-        self._learner.create_impl((len(self._mean),), len(BOUNDS.low))
+        self._learner.create_impl((len(self._mean),), len(robot.bounds.low))
         self._impl = self._learner.impl
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
         column = lambda x: torch.from_numpy(np.asarray(x, np.float32)[:, None])  # noqa: E731
-        action = torch.from_numpy((batch.action / SCALE).clip(-0.99999, 0.99999).astype(np.float32))
+        action = torch.from_numpy((batch.action / self._scale).clip(-0.99999, 0.99999).astype(np.float32))
         ready = TorchMiniBatch(
             observations=self._seen(batch.proprio), actions=action, rewards=column(batch.reward),
             next_observations=self._seen(batch.next_proprio), next_actions=action, returns_to_go=column(batch.return_to_go),
@@ -43,11 +41,11 @@ class Peer:
 
     @torch.no_grad()
     def act(self, proprio_NP: Float) -> Float:
-        return self._impl.predict_best_action(self._seen(proprio_NP)).numpy().clip(-1, 1) * SCALE
+        return self._impl.predict_best_action(self._seen(proprio_NP)).numpy().clip(-1, 1) * self._scale
 
     @torch.no_grad()
     def explore(self, proprio_NP: Float) -> Float:
-        return self._impl.sample_action(self._seen(proprio_NP)).numpy().clip(-1, 1) * SCALE
+        return self._impl.sample_action(self._seen(proprio_NP)).numpy().clip(-1, 1) * self._scale
 
     def go_online(self) -> Peer:
         return self

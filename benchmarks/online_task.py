@@ -1,12 +1,12 @@
 """The task of benchmarks/online.py: a maze, its data, transitions as they come, and judging a policy.
 
-Shapes: N points or samples, A = 2 action numbers, P = 4 proprio numbers.
+Shapes: N points or samples, A = 2 action numbers, 3 with a grip, times `Problem.copies`, P = 4 proprio numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from robot_pt.evaluate import episode_seeds
 from robot_pt.mixing import Mixer, batch_rng
 from robot_pt.normalize import Bounds
 from robot_pt.rewards import RewardLabel
-from robot_pt.schema import FAILURE, SUCCESS, Batch, Episode, EpisodeTable, Float, Image, Int
+from robot_pt.schema import FAILURE, SUCCESS, Batch, Bool, Episode, EpisodeTable, Float, Image, Int, Spec
 from robot_pt.transitions import transitions
 from robot_pt_sim import collect
 from robot_pt_sim.collection import recorder_of
-from robot_pt_sim.point_maze import MAX_STEP_M, MazeBatch, PointMaze, find_maze
+from robot_pt_sim.point_maze import ACTION_NAMES, MAX_STEP_M, MazeBatch, PointMaze, find_maze, maze_spec
 
-BOUNDS = Bounds(low=(-MAX_STEP_M,) * 2, high=(MAX_STEP_M,) * 2, origin="maze")
+HELD = 0.8
+"""Grip of the demonstrations, as a share of the largest; what is carried drops below 0."""
+COPY_NOISE = 0.1
+"""Standard deviation of a demonstrated copy about what was done, as a share of the longest step."""
 Act = Callable[[Float], Float]
 """Proprio (N, P) -> actions (N, A) [m]."""
 
@@ -47,7 +50,39 @@ class Problem:
     reward_shift: float = -5.0
     """AntMaze's: -5, and +5 at the goal, which ends the return; an episode that runs out of time is worth -5 / (1 - gamma). With 0 it is
     worth 0, as is one that ends in a pit."""
+    fall_reward: float = 0.0
+    """Added to the reward of the step that ends in a pit: what a second best end is worth."""
+    grip: bool = False
+    """A third number holds what is carried; where it is below 0, that is dropped, and the episode ends as in a pit."""
     evaluation_episodes: int = 100
+    copies: int = 1
+    """Each of the maze's two numbers is the mean of so many that the policy gives: more action numbers for the conservative term to press."""
+
+    @property
+    def spec(self) -> Spec:
+        """What a policy reads and gives."""
+        names = (*ACTION_NAMES, "grip") if self.grip else ACTION_NAMES
+        return replace(maze_spec(), action_names=tuple(f"{n}_{i}" for i in range(self.copies) for n in names))
+
+    @property
+    def bounds(self) -> Bounds:
+        size = (len(ACTION_NAMES) + self.grip) * self.copies
+        return Bounds(low=(-MAX_STEP_M,) * size, high=(MAX_STEP_M,) * size, origin="maze")
+
+    def sent(self, action_NA: Float) -> tuple[Float, Bool]:
+        """(N, 2) what the maze is given, and (N,) whether what is carried drops."""
+        mean: Float = action_NA.reshape(len(action_NA), self.copies, -1).mean(1)
+        return mean[:, :2], mean[:, 2] < 0 if self.grip else np.zeros(len(mean), bool)
+
+    def copied(self, sent_N2: Float, rng: np.random.Generator) -> Float:
+        """(N, A) actions that would have sent this but for the bounds, as a demonstrator might have given them; itself with one copy and no grip."""
+        done = sent_N2
+        if self.grip:
+            grip_N1 = MAX_STEP_M * (HELD + COPY_NOISE * rng.standard_normal((len(sent_N2), 1)))
+            done = np.concatenate([sent_N2, grip_N1.astype(np.float32)], axis=1)
+        noise = COPY_NOISE * MAX_STEP_M * rng.standard_normal((len(done), self.copies, done.shape[1]))
+        copies = done[:, None] + noise - noise.mean(1, keepdims=True)
+        return copies.clip(-MAX_STEP_M, MAX_STEP_M).reshape(len(done), -1).astype(np.float32)
 
     @property
     def label(self) -> RewardLabel:
@@ -61,21 +96,29 @@ class Steps:
 
     def __init__(self, problem: Problem):
         self._problem, self._parts, self._joined = problem, list[dict[str, Any]](), dict[str, Any]()
-        self.episodes = self.successes = 0
+        self.episodes = self.successes = self.falls = 0
 
-    def append(self, episode: Episode) -> None:
+    def append(self, episode: Episode, action_TA: Float) -> None:
+        """`action_TA`: what the policy gave, `Problem.copies` times what the episode holds."""
         source = _Single(episode)
         index = transitions(source, self._problem.label, self._problem.gamma)
+        reward, returns = index.reward, index.return_to_go
+        fell = bool(episode.terminated[-1]) and not episode.success
+        if fell:
+            ahead = np.arange(len(reward))[::-1]
+            returns = (returns + self._problem.fall_reward * self._problem.gamma**ahead).astype(np.float32)
+            reward = np.where(ahead == 0, reward + np.float32(self._problem.fall_reward), reward)
         self._parts.append(
             {
-                "proprio": source.proprio[index.row], "action": source.actions[index.row], "reward": index.reward,
-                "discount": index.discount, "next_proprio": source.proprio[index.next_row], "next_action": source.actions[index.next_row],
-                "return_to_go": index.return_to_go,
+                "proprio": source.proprio[index.row], "action": action_TA[index.row], "reward": reward,
+                "discount": index.discount, "next_proprio": source.proprio[index.next_row], "next_action": action_TA[index.next_row],
+                "return_to_go": returns,
             }
         )  # fmt: skip
         self._joined = {}
         self.episodes += 1
         self.successes += bool(episode.success)
+        self.falls += fell
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -106,17 +149,37 @@ def batches(offline: Steps, online: Steps, share: float, size: int, seed: int) -
 
 def offline_data(problem: Problem) -> Steps:
     """The walks that are kept, in the order of their seeds."""
-    steps = Steps(problem)
+    steps, rng = Steps(problem), np.random.default_rng([problem.data_seed, 2])
 
     def keep(episode: Episode) -> None:
         if episode.success or not problem.successes_only:
-            steps.append(episode)
+            steps.append(episode, problem.copied(episode.actions, rng))
 
     collect(
         problem.maze, problem.episodes, keep, workers=1, noise=problem.style, strength=problem.strength, camera=(),
         seed=problem.data_seed * problem.episodes,
     )  # fmt: skip
     return steps
+
+
+def towards_pits(problem: Problem, proprio_NP: Float) -> Float:
+    """(N, A) the longest step to the nearest pit beside the cell that each point is in; to any side where there is none."""
+    pits = find_maze(problem.maze).pits
+    cell = np.floor(proprio_NP[:, :2]).astype(np.int64)
+    inside = proprio_NP[:, :2] - cell
+    sides = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    way_N4 = np.stack([1 - inside[:, 0], inside[:, 0], 1 - inside[:, 1], inside[:, 1]], axis=1)
+    beside_N4 = np.stack([pits[tuple((cell + side).T)] for side in sides], axis=1)
+    side = sides[np.where(beside_N4, way_N4, 9.0).argmin(1)]
+    done = np.concatenate([side, np.full((len(side), int(problem.grip)), HELD)], axis=1)
+    return np.tile(MAX_STEP_M * done.astype(np.float32), problem.copies)
+
+
+def let_go(problem: Problem, action_NA: Float) -> Float:
+    """(N, A) the same but for the grip, which is a tenth of the largest below what holds."""
+    loose = action_NA.reshape(len(action_NA), problem.copies, -1).copy()
+    loose[:, :, 2] = -0.1 * MAX_STEP_M
+    return loose.reshape(len(loose), -1)
 
 
 def success_rate(act: Act, problem: Problem) -> float:
@@ -126,22 +189,27 @@ def success_rate(act: Act, problem: Problem) -> float:
     proprio = batch.reset(episode_seeds(0, problem.evaluation_episodes), anywhere=problem.anywhere)
     reached, fallen = np.zeros((2, problem.evaluation_episodes), bool)
     for _ in range(maze.horizon):
-        proprio, _, success = batch.step(act(proprio))
-        fallen |= batch.fallen() & ~reached
+        action, dropped = problem.sent(act(proprio))
+        proprio, _, success = batch.step(action)
+        fallen |= (batch.fallen() | dropped) & ~reached
         reached |= success & ~fallen
     return float(reached.mean())
 
 
-def play_episode(simulator: PointMaze, act: Act, seed: int, problem: Problem) -> Episode:
-    """One online episode from a start that no evaluation uses."""
+def play_episode(simulator: PointMaze, act: Act, seed: int, problem: Problem) -> tuple[Episode, Float]:
+    """One online episode from a start that no evaluation uses, and the actions (T, A) that were given."""
     observation, recorder = simulator.reset(seed, anywhere=problem.anywhere), recorder_of(simulator)
+    given: list[Float] = []
     while True:
-        action = act(observation.proprio[None])[0]
+        given.append(act(observation.proprio[None])[0])
+        (action,), (dropped,) = problem.sent(given[-1][None])
         result = simulator.step(action)
+        if dropped:
+            result = result._replace(reward=0.0, success=False, terminated=True, truncated=False)
         recorder.add(observation, action, result)
         observation = result.observation
         if result.terminated or result.truncated:
-            return recorder.episode(operator="policy", metadata={"seed": seed})
+            return recorder.episode(operator="policy", metadata={"seed": seed}), np.stack(given)
 
 
 class _Single:

@@ -115,6 +115,21 @@ MAZES: Mapping[str, Maze] = {
             rows=("#######", "#S...S#", "#.#x#.#", "#.....#", "#.#x#.#", "#S...G#", "#######"),
             horizon=60,
         ),
+        Maze(  # the same ways with a fall on every side of them
+            name="maze-ledges",
+            rows=(
+                "#########",
+                "#xxxxxxx#",
+                "#xS...Sx#",
+                "#x.xxx.x#",
+                "#x.....x#",
+                "#x.xxx.x#",
+                "#xS...Gx#",
+                "#xxxxxxx#",
+                "#########",
+            ),
+            horizon=60,
+        ),
     )
 }
 

@@ -13,9 +13,9 @@ from robot_pt.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import online
-from online_cell import TASKS, Schedule, Task, run_cell, summary, watched
-from online_learners import ALGORITHMS, Rates, make, standardising
-from online_task import BOUNDS, Problem, Steps, batches, offline_data, success_rate
+from online_cell import TASKS, Schedule, Task, changed, run_cell, summary, watched
+from online_learners import ALGORITHMS, Rates, Robot, make, standardising
+from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
 sys.path.pop(0)
 PROBLEM = Problem(maze="maze-u", style="play", successes_only=False, episodes=12, evaluation_episodes=8)
@@ -51,7 +51,7 @@ def test_batches_keep_the_ratio_exactly(data):
     online_steps = Steps(PROBLEM)
     feed = batches(data, online_steps, 0.3, 50, seed=1)
     assert (next(feed).source == 0).all()  # nothing else is there yet
-    online_steps.append(_episode(steps=9))
+    online_steps.append(_episode(steps=9), np.zeros((9, 2), np.float32))
     for _ in range(5):
         batch = next(feed)
         assert np.bincount(batch.source).tolist() == [15, 35]
@@ -73,6 +73,102 @@ def _episode(steps):
         rewards=np.zeros(steps, np.float32), terminated=np.zeros(steps, bool), truncated=np.arange(steps) == steps - 1,
         success=False, task="maze-u",
     )  # fmt: skip
+
+
+def _robot(problem):
+    return Robot(problem.spec, problem.bounds, (np.zeros(4, np.float32), np.ones(4, np.float32)))
+
+
+def test_a_policy_of_copies_sends_their_mean_and_its_own_actions_are_kept(data):
+    """The maze does what it did with one copy; demonstrated copies scatter by a tenth of the longest step about what was sent."""
+    from robot_pt_sim.point_maze import MAX_STEP_M, PointMaze, find_maze
+
+    problem = replace(PROBLEM, copies=4)
+    assert len(problem.spec.action_names) == len(set(problem.spec.action_names)) == len(problem.bounds.low) == 8
+    copied = offline_data(problem).columns
+    for name in ("proprio", "reward", "return_to_go"):
+        np.testing.assert_array_equal(copied[name], data.columns[name])
+    sent = data.columns["action"]
+    inner = (np.abs(copied["action"]) < MAX_STEP_M).all(1)  # no copy was cut off at a bound
+    assert inner.mean() > 0.2
+    np.testing.assert_allclose(problem.sent(copied["action"])[0][inner], sent[inner], atol=1e-6)
+    scatter = copied["action"].reshape(-1, 4, 2)[inner] - sent[inner][:, None]
+    assert scatter.std() == pytest.approx(0.1 * MAX_STEP_M * np.sqrt(3 / 4), rel=0.15)
+    given = np.float32([[0.1, -0.1, 0.3, 0.1, 0.1, -0.1, 0.3, 0.1]])  # on average 0.2 and 0
+    episode, kept = play_episode(PointMaze(find_maze("maze-u")), lambda _: given, 5, problem)
+    np.testing.assert_allclose(episode.actions, np.tile([[0.2, 0.0]], (len(episode), 1)), atol=1e-6)
+    steps = Steps(problem)
+    steps.append(episode, kept)
+    np.testing.assert_array_equal(steps.columns["action"], np.repeat(given, len(steps), 0))
+
+
+def test_a_fall_is_worth_what_the_problem_says():
+    """Returns by the recursion over rewards, whatever ends the episode; and a step towards the nearest pit ends there."""
+    fallen = replace(
+        PROBLEM, maze="maze-ledges", strength=5.0, style="detour", episodes=20, reward_scale=0.3, reward_shift=-0.3
+    )
+    without, told = offline_data(fallen), offline_data(replace(fallen, fall_reward=-5.0))
+    assert without.falls == told.falls > 5
+    columns = told.columns
+    ends = columns["discount"] == 0
+    assert np.unique(columns["reward"][ends].round(4)).tolist() == pytest.approx(
+        [-5.3, 0.0] if told.successes else [-5.3]
+    )
+    follows = (columns["next_proprio"][:-1] == columns["proprio"][1:]).all(1)
+    recursion = columns["reward"][:-1] + columns["discount"][:-1] * columns["return_to_go"][1:]
+    np.testing.assert_allclose(columns["return_to_go"][:-1][follows], recursion[follows], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(columns["return_to_go"][ends], columns["reward"][ends])
+    proprio = np.float32(
+        [[2.9, 3.5, 0, 0], [2.5, 2.1, 0, 0]]
+    )  # in the left corridor: at its right edge, at its lower end
+    steps = towards_pits(replace(fallen, copies=2), proprio)
+    np.testing.assert_allclose(steps, [[0.4, 0.0, 0.4, 0.0], [0.0, -0.4, 0.0, -0.4]])
+    still = lambda proprio: towards_pits(fallen, proprio)  # noqa: E731
+    assert success_rate(still, fallen) == 0
+
+
+def test_who_lets_go_has_fallen():
+    """With the demonstrated grip the maze is as without one; a copy alone below 0 drops nothing, their mean does."""
+    from robot_pt_sim.point_maze import MAX_STEP_M, PointMaze, find_maze
+
+    problem = replace(PROBLEM, grip=True, copies=2, fall_reward=3.0, reward_shift=0.0)
+    held, free = offline_data(problem).columns, offline_data(replace(PROBLEM, reward_shift=0.0)).columns
+    np.testing.assert_array_equal(held["return_to_go"], free["return_to_go"])
+    assert held["action"].shape[1] == len(problem.spec.action_names) == 6
+    assert held["action"][:, [2, 5]].mean() == pytest.approx(0.8 * MAX_STEP_M, abs=0.02 * MAX_STEP_M)
+    assert not problem.sent(held["action"])[1].any()
+    assert problem.sent(let_go(problem, held["action"]))[1].all()
+    given = np.float32([[0.1, 0.1, -0.1, 0.1, 0.1, 0.2]])
+    simulator = PointMaze(find_maze("maze-u"))
+    assert len(play_episode(simulator, lambda _: given, 5, problem)[0]) > 1
+    given[0, 2] = -0.3
+    episode, kept = play_episode(simulator, lambda _: given, 5, problem)
+    steps = Steps(problem)
+    steps.append(episode, kept)
+    assert (len(steps), steps.falls, steps.successes) == (1, 1, 0)
+    assert (steps.columns["reward"][0], steps.columns["discount"][0], steps.columns["return_to_go"][0]) == (
+        3.0,
+        0.0,
+        3.0,
+    )
+    assert success_rate(lambda proprio: np.tile(given, (len(proprio), 1)), problem) == 0
+
+
+def test_fields_of_a_task_are_set_by_name():
+    task = changed(SHORT, ["copies=4", "conservative_weight=0.5", "online_steps=30", "backup=plain"])
+    assert (task.problem.copies, task.rates.conservative_weight, task.schedule.online_steps) == (4, 0.5, 30)
+    assert replace(task, problem=PROBLEM).rates.backup == "plain"
+    assert changed(SHORT, []) == SHORT
+    with pytest.raises(UserError, match="no field 'weight'"):
+        changed(SHORT, ["weight=1"])
+
+
+@pytest.mark.parametrize("name", ["cql", "cal_ql"])
+def test_the_conservative_weight_may_be_another_on_the_job(name):
+    learner = make(name, Rates(online_weight=0.0), _robot(PROBLEM), 0, 0.97)
+    assert learner.agent.config.weight == Rates().conservative_weight
+    assert learner.go_online() is learner
+    assert learner.agent.config.weight == 0
 
 
 def test_only_successes_are_kept_where_that_is_asked(data):
@@ -130,8 +226,9 @@ def test_who_falls_into_a_pit_has_not_reached_the_goal() -> None:
 def test_both_conservative_ones_are_told_the_same_by_every_task(name) -> None:
     from dataclasses import asdict
 
-    task, proprio = TASKS[name], (np.zeros(4, np.float32), np.ones(4, np.float32))
-    ours, theirs = (make(a, task.rates, proprio, 0, task.problem.gamma) for a in ("cal_ql", "cql"))
+    task = TASKS[name]
+    robot = _robot(task.problem)
+    ours, theirs = (make(a, task.rates, robot, 0, task.problem.gamma) for a in ("cal_ql", "cql"))
     assert asdict(ours.agent.config) == asdict(theirs.agent.config)
     assert ours.agent.config.backup == task.rates.backup
     assert ours.agent.config.scaled_log_std == task.rates.scaled_log_std
@@ -147,15 +244,21 @@ def test_every_algorithm_goes_offline_and_online(name):
     assert result["online_episodes"] >= 2
     assert result["settings"] == SHORT.settings()
     assert len(result["central"]) == 2
+    before, after = result["values"]
+    assert (
+        before.keys() == after.keys() == (set() if name in ("bc", "rlpd_bc") else {"data", "policy", "pit"})
+        or name == "rlpd_bc"
+    )
     assert all(0 <= rate <= 1 for rate in result["central"])
 
 
 def test_exploring_scatters_about_what_is_done(data):
-    learner = make("cal_ql", Rates(), standardising(data.columns["proprio"], 1.0), 0, PROBLEM.gamma)
+    robot = _robot(PROBLEM)._replace(proprio=standardising(data.columns["proprio"], 1.0))
+    learner = make("cal_ql", Rates(), robot, 0, PROBLEM.gamma)
     proprio = data.columns["proprio"][:64]
     greedy, drawn = learner.act(proprio), learner.explore(proprio)
     assert greedy.shape == drawn.shape == (64, 2)
-    assert (np.abs(drawn) <= BOUNDS.high[0]).all()
+    assert (np.abs(drawn) <= robot.bounds.high[0]).all()
     assert (greedy != drawn).any(1).all()
     np.testing.assert_array_equal(greedy, learner.act(proprio))
 
@@ -183,7 +286,7 @@ def test_what_a_user_types_may_be_typed_again(task, tmp_path, monkeypatch, capsy
         online.main()
         shown = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert (shown["task"], list(shown["cells"])) == (task, ["bc"])
-    page = "online" if task == "detours" else f"online_{task}"
+    page = "online" if task == "detours" else "online_" + task.replace("-", "_")
     assert {p.name for p in tmp_path.glob("*.json")} == {"bc-0.json", "bc-1.json", f"{page}.json"}
 
 
@@ -229,8 +332,7 @@ def test_the_deviation_at_the_start_is_the_one_that_is_said(scaled, expected) ->
     """What the offline success of d3rlpy's CQL and Cal-QL lay above ours by."""
     import torch
 
-    proprio = (np.zeros(4, np.float32), np.ones(4, np.float32))
-    actor = make("cal_ql", Rates(scaled_log_std=scaled), proprio, 0, 0.97).agent.actor
+    actor = make("cal_ql", Rates(scaled_log_std=scaled), _robot(PROBLEM), 0, 0.97).agent.actor
     count = 16
     law = actor({}, torch.randn(count, 4), torch.zeros(count, dtype=torch.int64), torch.zeros(count, 0))
     assert (law.log_std_BA - expected).abs().max() < 0.1

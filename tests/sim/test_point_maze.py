@@ -192,10 +192,12 @@ def test_play_goes_both_ways_and_gives_up(maze):
     batch = MazeBatch(maze, 200)
     batch.reset(range(200), anywhere=True)
     walkers = [Walker(maze, "play", rng, p) for p in batch.position]
-    actions = []
+    actions, last = [], batch.position.copy()
     while not all(w.finished for w in walkers):
         action = np.stack([w(p) for w, p in zip(walkers, batch.position, strict=True)])
         batch.step(action)
+        batch.position[batch.fallen()] = last[batch.fallen()]  # an episode would be over; this goes on beside the pit
+        last = batch.position.copy()
         actions.append(action)
     assert {w.flaw for w in walkers} == {"playing", "wandering"}
     actions = np.concatenate(actions)
