@@ -72,11 +72,33 @@ TASKS = {
             offline_share=0.25,
         ),
     ),
+    "drops": Task(
+        problem=Problem(
+            maze="maze-pits",
+            copies=4,
+            grip=0.2,
+            anywhere=False,
+            gamma=0.99,
+            reward_scale=0.1,
+            reward_shift=-0.1,
+            fall_reward=-3.4,
+        ),
+        schedule=Schedule(offline_updates=1_500, online_steps=900, evaluate_every=150, settled=4),
+        rates=Rates(
+            conservative_weight=1.0,
+            backup="plain",
+            scaled_log_std=False,
+            actor_rate=1e-3,
+            updates_per_step=2.0,
+            offline_share=0.25,
+        ),
+    ),
 }
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
 where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
 side of every way, worth -5.3 where the data reach -3 and never ending is worth -10, so that returns lie below where Q begins; eight
-action numbers for the conservative term to press."""
+action numbers for the conservative term to press. drops: what is carried can be let go at every step, which ends the episode, worth -3.5 where
+the data reach -1."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same

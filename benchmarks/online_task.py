@@ -21,8 +21,6 @@ from robot_pt_sim import collect
 from robot_pt_sim.collection import recorder_of
 from robot_pt_sim.point_maze import ACTION_NAMES, MAX_STEP_M, MazeBatch, PointMaze, find_maze, maze_spec
 
-HELD = 0.8
-"""Grip of the demonstrations, as a share of the largest; what is carried drops below 0."""
 COPY_NOISE = 0.1
 """Standard deviation of a demonstrated copy about what was done, as a share of the longest step."""
 Act = Callable[[Float], Float]
@@ -52,8 +50,9 @@ class Problem:
     worth 0, as is one that ends in a pit."""
     fall_reward: float = 0.0
     """Added to the reward of the step that ends in a pit: what a second best end is worth."""
-    grip: bool = False
-    """A third number holds what is carried; where it is below 0, that is dropped, and the episode ends as in a pit."""
+    grip: float = 0.0
+    """Above 0: a third number holds what is carried; where it is below 0, that is dropped, and the episode ends as in a pit. The demonstrations
+    hold with this share of the largest, give or take an eighth of it."""
     evaluation_episodes: int = 100
     copies: int = 1
     """Each of the maze's two numbers is the mean of so many that the policy gives: more action numbers for the conservative term to press."""
@@ -66,7 +65,7 @@ class Problem:
 
     @property
     def bounds(self) -> Bounds:
-        size = (len(ACTION_NAMES) + self.grip) * self.copies
+        size = (len(ACTION_NAMES) + bool(self.grip)) * self.copies
         return Bounds(low=(-MAX_STEP_M,) * size, high=(MAX_STEP_M,) * size, origin="maze")
 
     def sent(self, action_NA: Float) -> tuple[Float, Bool]:
@@ -78,7 +77,7 @@ class Problem:
         """(N, A) actions that would have sent this but for the bounds, as a demonstrator might have given them; itself with one copy and no grip."""
         done = sent_N2
         if self.grip:
-            grip_N1 = MAX_STEP_M * (HELD + COPY_NOISE * rng.standard_normal((len(sent_N2), 1)))
+            grip_N1 = MAX_STEP_M * self.grip * (1 + rng.standard_normal((len(sent_N2), 1)) / 8)
             done = np.concatenate([sent_N2, grip_N1.astype(np.float32)], axis=1)
         noise = COPY_NOISE * MAX_STEP_M * rng.standard_normal((len(done), self.copies, done.shape[1]))
         copies = done[:, None] + noise - noise.mean(1, keepdims=True)
@@ -171,7 +170,7 @@ def towards_pits(problem: Problem, proprio_NP: Float) -> Float:
     way_N4 = np.stack([1 - inside[:, 0], inside[:, 0], 1 - inside[:, 1], inside[:, 1]], axis=1)
     beside_N4 = np.stack([pits[tuple((cell + side).T)] for side in sides], axis=1)
     side = sides[np.where(beside_N4, way_N4, 9.0).argmin(1)]
-    done = np.concatenate([side, np.full((len(side), int(problem.grip)), HELD)], axis=1)
+    done = np.concatenate([side, np.full((len(side), int(problem.grip > 0)), problem.grip)], axis=1)
     return np.tile(MAX_STEP_M * done.astype(np.float32), problem.copies)
 
 

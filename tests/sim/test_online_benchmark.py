@@ -131,7 +131,7 @@ def test_who_lets_go_has_fallen():
     """With the demonstrated grip the maze is as without one; a copy alone below 0 drops nothing, their mean does."""
     from robot_pt_sim.point_maze import MAX_STEP_M, PointMaze, find_maze
 
-    problem = replace(PROBLEM, grip=True, copies=2, fall_reward=3.0, reward_shift=0.0)
+    problem = replace(PROBLEM, grip=0.8, copies=2, fall_reward=3.0, reward_shift=0.0)
     held, free = offline_data(problem).columns, offline_data(replace(PROBLEM, reward_shift=0.0)).columns
     np.testing.assert_array_equal(held["return_to_go"], free["return_to_go"])
     assert held["action"].shape[1] == len(problem.spec.action_names) == 6
