@@ -248,7 +248,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def main() -> None:
+def asked() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
     parser.add_argument("--seeds", type=int, default=3)
@@ -261,60 +262,52 @@ def main() -> None:
     parser.add_argument("--tasks", default="", help="comma-separated: cells of these tasks alone; default all")
     parser.add_argument("--plot", type=Path, help="with --cells: draw the scores into this .svg")
     parser.add_argument("--table", action="store_true", help="train nothing")
+    kept = compare_record.RECORD
     parser.add_argument(
-        "--record",
-        type=Path,
-        nargs="?",
-        const=compare_record.RECORD,
-        help="cells and probes kept there count; add to them",
+        "--record", type=Path, nargs="?", const=kept, help="cells and probes kept there count; add to them"
     )
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a few updates, into a folder of its own: does it run?"
     )
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    methods = options.methods.split(",") if options.methods else list(METHODS)
-    if unknown := sorted(set(methods) - set(METHODS)):
-        raise SystemExit(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
-    protocol = replace(read_protocol(), pretrain_steps=options.steps, head_updates=HEAD_UPDATES, demos=DEMOS)
-    protocol = protocol.quick() if options.quick else protocol
+    return parser.parse_args()
+
+
+def cells_of_protocol(
+    options: argparse.Namespace, protocol: Protocol, out: Path, methods: list[str], seeds: int
+) -> None:
+    """Run what there is time for, print the tables and draw."""
     tasks = options.tasks.split(",") if options.tasks else list(protocol.tasks)
     if unknown := sorted(set(tasks) - set(protocol.tasks)):
         raise SystemExit(f"the protocol has no task {unknown[0]!r}; choose from {', '.join(protocol.tasks)}.")
-    out, seeds = (options.out / "quick", 1) if options.quick else (options.out, options.seeds)
-    try:
-        if not options.table:
-            compare._keep(out, protocol)
-        if options.cells is not None:
-            if options.online:
-                protocol = replace(protocol, online_episodes=options.online)
-                out = beside(out, protocol)
-            if options.record:
-                compare_record.exchange_cells(options.record, out, protocol, lay=True)
-            result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
-            if options.record:
-                compare_record.exchange_cells(options.record, out, protocol, lay=False)
-            print(result.pop("text"))
-            cells = compare.outcomes(out)
-            begun = [task for task in protocol.tasks if any(o.cell.task == task for o in cells)]
-            print(by_task(cells, methods, begun))
-            if options.online:
-                print(f"after {options.online} episodes of RL:\n{by_task(cells, methods, begun, online=True)}")
-            if options.record:
-                record = compare_record.read_record(options.record, protocol)
-                print(
-                    compare_record.foretold(
-                        record, FORETELLING, ([t for t in begun if t.startswith("lift")], ["door-anywhere"])
-                    )
-                )
-            if options.plot:
-                plot(result["rows"], options.plot)
-            print(json.dumps({"benchmark": "compare", **result}))
-            return
-        every = [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])]
-        found = run_probes(protocol, out, every, seeds, train=not options.table)
-    except UserError as error:
-        raise SystemExit(str(error)) from None
+    if options.online:
+        protocol = replace(protocol, online_episodes=options.online)
+        out = beside(out, protocol)
+    if options.record:
+        compare_record.exchange_cells(options.record, out, protocol, lay=True)
+    result = run_cells(protocol, out, methods, tasks, seeds, options.cells)
+    if options.record:
+        compare_record.exchange_cells(options.record, out, protocol, lay=False)
+    print(result.pop("text"))
+    cells = compare.outcomes(out)
+    begun = [task for task in protocol.tasks if any(o.cell.task == task for o in cells)]
+    print(by_task(cells, methods, begun))
+    if options.online:
+        print(f"after {options.online} episodes of RL:\n{by_task(cells, methods, begun, online=True)}")
+    if options.record:
+        record = compare_record.read_record(options.record, protocol)
+        groups = ([t for t in begun if t.startswith("lift")], ["door-anywhere"])
+        print(compare_record.foretold(record, FORETELLING, groups))
+    if options.plot:
+        plot(result["rows"], options.plot)
+    print(json.dumps({"benchmark": "compare", **result}))
+
+
+def probes_of_encoders(
+    options: argparse.Namespace, protocol: Protocol, out: Path, methods: list[str], seeds: int
+) -> None:
+    """Train what is missing, probe, print the tables and write the report."""
+    every = [RANDOM_FROZEN, *methods, *([PERMUTED] if "idm" in methods else [])]
+    found = run_probes(protocol, out, every, seeds, train=not options.table)
     probed, counts = joined(found), {method: len(values) for method, values in found.items()}
     print(table(probed, counts))
     print(table([p for p in probed if "encoder" in p.found], counts, "encoder"))
@@ -326,6 +319,24 @@ def main() -> None:
         compare_record.add_probes(options.record, protocol, counts, document)
     replace_json(out / "probes.json", {"protocol": protocol.to_json(), "seeds": counts, "probes": document})
     print(json.dumps({"benchmark": "compare", "seeds": counts, "probes": document}))
+
+
+def main() -> None:
+    options = asked()
+    torch.set_num_threads(1)
+    methods = options.methods.split(",") if options.methods else list(METHODS)
+    if unknown := sorted(set(methods) - set(METHODS)):
+        raise SystemExit(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    protocol = replace(read_protocol(), pretrain_steps=options.steps, head_updates=HEAD_UPDATES, demos=DEMOS)
+    protocol = protocol.quick() if options.quick else protocol
+    out, seeds = (options.out / "quick", 1) if options.quick else (options.out, options.seeds)
+    work = probes_of_encoders if options.cells is None else cells_of_protocol
+    try:
+        if not options.table:
+            compare._keep(out, protocol)
+        work(options, protocol, out, methods, seeds)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
