@@ -123,7 +123,10 @@ def test_kept_cells_are_not_run_again_and_new_ones_come_to_them(folder, tmp_path
     monkeypatch.setattr(sys, "argv", ["ptr.py", *command, "--plot", str(plot)])
     monkeypatch.setattr(ptr, "Scale", lambda: TINY)
     monkeypatch.setattr(Bench, "__call__", lambda self, cell: {**ran, **cell._asdict(), "successes": [False, True]})
+    drawn: list[Path] = []
+    monkeypatch.setattr(ptr.ptr_table, "plot", lambda *given: drawn.append(given[-1]))  # matplotlib is for who draws
     ptr.main()
+    assert drawn == [plot]
     said = capsys.readouterr().out
     assert "bc-joint--put-croissant-on-plate@6--0: 1 of 2" in said
     assert "--1: " not in said, "kept"
