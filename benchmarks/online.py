@@ -2,7 +2,7 @@
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
-    python benchmarks/online.py --task drops          where the episode can be ended at every step (deep-pits: by a fall); --set changes a task
+    python benchmarks/online.py --task drops          where the episode can be ended at every step (deep-pits: by a fall; explored-drops: and is); --set changes a task
     python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from online_learners import Learner, Ours, Rates, Robot, make, standardising
-from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
+from online_task import Act, Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
 from robot_pt.errors import UserError
 from robot_pt.machine import versions
+from robot_pt.normalize import Bounds
+from robot_pt.schema import Float
 from robot_pt_sim.point_maze import PointMaze, find_maze
 
 FIRST_ONLINE_SEED = 500_000
@@ -36,6 +38,9 @@ class Schedule:
     """Updates offline, steps online."""
     settled: int = 8
     """Last offline evaluations, whose lowest shows how far success wobbles while nothing but training goes on."""
+    explore: float = 0.0
+    """Probability that a step online takes an action drawn evenly from all there are instead of the policy's, as d3rlpy's ConstantEpsilonGreedy;
+    judging draws the policy's alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +99,24 @@ TASKS = {
         ),
     ),
 }
+TASKS["explored-drops"] = Task(
+    problem=replace(TASKS["drops"].problem, copies=1, grip=0.5),
+    schedule=Schedule(offline_updates=1_500, online_steps=600, evaluate_every=50, explore=0.1),
+    rates=replace(TASKS["drops"].rates, conservative_weight=5.0, online_weight=1.0),
+)
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
 where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
 side of every way, worth -5.3 where the data reach -3 and never ending is worth -10, so that returns lie below where Q begins; eight
 action numbers for the conservative term to press. drops: what is carried can be let go at every step, which ends the episode, worth -3.5 where
-the data reach -1."""
+the data reach -1. explored-drops: every tenth step of the job is drawn evenly, so that letting go is tried at once and often."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
 
 
 def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
-    """JSON values; the curves are lists of [updates or steps, success rate], `central` is success by the central action, before and after."""
+    """JSON values; the curves are lists of [updates or steps, success rate], `central` is success by the central action, before and
+    after; `values` what is `judged`, before and at each point of the job."""
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
     seen = standardising(offline.columns["proprio"], rates.input_scale)
@@ -114,8 +125,7 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     central = [success_rate(learner.act, problem)]
     learner = learner.go_online()
     held = [judged(learner, offline, Steps(problem), problem)]
-    curve, online, scale_online = _online(learner, offline, task, seed)
-    held.append(judged(learner, offline, online, problem))
+    curve, online, scale_online = _online(learner, offline, task, seed, held)
     central.append(success_rate(learner.act, problem))
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
@@ -152,7 +162,7 @@ def watched(logged: Sequence[Logged]) -> dict[str, float]:
 
 
 def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) -> dict[str, float]:
-    """Mean Q, before or after the job, at the data's states of the data's actions, the policy's and steps towards the nearest pit; and of the job's
+    """Mean Q at the data's states of the data's actions, the policy's and steps towards the nearest pit; and of the job's
     falls, in their last step, of what was done and of what the policy would do now. Empty for who has no critic.
     """
     if not isinstance(learner, Ours) or not hasattr(learner.agent, "critic"):
@@ -193,6 +203,19 @@ def changed(task: Task, words: Sequence[str]) -> Task:
     return task
 
 
+def exploring(act: Act, bounds: Bounds, probability: float, rng: np.random.Generator) -> Act:
+    """Who acts like `act`, but each row with `probability` (N, A) evenly within the bounds [m]; `act` itself, and nothing drawn, with 0."""
+    if not probability:
+        return act
+
+    def mixed(proprio_NP: Float) -> Float:
+        action_NA = act(proprio_NP)
+        drawn_NA = rng.uniform(bounds.low, bounds.high, action_NA.shape).astype(np.float32)
+        return np.where(rng.random(len(action_NA))[:, None] < probability, drawn_NA, action_NA)
+
+    return mixed
+
+
 def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
     problem, schedule = task.problem, task.schedule
     curve: Curve = [[0, success_rate(learner.explore, problem)]]
@@ -207,17 +230,20 @@ def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[C
     return curve, logged
 
 
-def _online(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, Steps, list[Logged]]:
-    """Trajectory-wise: an episode, then as many updates as it had steps times the ratio of the plan."""
+def _online(
+    learner: Learner, offline: Steps, task: Task, seed: int, held: list[Logged]
+) -> tuple[Curve, Steps, list[Logged]]:
+    """Trajectory-wise: an episode, then as many updates as it had steps times the ratio of the plan. Adds to `held` what is `judged` of each point."""
     problem, schedule = task.problem, task.schedule
     plan, online, simulator = learner.plan, Steps(problem), PointMaze(find_maze(problem.maze))
     feed = batches(offline, online, plan.offline_share, plan.batch_size, seed + 1_000_003)
+    act = exploring(learner.explore, problem.bounds, schedule.explore, np.random.default_rng([seed, 3]))
     curve: Curve = []
     logged: list[Logged] = []
     taken, owed, step = 0, 0.0, schedule.offline_updates
     while taken < schedule.online_steps:
         start = FIRST_ONLINE_SEED + 10_000 * seed + online.episodes
-        episode, given = play_episode(simulator, learner.explore, start, problem)
+        episode, given = play_episode(simulator, act, start, problem)
         online.append(episode, given)
         evaluated, taken = taken // schedule.evaluate_every, taken + len(episode)
         owed += len(episode) * plan.updates_per_step if taken > plan.warm_up_steps else 0
@@ -226,6 +252,7 @@ def _online(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Cu
             step, owed = step + 1, owed - 1
         if taken // schedule.evaluate_every > evaluated:
             curve.append([taken, success_rate(learner.explore, problem)])
+            held.append(judged(learner, offline, online, problem))
     return curve, online, logged
 
 

@@ -53,6 +53,8 @@ class Rates:
     """Of all but RLPD and WSRL; AntMaze's runs take 1."""
     offline_share: float = 0.5
     """Of each online batch of all but RLPD and WSRL."""
+    played_first: int = 0
+    """Steps online before the first update of all but RLPD and WSRL: with few, most of a batch is one or two episodes."""
     logged_every: int = 250
     """Updates."""
 
@@ -63,7 +65,10 @@ class Rates:
     @property
     def plan(self) -> OnlinePlan:
         return OnlinePlan(
-            batch_size=self.batch_size, updates_per_step=self.updates_per_step, offline_share=self.offline_share
+            batch_size=self.batch_size,
+            updates_per_step=self.updates_per_step,
+            offline_share=self.offline_share,
+            warm_up_steps=self.played_first,
         )
 
     @property

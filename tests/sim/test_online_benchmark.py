@@ -13,7 +13,7 @@ from robot_pt.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import online
-from online_cell import TASKS, Schedule, Task, changed, run_cell, summary, watched
+from online_cell import TASKS, Schedule, Task, changed, exploring, run_cell, summary, watched
 from online_learners import ALGORITHMS, Rates, Robot, make, standardising
 from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
@@ -244,7 +244,8 @@ def test_every_algorithm_goes_offline_and_online(name):
     assert result["online_episodes"] >= 2
     assert result["settings"] == SHORT.settings()
     assert len(result["central"]) == 2
-    before, after = result["values"]
+    assert len(result["values"]) == 1 + len(result["online_curve"])
+    before, after = result["values"][0], result["values"][-1]
     assert (
         before.keys() == after.keys() == (set() if name in ("bc", "rlpd_bc") else {"data", "policy", "pit"})
         or name == "rlpd_bc"
@@ -261,6 +262,42 @@ def test_exploring_scatters_about_what_is_done(data):
     assert (np.abs(drawn) <= robot.bounds.high[0]).all()
     assert (greedy != drawn).any(1).all()
     np.testing.assert_array_equal(greedy, learner.act(proprio))
+
+
+def test_of_explored_steps_the_share_asked_for_is_drawn_evenly():
+    """The others are the policy's own; with 0 it acts as it is."""
+    bounds, probability = PROBLEM.bounds, 0.3
+    high = bounds.high[0]
+    own = lambda proprio_NP: np.full((len(proprio_NP), 2), 0.25 * high, np.float32)  # noqa: E731
+    assert exploring(own, bounds, 0.0, np.random.default_rng(0)) is own
+    given = exploring(own, bounds, probability, np.random.default_rng(0))(np.zeros((20_000, 4), np.float32))
+    assert given.dtype == np.float32
+    drawn = (given != np.float32(0.25 * high)).any(1)
+    assert drawn.mean() == pytest.approx(probability, abs=0.015)
+    np.testing.assert_allclose(given[drawn].mean(0), 0, atol=0.03 * high)
+    np.testing.assert_allclose(given[drawn].std(0), high / np.sqrt(3), rtol=0.03)
+    assert (np.abs(given) <= high).all()
+
+
+def test_steps_are_explored_on_the_job_only(monkeypatch):
+    """Who is explored is who plays; the curves are of the policy itself."""
+    import online_cell
+
+    asked = []
+    monkeypatch.setattr(online_cell, "exploring", lambda act, *rest: asked.append(rest[1]) or (lambda p: 0 * act(p)))
+    judged = []
+    real = online_cell.success_rate
+    monkeypatch.setattr(online_cell, "success_rate", lambda act, problem: judged.append(act) or real(act, problem))
+    result = run_cell("bc", 0, replace(SHORT, schedule=replace(SHORT.schedule, explore=0.5)))
+    assert asked == [0.5]
+    assert result["online_successes"] == 0  # who stands still
+    assert {act.__name__ for act in judged} == {"explore", "act"}
+
+
+@pytest.mark.parametrize("name", ["cql", "iql"])
+def test_steps_may_be_played_before_the_first_update(name):
+    assert make(name, Rates(played_first=70), _robot(PROBLEM), 0, 0.97).plan.warm_up_steps == 70
+    assert make(name, Rates(), _robot(PROBLEM), 0, 0.97).plan.warm_up_steps == 0
 
 
 def test_cells_are_resumed_and_never_mixed(tmp_path, capsys):
