@@ -13,6 +13,7 @@ from robot_pt.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import online
+import online_ends
 from online_cell import TASKS, Schedule, Task, changed, exploring, run_cell, summary, watched
 from online_learners import ALGORITHMS, Rates, Robot, make, standardising
 from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
@@ -152,6 +153,21 @@ def test_who_lets_go_has_fallen():
         3.0,
     )
     assert success_rate(lambda proprio: np.tile(given, (len(proprio), 1)), problem) == 0
+
+
+def test_ends_of_episodes_are_told_apart():
+    """Who lets go at once ends by that, with the grip given; who stands still and holds runs out of time."""
+    from robot_pt_sim.point_maze import MAX_STEP_M
+
+    problem = replace(PROBLEM, grip=0.5)
+    learner = make("cql", Rates(), _robot(problem), 0, problem.gamma)
+    for grip, end in ((-0.5, "let_go"), (0.5, "out_of_time")):
+        action = np.float32([[0, 0, grip * MAX_STEP_M]])
+        found = online_ends.ends(learner, lambda p, a=action: np.tile(a, (len(p), 1)), problem)
+        assert {k: found[k] for k in ("let_go", "pit", "goal", "out_of_time")} == {
+            "let_go": 0, "pit": 0, "goal": 0, "out_of_time": 0, end: problem.evaluation_episodes
+        }  # fmt: skip
+        assert found["grip"] == pytest.approx(grip)
 
 
 def test_fields_of_a_task_are_set_by_name():
