@@ -148,7 +148,7 @@ def test_a_deadman_that_falls_silent_is_released_after_its_timeout():
         r.target(pose(0.05, 0, 0.3))
         r.tick()
         quiet += 1
-    assert quiet == 11  # 0.2 s and one tick
+    assert quiet == 5  # 0.08 s and one tick: 0.1 s
     assert r.output.reasons[0] == "deadman"
 
 
