@@ -21,6 +21,7 @@ from robot_pt.comparison.scores import CONTROLS
 from robot_pt.errors import MismatchError
 from robot_pt.recipes import compare
 from robot_pt.safe_files import read_json, replace_json
+from robot_pt.selection import ranks
 
 RECORD = Path(__file__).with_name("compare.json")
 
@@ -103,6 +104,4 @@ def foretold(record: Mapping[str, Any], measures: Sequence[str], tasks: Sequence
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's, ties sharing their mean rank; nan where one is the same everywhere."""
-    x, y = (np.asarray(v, np.float64) for v in (a, b))
-    ranks = [(v[:, None] > v).sum(axis=1) + (v[:, None] == v).sum(axis=1) / 2 for v in (x, y)]
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(ranks(np.asarray(a)), ranks(np.asarray(b)))[0, 1])

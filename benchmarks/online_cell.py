@@ -56,6 +56,10 @@ class Task:
         return {**asdict(self.problem), **asdict(self.schedule), **self.rates.settings()}
 
 
+HASTY = Rates(
+    conservative_weight=1.0, backup="plain", scaled_log_std=False, actor_rate=1e-3, updates_per_step=2.0, offline_share=0.25
+)  # fmt: skip
+"""Of jobs where a bad end is one step away: many updates, of little old data."""
 TASKS = {
     "detours": Task(),
     "pits": Task(
@@ -68,14 +72,7 @@ TASKS = {
             maze="maze-ledges", copies=4, anywhere=False, reward_scale=0.3, reward_shift=-0.3, fall_reward=-5.0
         ),
         schedule=Schedule(offline_updates=1_500, online_steps=600, settled=4),
-        rates=Rates(
-            conservative_weight=1.0,
-            backup="plain",
-            scaled_log_std=False,
-            actor_rate=1e-3,
-            updates_per_step=2.0,
-            offline_share=0.25,
-        ),
+        rates=HASTY,
     ),
     "drops": Task(
         problem=Problem(
@@ -89,20 +86,13 @@ TASKS = {
             fall_reward=-3.4,
         ),
         schedule=Schedule(offline_updates=1_500, online_steps=900, evaluate_every=150, settled=4),
-        rates=Rates(
-            conservative_weight=1.0,
-            backup="plain",
-            scaled_log_std=False,
-            actor_rate=1e-3,
-            updates_per_step=2.0,
-            offline_share=0.25,
-        ),
+        rates=HASTY,
     ),
 }
 TASKS["explored-drops"] = Task(
     problem=replace(TASKS["drops"].problem, copies=1, grip=0.5),
     schedule=Schedule(offline_updates=1_500, online_steps=600, evaluate_every=50, explore=0.1),
-    rates=replace(TASKS["drops"].rates, conservative_weight=5.0, online_weight=1.0),
+    rates=replace(HASTY, conservative_weight=5.0, online_weight=1.0),
 )
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
 where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
@@ -121,11 +111,11 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     offline = load_data(problem)
     seen = standardising(offline.columns["proprio"], rates.input_scale)
     learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen), seed, problem.gamma)
-    before, scale = _offline(learner, offline, task, seed)
+    before, scale = learn_offline(learner, offline, task, seed)
     central = [success_rate(learner.act, problem)]
     learner = learner.go_online()
     held = [judged(learner, offline, Steps(problem), problem)]
-    curve, online, scale_online = _online(learner, offline, task, seed, held)
+    curve, online, scale_online = learn_on_the_job(learner, offline, task, seed, held)
     central.append(success_rate(learner.act, problem))
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
@@ -216,7 +206,7 @@ def exploring(act: Act, bounds: Bounds, probability: float, rng: np.random.Gener
     return mixed
 
 
-def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
+def learn_offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
     problem, schedule = task.problem, task.schedule
     curve: Curve = [[0, success_rate(learner.explore, problem)]]
     logged: list[Logged] = []
@@ -230,7 +220,7 @@ def _offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[C
     return curve, logged
 
 
-def _online(
+def learn_on_the_job(
     learner: Learner, offline: Steps, task: Task, seed: int, held: list[Logged]
 ) -> tuple[Curve, Steps, list[Logged]]:
     """Trajectory-wise: an episode, then as many updates as it had steps times the ratio of the plan. Adds to `held` what is `judged` of each point."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from online_cell import TASKS, _offline, _online, load_data
+from online_cell import TASKS, learn_offline, learn_on_the_job, load_data
 from online_learners import ALGORITHMS, Learner, Ours, Robot, make, standardising
 from online_task import Act, Problem, let_go
 
@@ -73,10 +73,10 @@ def main() -> None:
     seen = standardising(offline.columns["proprio"], task.rates.input_scale)
     robot = Robot(problem.spec, problem.bounds, seen)
     learner = make(options.algorithm, task.rates, robot, options.seed, problem.gamma)
-    _offline(learner, offline, task, options.seed)
+    learn_offline(learner, offline, task, options.seed)
     learner = learner.go_online()
     show(learner, problem, "switch")
-    _online(learner, offline, task, options.seed, [])
+    learn_on_the_job(learner, offline, task, options.seed, [])
     show(learner, problem, f"{options.steps} steps")
 
 

@@ -7,7 +7,6 @@ prints `accuracy` and `costs` of each run's newest checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 from collections.abc import Iterator
@@ -139,18 +138,9 @@ def commit() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--data", type=Path, default=Path("runs/ptr"), help="--out of benchmarks/ptr.py")
-    parser.add_argument("--version", choices=("state", *ptr_data.VIEWS), default="state", help="of the cells")
-    parser.add_argument("--seed", type=int, default=0, help="of the cells, which draws the demonstrations")
-    options = parser.parse_args()
     torch.set_num_threads(1)
-    demos = ptr_data.target(options.data, "state", options.task, options.seed).judges
-    if options.version in ptr_data.VIEWS:
-        demos = ptr_data.VIEWS[options.version][0](demos)
-    for run in options.runs:
+    looked_at, demos = ptr_data.asked(__doc__ or "")
+    for run in looked_at:
         settings, _ = runs.read_settings(run)
         try:
             told = {**(accuracy(run, settings, demos) or {}), **costs(run, settings, demos)}

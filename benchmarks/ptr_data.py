@@ -5,6 +5,7 @@ Both versions see the same episodes: a camera changes neither the starts nor the
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -95,3 +96,16 @@ def share_of(source: EpisodeSource) -> dict[str, Any]:
         "episodes": len(table), "steps": table.steps, "tasks": len(set(table.task)),
         "failed": round(sum(failed.values()) / max(len(table), 1), 3),
     }  # fmt: skip
+
+
+def asked(doc: str) -> tuple[list[Path], EpisodeSource]:
+    """The command line of a script that looks into cells: their runs, and demonstrations none was trained on, as the cells see them."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--data", type=Path, default=Path("runs/ptr"), help="--out of benchmarks/ptr.py")
+    parser.add_argument("--version", choices=("state", *VIEWS), default="state", help="of the cells")
+    parser.add_argument("--seed", type=int, default=0, help="of the cells, which draws the demonstrations")
+    options = parser.parse_args()
+    demos: EpisodeSource = target(options.data, "state", options.task, options.seed).judges
+    return options.runs, VIEWS[options.version][0](demos) if options.version in VIEWS else demos

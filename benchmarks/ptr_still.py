@@ -8,9 +8,7 @@ order, stands where the expert waited.
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import ptr_data
@@ -51,18 +49,9 @@ def _still(action_TA: Float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--data", type=Path, default=Path("runs/ptr"), help="--out of benchmarks/ptr.py")
-    parser.add_argument("--version", choices=("state", *ptr_data.VIEWS), default="state", help="of the cells")
-    parser.add_argument("--seed", type=int, default=0, help="of the cells, which draws the demonstrations")
-    options = parser.parse_args()
     torch.set_num_threads(1)
-    demos = ptr_data.target(options.data, "state", options.task, options.seed).judges
-    if options.version in ptr_data.VIEWS:
-        demos = ptr_data.VIEWS[options.version][0](demos)
-    for run in options.runs:
+    looked_at, demos = ptr_data.asked(__doc__ or "")
+    for run in looked_at:
         print(json.dumps({"run": str(run), **told(Policy.load(run), demos)}))
 
 

@@ -206,10 +206,11 @@ def rise(values_T: NDArray[Any]) -> float:
         return -1.0
     if len(values_T) < 2 or (values_T == values_T[0]).all():
         return 0.0
-    return float(np.corrcoef(np.arange(len(values_T)), _ranks(values_T))[0, 1])
+    return float(np.corrcoef(np.arange(len(values_T)), ranks(values_T))[0, 1])
 
 
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) values -> ranks from 1, ties sharing their mean."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return ranks

@@ -176,6 +176,11 @@ class GateLimits:
                 f"frozen_image_s is {self.frozen_image_s:g}; on a real arm give at most {LONGEST_FROZEN_S:g} seconds."
             )
         longest_s = DEADMAN_TO_HOLD_S - 1 / self.tick_hz
+        if longest_s < 0.02 - 1e-9:
+            raise UserError(
+                f"tick_hz is {self.tick_hz:g}; a real arm holds {DEADMAN_TO_HOLD_S:g} s after the last heartbeat of its switch: give at least "
+                "12.5, better 50 or more."
+            )
         if self.timeout_periods > 2.5 or self.deadman_timeout_s > longest_s + 1e-9:
             raise UserError(
                 f"timeouts are {self.timeout_periods:g} control periods and {self.deadman_timeout_s:g} s (deadman); on a real arm "

@@ -95,7 +95,7 @@ class GamepadInput:
         self.hung_up = False
         self._node = node
         self._longest_ns, self._said = settings.timeout_s * 1e9, False
-        self._heard: deque[int] = deque(maxlen=21)
+        self._heard: list[int] = []
         every = topics.sampled()
         every.depth = 10  # a press must not be overtaken by its release
         node.create_subscription(Joy, "joy", self._on_joy, every)
@@ -110,9 +110,14 @@ class GamepadInput:
 
     def _warn_if_slow(self, now_ns: int) -> None:
         """Once: a driver that repeats itself just within the timeout drops the switch whenever one message is late."""
+        if self._said:
+            return
         self._heard.append(now_ns)
-        interval = float(np.median(np.diff(self._heard))) if len(self._heard) == self._heard.maxlen else 0.0
-        if interval > self._longest_ns / 2 and not self._said:
+        if len(self._heard) <= 20:
+            return
+        interval = float(np.median(np.diff(self._heard)))
+        self._heard.clear()
+        if interval > self._longest_ns / 2:
             self._said = True
             self._node.get_logger().warning(
                 f"the gamepad speaks every {interval / 1e6:.0f} ms and counts as released after {self._longest_ns / 1e6:.0f}: one message "

@@ -83,6 +83,8 @@ def test_a_silent_switch_and_a_tick_take_a_tenth_of_a_second_on_a_real_arm():
     GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, deadman_timeout_s=0.09, tick_hz=100)
     with pytest.raises(UserError, match=r"at most 2\.5 and 0\.06 \(0\.1 s to hold"):
         GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, tick_hz=25)
+    with pytest.raises(UserError, match=r"tick_hz is 10; .* give at least 12\.5"):
+        GateLimits.for_robot(Gantry(), hardware=True, workspace=ROOM, tick_hz=10)
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(GateLimits) if f.type == "float"])
