@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from math import acos, atan2, cos, pi, sin
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from robot_pt.rotations import angle_between, matrix_to_rpy, rpy_to_matrix
 
 NS = 1_000_000_000
 TICK_NS = NS // 50
+MOVING = (Mode.POLICY, Mode.TELEOP)
 
 
 class Solved(NamedTuple):
@@ -93,6 +95,14 @@ class Planar:
         return Solved(q, float(np.linalg.norm(T[:3, 3] - reached[:3, 3])), angle_between(T[:3, :3], reached[:3, :3]))
 
 
+class Before(NamedTuple):
+    """What a command goes on from: the last one, or the measured arm."""
+
+    q: np.ndarray
+    T_base_tool: np.ndarray
+    gripper: float
+
+
 class Referee:
     """Checks every output against rules written down a second time, without looking inside the gate."""
 
@@ -100,26 +110,35 @@ class Referee:
         self.arm, self.limits = arm, limits
         self.last = None
         self.last_ns = None
+        self.armed = False  # since the last output
+        self.moves = False  # the last command differed from the one before
         self.moved = 0  # commands that differ from the one before
-        self.told = set()  # joints that the gate was told since it last decided
+        self.outside = 0  # commands that are outside a limit, on their way back
+        self.told = deque(maxlen=40)  # joints (J,) that the gate was told
 
     def listen(self, gate: Gate) -> None:
-        """To what the gate is told of its arm."""
-        take = gate.on_state
+        """To what the gate is told of its arm, and to who arms it."""
+        take, ask = gate.on_state, gate.request
 
         def on_state(now_ns, state):
             with contextlib.suppress(ValueError, TypeError, OverflowError):
-                self.told.add(np.asarray(state.q, float).tobytes())
+                q = np.array(state.q, float)
+                if q.shape == self.arm.lower_rad.shape and np.isfinite(q).all():
+                    self.told.append(q)
             take(now_ns, state)
 
-        gate.on_state = on_state
+        def request(now_ns, name):
+            reply = ask(now_ns, name)
+            self.armed |= reply.ok and name == "arm"
+            return reply
+
+        gate.on_state, gate.request = on_state, request
 
     def see(self, now_ns: int, output: GateOutput) -> None:
         limits, command = self.limits, output.command
         if command is not None and self._stays(output):
-            self.last, self.last_ns, self.told = command, now_ns, set()
+            self.last, self.last_ns = command, now_ns
             return
-        self.told = set()
         assert np.isfinite(output.clipped).all()
         assert output.clipped.shape == (7,)
         if output.mode is Mode.DISARMED:
@@ -131,33 +150,50 @@ class Referee:
         assert np.isfinite(command.q).all()
         assert np.isfinite(command.T_base_tool).all()
         assert 0 <= command.gripper <= 1
-        margin = limits.joint_margin_rad
-        assert (command.q >= self.arm.lower_rad + margin - 1e-5).all()
-        assert (command.q <= self.arm.upper_rad - margin + 1e-5).all()
-        self._see_pose(command)
-        if self.last is not None:
-            self._see_step(now_ns, command, output.mode)
+        reached = self.arm.fk(command.q)
+        assert np.linalg.norm(reached[:3, 3] - command.T_base_tool[:3, 3]) <= limits.ik_position_tolerance_m
+        assert angle_between(reached[:3, :3], command.T_base_tool[:3, :3]) <= limits.ik_rotation_tolerance_rad + 1e-7
+        befores, armed, self.armed = [] if self.last is None else [self.last], self.armed, False
+        starts = output.mode in MOVING and (limits.lockstep or not self.moves)
+        if self.last is None or armed or starts:
+            gripper = command.gripper if self.last is None else self.last.gripper
+            befores += [Before(q, self.arm.fk(q), gripper) for q in self.told]
+        broken = [self._breaks(before, now_ns, command, output.mode) for before in befores]
+        assert "" in broken, broken
+        self.moves = self.last is not None and bool((command.q != self.last.q).any())
+        self.moved += self.moves
+        self.outside += bool((self._excess(command) > 1e-9).any())
         self.last, self.last_ns = command, now_ns
 
     def _stays(self, output: GateOutput) -> bool:
         """A simulator that waits is held where its arm was just said to be, wherever that is."""
-        resting = self.limits.lockstep and output.mode not in (Mode.POLICY, Mode.TELEOP, Mode.DISARMED)
-        return resting and output.command.q.tobytes() in self.told
+        resting = self.limits.lockstep and output.mode not in (*MOVING, Mode.DISARMED)
+        return resting and any(output.command.q.tobytes() == q.tobytes() for q in self.told)
 
-    def _see_pose(self, command) -> None:
-        limits, position = self.limits, command.T_base_tool[:3, 3]
-        reached = self.arm.fk(command.q)
-        assert np.linalg.norm(reached[:3, 3] - position) <= limits.ik_position_tolerance_m
-        assert angle_between(reached[:3, :3], command.T_base_tool[:3, :3]) <= limits.ik_rotation_tolerance_rad + 1e-7
-        assert (position >= np.array(limits.workspace.low) - 1e-9).all()
-        assert (position <= np.array(limits.workspace.high) + 1e-9).all()
-        points = self.arm.points(command.q, command.gripper)
-        for name, box in limits.watch.items():
-            assert (points[name] >= np.array(box.low) - 1e-5).all(), name
-            assert (points[name] <= np.array(box.high) + 1e-5).all(), name
+    def _excess(self, at) -> np.ndarray:
+        """(3 + J + points,) by how much walls, joint limits and boxes of watched points are exceeded; 0 inside."""
+        limits, margin = self.limits, self.limits.joint_margin_rad
+        points = self.arm.points(at.q, at.gripper)
+        over = [
+            _over(at.T_base_tool[:3, 3], limits.workspace.low, limits.workspace.high, 0.0),
+            _over(at.q, self.arm.lower_rad + margin, self.arm.upper_rad - margin, 1e-5),
+            *([_over(points[name], box.low, box.high, 1e-5).max()] for name, box in limits.watch.items()),
+        ]
+        return np.concatenate(over)
 
-    def _see_step(self, now_ns, command, mode) -> None:
+    def _breaks(self, before, now_ns, command, mode) -> str:
+        """What forbids a command after another; "" where nothing does."""
         limits = self.limits
+        farther = self._excess(command) > self._excess(before) + 1e-9
+        if farther.any():
+            return f"farther outside than before: {farther.nonzero()[0]}"
+        change = np.abs(command.q - before.q)
+        if mode not in MOVING:
+            if change.any():
+                return f"{change} while in {mode}"
+            # the pose stays too, or is said anew from the joints (arming does): inverse kinematics had come near it, not to it
+            poses = (before.T_base_tool, self.arm.fk(command.q))
+            return "" if min(np.abs(command.T_base_tool - T).max() for T in poses) < 1e-9 else "another pose"
         if limits.lockstep:
             dt_s, steps = limits.period_s, 1.0
         else:
@@ -165,20 +201,20 @@ class Referee:
             assert self.last_ns is not None
             dt_s = min(max(now_ns - self.last_ns, 0) / NS, 2 / limits.tick_hz)
             steps = dt_s * limits.control_hz
-        change = np.abs(command.q - self.last.q)
-        if mode not in (Mode.POLICY, Mode.TELEOP):
-            assert (change == 0).all(), (mode, change)
-            # the pose stays too, or is said anew from the joints (arming does): inverse kinematics had come near it, not to it
-            poses = (self.last.T_base_tool, self.arm.fk(command.q))
-            assert min(np.abs(command.T_base_tool - T).max() for T in poses) < 1e-9
-            return
-        self.moved += bool(change.any())
         fastest = np.minimum(limits.max_joint_velocity_rad_s, self.arm.max_velocity_rad_s)
-        assert (change <= fastest * dt_s * (1 + 1e-5) + 1e-12).all(), (change, dt_s)
-        step = np.linalg.norm(command.T_base_tool[:3, 3] - self.last.T_base_tool[:3, 3])
-        assert step <= limits.max_step_m * steps * (1 + 1e-5) + 1e-9
-        turn = angle_between(command.T_base_tool[:3, :3], self.last.T_base_tool[:3, :3])
-        assert turn <= limits.max_step_rad * steps * 1.02 + 1e-7
+        if (change > fastest * dt_s * (1 + 1e-5) + 1e-12).any():
+            return f"joints too fast: {change} in {dt_s}"
+        step = np.linalg.norm(command.T_base_tool[:3, 3] - before.T_base_tool[:3, 3])
+        if step > limits.max_step_m * steps * (1 + 1e-5) + 1e-9:
+            return f"tool too fast: {step}"
+        turn = angle_between(command.T_base_tool[:3, :3], before.T_base_tool[:3, :3])
+        return "" if turn <= limits.max_step_rad * steps * 1.02 + 1e-7 else f"tool turns too fast: {turn}"
+
+
+def _over(values, low, high, slack):
+    """(N,) by how much values are below `low` or above `high`; 0 within `slack`."""
+    over = np.maximum(np.maximum(np.asarray(low) - values, values - np.asarray(high)), 0.0)
+    return np.where(over > slack, over, 0.0)
 
 
 class Rig:

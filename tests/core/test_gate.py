@@ -196,8 +196,7 @@ def test_estop_trips_at_once_latches_and_survives_a_restart():
         assert not r.gate.request(r.now, name).ok
     assert r.go(pose(0.05, 0, 0.3)).mode is Mode.ESTOP
     np.testing.assert_array_equal(r.q, stopped)
-    again = rig(r.q)
-    again.gate = Gate(Gantry(), limits(), latches=r.gate.state_to_json())
+    again = Rig(Gantry(), limits(), r.q, latches=r.gate.state_to_json())
     assert again.gate.mode is Mode.ESTOP
     assert again.tick(25).mode is Mode.ESTOP
     assert again.output.command is None

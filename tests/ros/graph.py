@@ -306,17 +306,12 @@ class Watcher:
         low, high = np.asarray(self.arm.lower_rad), np.asarray(self.arm.upper_rad)
         fastest = np.asarray(self.arm.max_velocity_rad_s).max()
         poses = [self.arm.fk(c.q) for c in sent]
-        for command, pose in zip(sent, poses, strict=True):
+        for command in sent:
             assert np.isfinite(command.q).all()
             assert 0 <= command.gripper <= 1
             assert (command.q >= low - 1e-6).all()
             assert (command.q <= high + 1e-6).all()
-            at = pose[:3, 3]
-            inside = (at >= self.low - 1e-3).all() and (
-                at <= self.high + 1e-3
-            ).all()  # inverse kinematics may miss by 0.5 mm
-            # An arm that swung over a wall and rests there starts from where it rests: that command asks for no motion.
-            assert inside or self._stands_at(command), at
+        self._check_walls(sent, poses)
         for i, (a, b) in enumerate(itertools.pairwise(sent)):
             if self._stands_at(b):
                 continue  # it asks for no motion: a start from where the arm was found to rest
@@ -328,11 +323,43 @@ class Watcher:
             assert np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1)) <= STEP_RAD * CONTROL_HZ * dt_s + 1e-2, (a, b)
         return len(sent)
 
+    def _check_walls(self, sent: list[Command], poses: list[np.ndarray]) -> None:
+        """No command leads out of the workspace.
+
+        An arm that swung over a wall and rests there is taken over where it rests, and comes back from there: after a pause a command may
+        be as far outside as the arm was measured, and from then on never farther than the one before.
+        """
+        slack = 1e-3  # inverse kinematics may miss by 0.5 mm, here and in the command before
+        allowed, rested = slack, True
+        for i, (command, pose) in enumerate(zip(sent, poses, strict=True)):
+            outside, before = self._outside(pose), sent[i - 1] if i else None
+            if outside > allowed and (rested or before is None or command.heard_s - before.heard_s > 0.1):
+                allowed = slack + max((self._outside(self.arm.fk(q)) for q in self._measured(command)), default=0.0)
+            assert outside <= allowed, self._around(command)
+            allowed = max(slack, min(allowed, outside + slack))
+            rested = before is None or np.abs(command.q - before.q).max() < 1e-9
+
+    def _outside(self, pose: np.ndarray) -> float:
+        """How far a pose is outside the workspace [m], below 0 inside."""
+        at = pose[:3, 3]
+        return float(np.maximum(self.low - at, at - self.high).max())
+
+    def _measured(self, command: Command) -> list[np.ndarray]:
+        """(J,) each: where the arm was measured when a command came."""
+        at = bisect_right(self.joints, command.heard_s, key=lambda heard: heard[0])
+        return [q[:-1] for heard_s, q in self.joints[max(0, at - 3) : at + 1] if abs(heard_s - command.heard_s) < 0.2]
+
+    def _around(self, command: Command) -> str:
+        """What was sent, measured and said within a second of a command, to find out why it was sent."""
+        near = [(c.heard_s, "sent", self.arm.fk(c.q)[:3, 3].round(5), c.q.round(4)) for c in self.commands]
+        near += [(s, "measured", self.arm.fk(q[:-1])[:3, 3].round(5), q.round(4)) for s, q in self.joints]
+        near += [(s.heard_s, "said", f"{s.mode}: {s.text}", s.fault) for s in self.states]
+        rows = sorted((row for row in near if abs(row[0] - command.heard_s) < 1), key=lambda row: row[0])
+        return "\n".join(f"{row[0] - command.heard_s:+.3f} s {row[1]}: {row[2]} {row[3]}" for row in rows)
+
     def _stands_at(self, command: Command) -> bool:
         """Whether the arm was measured within a hundredth of a radian of the command when it came."""
-        at = bisect_right(self.joints, command.heard_s, key=lambda heard: heard[0])
-        near = [q for heard_s, q in self.joints[max(0, at - 3) : at + 1] if abs(heard_s - command.heard_s) < 0.2]
-        return any(np.abs(q[:-1] - command.q).max() < 0.01 for q in near)
+        return any(np.abs(q - command.q).max() < 0.01 for q in self._measured(command))
 
     def close(self) -> None:
         self._running = False
