@@ -1,0 +1,70 @@
+"""benchmarks/ptr_places.py: told from features that hold places and from ones that do not; a policy that is told wrong places."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from robot_pt.schema import Observation
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import ptr_places
+
+
+def drawn(rng: np.random.Generator, count: int, hold: float) -> ptr_places.Seen:
+    """Places 5 cm around their mean on each axis, features that hold them or not beside six that say nothing."""
+    place = rng.normal(0.0, 0.05, (count, 4)).astype(np.float32)
+    blind = rng.normal(size=(count, 6)).astype(np.float32)
+    return ptr_places.Seen(np.concatenate([hold * 20 * place, blind], axis=1), place)
+
+
+def test_places_are_told_where_features_hold_them_and_not_otherwise() -> None:
+    rng = np.random.default_rng(0)
+    held = ptr_places.told(drawn(rng, 300, 1.0), drawn(rng, 200, 1.0), drawn(rng, 900, 1.0))
+    assert held == {"thing_cm": 0.0, "goal_cm": 0.0}
+    lost = ptr_places.told(drawn(rng, 300, 0.0), drawn(rng, 2000, 0.0), None)
+    assert lost["thing_cm"] == pytest.approx(5 * np.sqrt(2 * np.log(2)), abs=0.6), "no better than the mean place"
+
+
+class Told:
+    """Keeps what it was told."""
+
+    version, window = "told", 1
+    spec = SimpleNamespace(proprio_names=("x", *ptr_places.PLACES))
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def reset(self, task: str | None) -> None:
+        pass
+
+    def act(self, history):
+        self.seen.append(history[-1].proprio)
+        return np.zeros((1, 7), np.float32)
+
+
+def played(error_cm: float, starts: list[int]) -> np.ndarray:
+    """(episodes, 2 steps, 5) how far off what the policy was told is."""
+    inner = Told()
+    policy = ptr_places.Mistaken(inner, error_cm)
+    shown = [np.array([x, start, 0, 0, 0], np.float32) for start in starts for x in (0.0, 1.0)]
+    for step, row in enumerate(shown):
+        if step % 2 == 0:
+            policy.reset("any")
+        policy.act([Observation({}, row)])
+    return (np.stack(inner.seen) - np.stack(shown)).reshape(len(starts), 2, 5)
+
+
+def test_a_mistaken_policy_is_wrong_by_the_error_all_through_an_episode() -> None:
+    off = played(2.0, list(range(400)))
+    np.testing.assert_allclose(off[:, 0], off[:, 1], atol=1e-4)
+    assert not off[:, :, 0].any(), "the arm is where it is"
+    for part in (slice(1, 3), slice(3, 5)):
+        assert np.median(np.linalg.norm(off[:, 0, part], axis=1)) == pytest.approx(0.02, rel=0.15)
+    np.testing.assert_array_equal(
+        played(2.0, [7, 3])[0], played(2.0, [5, 7])[1], "by the start, whatever was played before"
+    )
+    assert not played(0.0, [1]).any()
