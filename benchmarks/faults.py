@@ -70,9 +70,9 @@ class Unplugged:
     def pull(self, _: Graph, watcher: Watcher) -> float:
         """Let the gamepad hold the switch in place of the watcher, and then no more; the time of its last message [s]."""
         joy = watcher.node.create_publisher(Joy, "joy", topics.sampled())
+        watcher.let_go()
         self._node = NodeProcess("teleop", DOMAIN, Path(self._folder.name), device="joy", robot="panda")
         assert change_state(watcher, watcher.node, "teleop", 1, 3) == [True, True], self._node.text
-        watcher.held = None
         for _ in range(5):  # one message that comes late on a busy machine is a release, and RB must be pressed anew
             for beat in range(150):
                 joy.publish(Joy(axes=[0.0] * 6, buttons=[int(beat > 10 and index == RB) for index in range(21)]))

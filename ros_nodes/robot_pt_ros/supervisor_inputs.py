@@ -25,8 +25,9 @@ from robot_pt_ros.node import text
 OBSERVATIONS_KEPT = 64
 ONE_PUBLISHER = (
     topics.COMMAND, topics.COMMAND_POSE, topics.POLICY_POSE, topics.POLICY_GRIPPER, topics.TELEOP_POSE, topics.TELEOP_GRIPPER,
+    topics.DEADMAN,
 )  # fmt: skip
-"""Topics on which two publishers are a fault: nobody could say who moves the arm."""
+"""Topics on which two publishers are a fault: nobody could say who moves the arm, or who lets it move."""
 
 
 class GateInputs:

@@ -121,6 +121,7 @@ class Watcher:
         self.joint_names: list[tuple[float, tuple[str, ...]]] = []
         self.steps: list[dict[str, Any]] = []
         self.held: bool | None = None  # the deadman; None: no heartbeat at all
+        self._beating = threading.Lock()
         self._checked = 0
         self.arm, self.low, self.high = load(arm), low, high
         self._clients: dict[tuple[Any, str], Any] = {}
@@ -143,7 +144,7 @@ class Watcher:
         listen(DiagnosticStatus, topics.SAFETY_STATE, self._on_state, topics.latched())
         listen(JointState, topics.JOINT_STATES, self._on_joints, topics.recorded(1000))
         listen(String, topics.STEP_INFO, lambda m: self.steps.append(json.loads(m.data)), topics.recorded(1000))
-        self._deadman = self.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
+        self._deadman: Any = None  # made with the first heartbeat: a second publisher is a fault
         self._estop = self.node.create_publisher(Bool, topics.ESTOP, topics.latched())
         self._bool = Bool
         self.node.create_timer(0.02, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -154,8 +155,21 @@ class Watcher:
 
     def beat(self) -> None:
         """One heartbeat of the deadman; also fifty times a second by itself."""
-        if self.held is not None:
+        from robot_pt_ros import topics
+
+        with self._beating:
+            if self.held is None:
+                return
+            if self._deadman is None:
+                self._deadman = self.node.create_publisher(self._bool, topics.DEADMAN, topics.heartbeat())
             self._deadman.publish(self._bool(data=self.held))
+
+    def let_go(self) -> None:
+        """No heartbeats from here, and nobody who might send them."""
+        with self._beating:
+            self.held, deadman, self._deadman = None, self._deadman, None
+        if deadman is not None:
+            self.node.destroy_publisher(deadman)
 
     def _on_command(self, message: Any) -> None:
         values = np.array(message.points[0].positions)

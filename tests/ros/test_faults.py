@@ -284,6 +284,24 @@ def test_a_second_policy_is_a_fault(driving, checkpoint, tmp_path):
         node.close()
 
 
+def test_a_second_switch_is_a_fault(driving):
+    """Released here and pressed there, nobody holds it."""
+    from std_msgs.msg import Bool
+
+    from robot_pt_ros import topics
+
+    _, watcher = driving
+    since = time.monotonic()
+    second = watcher.node.create_publisher(Bool, topics.DEADMAN, topics.heartbeat())
+    try:
+        state = watcher.until_mode("fault", since_s=since, timeout_s=10.0)
+        assert "more than one publisher on teleop/deadman" in state.fault
+        watcher.time_to_hold(since)
+    finally:
+        watcher.node.destroy_publisher(second)
+    watcher.drive()
+
+
 def test_ctrl_c_ends_it_within_ten_seconds_the_policy_first_and_all_with_0(driving):
     launched, watcher = driving
     begun = time.monotonic()
