@@ -31,7 +31,7 @@ from robot_pt_ros import topics  # noqa: E402
 from tests.ros.graph import Graph, Watcher, circling_policy  # noqa: E402
 from tests.ros.node_process import NodeProcess, change_state  # noqa: E402
 
-DOMAIN = 113
+DOMAIN = 68
 RB = LAYOUTS["game_controller"].buttons["RB"]
 AT_ONCE_S, SILENT_S = 0.1, 0.5
 Fault = Callable[[Graph, Watcher], float]
