@@ -115,6 +115,28 @@ def test_after_rl_counts_are_those_after_rl_and_cells_without_are_gaps(bench):
     assert told(bench, after, ["atc"]) == told(bench, found, ["atc"]), "before RL nothing has changed"
 
 
+def test_what_rl_adds_is_told_of_all_cells_that_have_it(bench):
+    found = cells({RANDOM_FROZEN: [6, 4], "atc": [17], "curl": [12, 13]})
+    after = [replace(o, online_successes=n) for o, n in zip(found, (12, 9, 18, 9, None), strict=True)]
+    _, _, *lines = bench.gained(after, ["lift-red", "lift-purple"]).splitlines()
+    random, objectives = ([part.strip() for part in line.split("|")[2:4]] for line in lines)
+    assert (random[0][:5], random[0][-18:]) == ("+28 (", "; 10 and 21 of 40)")
+    assert (objectives[0][:4], objectives[0][-18:]) == ("-5 (", "; 29 and 27 of 40)")
+    assert random[1] == objectives[1] == "not run"
+    low, high = (float(n) for n in objectives[0].partition("(")[2].partition(";")[0].split(" to "))
+    assert low < -25 < 10 < high, "two cells, one of which gains and one loses, leave it open"
+
+
+def test_of_one_cell_the_interval_of_what_rl_adds_is_that_of_two_counts(bench):
+    one = [replace(o, online_successes=12) for o in cells({RANDOM_FROZEN: [6]})]
+    said = bench.gained(one, ["lift-red"]).splitlines()[2]
+    low, high = (float(n) for n in said.partition("(")[2].partition(";")[0].split(" to "))
+    (at, before), (_, after) = rates(6, 20), rates(12, 20)
+    mean = (at * (after - before)).sum()
+    spread = sum((at**2 * p).sum() - (at * p).sum() ** 2 for p in (before, after)) ** 0.5
+    np.testing.assert_allclose([low, high], 100 * (mean + np.array([-1.96, 1.96]) * spread), atol=1.5)
+
+
 def test_cells_with_rl_lie_beside_those_without_on_the_same_data(bench, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)
     out = tmp_path / "compare"

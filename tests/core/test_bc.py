@@ -122,6 +122,61 @@ def test_reaches_the_demonstrated_action(config: BCConfig) -> None:
     pytest.fail(f"mean error of dx is {(action[:, 0] - batch.action[:, 0]).abs().mean():.4f} m after 400 updates")
 
 
+def corridor(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Episodes of an expert that walks to the right in a corridor as wide as a step and up after its corner at (0, 0).
+
+    Each is (places (T, 2) [steps], moves (T, 2) [steps]).
+    """
+    out = []
+    for _ in range(count):
+        place = torch.tensor([-5.0, 0.0]) + 0.2 * (2 * torch.rand(2, generator=GEN) - 1)
+        places, moves = [], []
+        while place[1] < 4:
+            right = place[0] < -0.5
+            move = torch.stack([(-place[0]).clamp(-1, 1), -place[1] if right else torch.tensor(1.0)])
+            places.append(place)
+            moves.append(move)
+            place = place + move
+        out.append((torch.stack(places), torch.stack(moves)))
+    return out
+
+
+def told(place_B2: torch.Tensor, move_B2: torch.Tensor, first_key: int = 0) -> Batch:
+    """A batch without pictures: the place is its proprio, a step is 3 cm."""
+    batch = make_batch(len(place_B2), first_key)
+    action = torch.cat([0.03 * move_B2, torch.zeros(len(place_B2), 5)], 1)
+    proprio = torch.cat([place_B2 / 2, torch.zeros(len(place_B2), 5)], 1)
+    return batch._replace(images={}, next_images={}, action=action, proprio=proprio)
+
+
+def share_arrived(shift: int) -> float:
+    """Of the starts of 20 demonstrations, how many a clone of them walks to the end without touching a wall.
+
+    `shift` 1: it learns from each place the move of the step after.
+    """
+    episodes = corridor(20)
+    place = torch.cat([p for p, _ in episodes])
+    move = torch.cat([torch.cat([m[shift:], m[len(m) - shift :]]) for _, m in episodes])
+    agent = build(BCConfig(augment=None, learning_rate=1e-3), cameras=())
+    for step in range(400):
+        rows = torch.randint(0, len(place), (64,), generator=GEN)
+        agent.update(told(place[rows], move[rows], 64 * step), step)
+    now = torch.stack([p[0] for p, _ in episodes])
+    free = torch.ones(len(now), dtype=torch.bool)
+    for _ in range(9):
+        batch = told(now, torch.zeros_like(now))
+        with torch.no_grad():
+            now = now + agent.actor.mode({}, batch.proprio, batch.task, batch.language)[:, :2] / 0.03
+        x, y = now.unbind(1)
+        free &= ((y.abs() < 0.5) & (x < 0.5)) | ((x.abs() < 0.5) & (y > -0.5))
+    return float((free & (now[:, 1] > 3.5)).float().mean())
+
+
+def test_a_clone_walks_where_the_expert_did_and_with_the_move_of_the_step_after_into_the_wall() -> None:
+    assert share_arrived(0) == 1
+    assert share_arrived(1) == 0
+
+
 def test_log_std_range_reaches_the_network() -> None:
     agent, batch = build(BCConfig(head="tanh_gaussian", std="state", log_std_range=(-2.0, -1.0))), make_batch()
     policy = agent.actor(batch.images, batch.proprio, batch.task, batch.language)
