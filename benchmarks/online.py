@@ -7,8 +7,8 @@
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
 One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
-Several such commands may run at once with different --algorithms. Success rates are those of the policy as it acts online, its
-actions drawn, over the same 100 starts, which nobody trains from.
+Several such commands may run at once with different --algorithms. Success rates are over the same 100 starts, which nobody trains
+from: by the central action, as a robot is run, and by drawn ones, as the job's episodes are collected.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def run(algorithms: Sequence[str], seeds: int, task: Task, out: Path, *, first: 
                 continue
             result = run_cell(algorithm, seed, task)
             replace_json(path, result)
-            measures = ", ".join(f"{m} {value:.2f}" for m, value in measures_of(result).items())
-            print(f"{algorithm} seed {seed}: {measures}; {result['cpu_s']:.0f} s of a core", flush=True)
+            measures = ", ".join(f"{m} {value:.2f}" for m, value in measures_of(result["central"]).items())
+            print(f"{algorithm} seed {seed}, central: {measures}; {result['cpu_s']:.0f} s of a core", flush=True)
 
 
 def load(out: Path) -> dict[str, list[dict[str, Any]]]:
@@ -83,15 +83,15 @@ def load(out: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def measures_of(cell: dict[str, Any]) -> dict[str, float]:
-    """`MEASURES` of a cell; dip: how far the lowest point online lies below the lowest of the last offline evaluations."""
-    dip = max(0.0, cell["before"] - cell["wobble"] - cell["lowest"])
-    return {m: dip if m == "dip" else cell[m] for m in MEASURES}
+def measures_of(summary: dict[str, Any]) -> dict[str, float]:
+    """`MEASURES` of a cell, or of its `central`; dip: how far the lowest point online lies below the lowest of the last offline evaluations."""
+    dip = max(0.0, summary["before"] - summary["wobble"] - summary["lowest"])
+    return {m: dip if m == "dip" else summary[m] for m in MEASURES}
 
 
-def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     """IQM over seeds with its 95 % interval, for each of `MEASURES`."""
-    measured = [measures_of(cell) for cell in cells]
+    measured = [measures_of(summary) for summary in summaries]
     rows = {name: [[m[name] for m in measured]] for name in MEASURES}
     return {
         name: {"iqm": round(float(iqm(row)), 3), "interval": [round(v, 3) for v in bootstrap_interval(row)]}
@@ -100,21 +100,29 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Percent. Columns before the last are of the last quarter of offline updates: Q of the data's actions, their true return, bounded samples."""
+    """Percent, by central and by drawn actions. Last columns, of the last quarter of offline updates: Q of the data's actions, their return, bounded samples."""
     lines = [
-        "| | seeds | before | lowest after the switch | dip | after | regret | Q / return offline | bounded | by the central action |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| | seeds | before | lowest after the switch | dip | after | regret | drawn: before, lowest | dip | after | regret | Q / return offline | bounded |",
+        "|" + "---|" * 13,
     ]
     for name, cells in found.items():
-        values = summarise(cells)
-        shown = [
-            f"{100 * values[m]['iqm']:.0f} ({100 * values[m]['interval'][0]:.0f} to {100 * values[m]['interval'][1]:.0f})"
-            for m in MEASURES
-        ]
-        lines.append(
-            f"| {NAMES[name]} | {len(cells)} | " + " | ".join([*shown, *_scale(cells), _central(cells)]) + " |"
-        )
+        central, drawn = ways(cells)
+        shown = [_percent(central[m]) if central else "" for m in MEASURES]
+        shown += [", ".join(f"{100 * drawn[m]['iqm']:.0f}" for m in ("before", "lowest"))]
+        shown += [_percent(drawn[m]) for m in ("dip", "after", "regret")]
+        lines.append(f"| {NAMES[name]} | {len(cells)} | " + " | ".join([*shown, *_scale(cells)]) + " |")
     return "\n".join(lines)
+
+
+def ways(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summaries by the central action and by drawn ones; the first empty for cells of before schema 3, which lack it."""
+    known = [cell["central"] for cell in cells if isinstance(cell.get("central"), dict)]
+    return summarise(known) if len(known) == len(cells) else {}, summarise(cells)
+
+
+def _percent(value: dict[str, Any]) -> str:
+    low, high = value["interval"]
+    return f"{100 * value['iqm']:.0f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def _scale(cells: list[dict[str, Any]]) -> tuple[str, str]:
@@ -125,15 +133,6 @@ def _scale(cells: list[dict[str, Any]]) -> tuple[str, str]:
     }
     scale = f"{mean['q_data']:.0f} / {mean['return']:.0f}" if {"q_data", "return"} <= set(mean) else ""
     return scale, f"{100 * mean['bound_rate']:.0f}" if "bound_rate" in mean else ""
-
-
-def _central(cells: list[dict[str, Any]]) -> str:
-    """Before and after, IQM over the seeds of which it is known; empty where it is of none."""
-    known = [cell["central"] for cell in cells if "central" in cell]
-    if not known:
-        return ""
-    before, after = (100 * float(iqm([[pair[i] for pair in known]])) for i in (0, 1))
-    return f"{before:.0f} to {after:.0f}" + (f" ({len(known)} seeds)" if len(known) < len(cells) else "")
 
 
 def digest(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -149,7 +148,7 @@ def digest(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """One panel per algorithm: success over updates offline, then over steps online; a thin line per seed, the IQM thick."""
+    """One panel per algorithm: success over updates offline, then over steps online; a thin line per seed, the IQM thick; drawn actions dashed."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -162,13 +161,16 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         rows, columns, figsize=(3 * columns, 2.2 * rows), sharex=True, sharey=True, squeeze=False
     )
     for panel, name in zip(axes.flat, found, strict=False):  # more panels than algorithms in the last row
-        curves = [_joined(cell) for cell in found[name]]
-        grid = np.unique(np.concatenate([x for x, _ in curves]))
-        seeds = np.stack([np.interp(grid, x, y, left=np.nan) for x, y in curves])
-        for row in seeds:
-            panel.plot(grid, row, color="tab:blue", linewidth=0.6, alpha=0.5)
-        middle = [float(iqm(column[None])) for column in seeds.T]
-        panel.plot(grid, middle, color="tab:blue", linewidth=2)
+        for column, style in ((2, "-"), (1, "--")):
+            curves = [_joined(cell, column) for cell in found[name] if len(cell["online_curve"][0]) > column]
+            if not curves:
+                continue
+            grid = np.unique(np.concatenate([x for x, _ in curves]))
+            seeds = np.stack([np.interp(grid, x, y, left=np.nan) for x, y in curves])
+            for row in seeds if column == 2 else ():
+                panel.plot(grid, row, color="tab:blue", linewidth=0.6, alpha=0.5)
+            middle = [float(iqm(point[None])) for point in seeds.T]
+            panel.plot(grid, middle, style, color="tab:blue", linewidth=2 if column == 2 else 1)
         panel.axvline(0, color="grey", linewidth=0.8, linestyle="--")
         panel.set_title(NAMES[name], fontsize=9)
         panel.set_ylim(-0.03, 1.03)
@@ -180,11 +182,11 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def _joined(cell: dict[str, Any]) -> tuple[Any, Any]:
+def _joined(cell: dict[str, Any], column: int) -> tuple[Any, Any]:
     """(x, success): offline updates count up to 0, online steps on from there."""
     offline, online = np.array(cell["offline_curve"], float), np.array(cell["online_curve"], float)
     x = np.concatenate([offline[:, 0] - offline[-1, 0], online[:, 0]])
-    return x, np.concatenate([offline[:, 1], online[:, 1]])
+    return x, np.concatenate([offline[:, column], online[:, column]])
 
 
 def main() -> None:
@@ -242,7 +244,9 @@ def main() -> None:
             {
                 "benchmark": "online",
                 "task": options.task,
-                "cells": {name: summarise(cells) for name, cells in found.items()},
+                "cells": {
+                    name: dict(zip(("central", "drawn"), ways(cells), strict=True)) for name, cells in found.items()
+                },
             }
         )
     )

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from online_learners import Learner, Ours, Rates, Robot, make, standardising
+from online_learners import Learner, Ours, Rates, Robot, make, on_the_job, standardising
 from online_task import Act, Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
 from robot_pt.errors import UserError
@@ -21,11 +21,12 @@ from robot_pt_sim.point_maze import PointMaze, find_maze
 
 FIRST_ONLINE_SEED = 500_000
 """Starts of online episodes: above the data's, below the evaluation's."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TAIL = 3
 """Evaluations whose mean is the success before and after."""
 WATCHED = {"q_data": "critic/q_data", "return": "critic/return_to_go", "bound_rate": "critic/bound_rate"}
 Curve = list[list[float]]
+"""Rows of updates or steps, success by drawn actions, success by the central action."""
 Logged = dict[str, float]
 
 
@@ -41,6 +42,8 @@ class Schedule:
     explore: float = 0.0
     """Probability that a step online takes an action drawn evenly from all there are instead of the policy's, as d3rlpy's ConstantEpsilonGreedy;
     judging draws the policy's alone."""
+    explore_for: int = 1
+    """Steps that such an action is held, as in temporally extended epsilon-greedy (arXiv 2006.01782)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,35 +108,39 @@ load_data = cache(offline_data)  # every cell of a table has the same
 
 
 def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
-    """JSON values; the curves are lists of [updates or steps, success rate], `central` is success by the central action, before and
-    after; `values` what is `judged`, before and at each point of the job."""
+    """JSON values; of the `summary` that by drawn actions, `central` that by the central action; `values` what is `judged`, before and at
+    each point of the job."""
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
     seen = standardising(offline.columns["proprio"], rates.input_scale)
-    learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen), seed, problem.gamma)
+    robot = Robot(problem.spec, problem.bounds, seen)
+    learner = make(algorithm, rates, robot, seed, problem.gamma)
     before, scale = learn_offline(learner, offline, task, seed)
-    central = [success_rate(learner.act, problem)]
-    learner = learner.go_online()
+    learner = on_the_job(learner, algorithm, rates, robot, seed, problem.gamma)
     held = [judged(learner, offline, Steps(problem), problem)]
     curve, online, scale_online = learn_on_the_job(learner, offline, task, seed, held)
-    central.append(success_rate(learner.act, problem))
     return {
         "benchmark": "online", "schema_version": SCHEMA_VERSION, "algorithm": algorithm, "seed": seed,
         "settings": task.settings(), "plan": asdict(learner.plan), "offline_curve": before, "online_curve": curve,
         **summary(before, curve, schedule.settled), "online_episodes": online.episodes, "online_successes": online.successes,
-        "online_falls": online.falls, "central": central, "values": held,
+        "online_falls": online.falls, "central": summary(before, curve, schedule.settled, 2), "values": held,
         "data": {"episodes": offline.episodes, "successes": offline.successes, "steps": len(offline)},
         "scale_offline": watched(scale), "scale_online": watched(scale_online),
         "cpu_s": round(time.process_time() - begun, 1), "versions": versions(),
     }  # fmt: skip
 
 
-def summary(offline: Curve, online: Curve, settled: int) -> dict[str, float]:
-    """Success before and after (means of `TAIL` evaluations), the lowest point online, and what that is to be held against.
+def rated(learner: Learner, problem: Problem) -> list[float]:
+    """Success by drawn and by central actions."""
+    return [success_rate(act, problem) for act in (learner.explore, learner.act)]
+
+
+def summary(offline: Curve, online: Curve, settled: int, column: int = 1) -> dict[str, float]:
+    """Of one column of the curves: success before and after (means of `TAIL` evaluations), the lowest point online, and what that is to be held against.
 
     wobble: how far below `before` the last `settled` offline evaluations reach. regret: mean of 1 - success online.
     """
-    rates, ahead = [rate for _, rate in online], [rate for _, rate in offline]
+    rates, ahead = [row[column] for row in online], [row[column] for row in offline]
     before = float(np.mean(ahead[-TAIL:]))
     return {
         "before": before,
@@ -193,22 +200,31 @@ def changed(task: Task, words: Sequence[str]) -> Task:
     return task
 
 
-def exploring(act: Act, bounds: Bounds, probability: float, rng: np.random.Generator) -> Act:
-    """Who acts like `act`, but each row with `probability` (N, A) evenly within the bounds [m]; `act` itself, and nothing drawn, with 0."""
+def exploring(act: Act, bounds: Bounds, probability: float, rng: np.random.Generator, *, steps: int = 1) -> Act:
+    """Who acts like `act`, but each row with `probability` (N, A) evenly within the bounds [m], held for `steps`; `act` itself, and nothing
+    drawn, with 0. Rows keep their places from call to call."""
     if not probability:
         return act
+    held: list[Any] = [None, None]
 
     def mixed(proprio_NP: Float) -> Float:
         action_NA = act(proprio_NP)
         drawn_NA = rng.uniform(bounds.low, bounds.high, action_NA.shape).astype(np.float32)
-        return np.where(rng.random(len(action_NA))[:, None] < probability, drawn_NA, action_NA)
+        begins_N = rng.random(len(action_NA)) < probability
+        left_N, held_NA = held if held[0] is not None else (np.zeros(len(action_NA), np.int64), drawn_NA)
+        begins_N &= left_N == 0
+        held_NA = np.where(begins_N[:, None], drawn_NA, held_NA)
+        left_N = np.where(begins_N, steps, left_N)
+        exploring_N = left_N > 0
+        held[:] = np.maximum(left_N - 1, 0), held_NA
+        return np.where(exploring_N[:, None], held_NA, action_NA)
 
     return mixed
 
 
 def learn_offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tuple[Curve, list[Logged]]:
     problem, schedule = task.problem, task.schedule
-    curve: Curve = [[0, success_rate(learner.explore, problem)]]
+    curve: Curve = [[0, *rated(learner, problem)]]
     logged: list[Logged] = []
     if not learner.pretrains:
         return curve, logged
@@ -216,7 +232,7 @@ def learn_offline(learner: Learner, offline: Steps, task: Task, seed: int) -> tu
     for step in range(schedule.offline_updates):
         _log(logged, learner.update(next(feed), step))
         if (step + 1) % schedule.evaluate_every == 0 or step + 1 == schedule.offline_updates:
-            curve.append([step + 1, success_rate(learner.explore, problem)])
+            curve.append([step + 1, *rated(learner, problem)])
     return curve, logged
 
 
@@ -227,7 +243,9 @@ def learn_on_the_job(
     problem, schedule = task.problem, task.schedule
     plan, online, simulator = learner.plan, Steps(problem), PointMaze(find_maze(problem.maze))
     feed = batches(offline, online, plan.offline_share, plan.batch_size, seed + 1_000_003)
-    act = exploring(learner.explore, problem.bounds, schedule.explore, np.random.default_rng([seed, 3]))
+    act = exploring(
+        learner.explore, problem.bounds, schedule.explore, np.random.default_rng([seed, 3]), steps=schedule.explore_for
+    )
     curve: Curve = []
     logged: list[Logged] = []
     taken, owed, step = 0, 0.0, schedule.offline_updates
@@ -241,7 +259,7 @@ def learn_on_the_job(
             _log(logged, learner.update(next(feed), step))
             step, owed = step + 1, owed - 1
         if taken // schedule.evaluate_every > evaluated:
-            curve.append([taken, success_rate(learner.explore, problem)])
+            curve.append([taken, *rated(learner, problem)])
             held.append(judged(learner, offline, online, problem))
     return curve, online, logged
 

@@ -28,6 +28,9 @@ class Rates:
     """The state is standardised to this deviation: with 1 a network of two coordinates carries what it learns in one corridor into all."""
     actor_rate: float = 3e-4
     critic_rate: float = 1e-3
+    online_rate: float | None = None
+    """Learning rate of all networks on the job, of those that go on as they are; None = as before. Where a few episodes are half of each batch
+    the policy is thrown about by the rates of a short pretraining."""
     conservative_weight: float = 20.0
     online_weight: float | None = None
     """Of the conservative term on the job, CQL's and Cal-QL's; None = as before, 0 = SAC."""
@@ -55,12 +58,19 @@ class Rates:
     """Of each online batch of all but RLPD and WSRL."""
     played_first: int = 0
     """Steps online before the first update of all but RLPD and WSRL: with few, most of a batch is one or two episodes."""
+    actor_average: float = 0.0
+    """Share of the running average of the policy that acts, at every update; 0 = the policy itself."""
     logged_every: int = 250
     """Updates."""
 
     @property
     def shape(self) -> dict[str, Any]:
-        return {"critic_hidden": self.hidden, "actor_hidden": self.hidden, "tau": self.tau}
+        return {
+            "critic_hidden": self.hidden,
+            "actor_hidden": self.hidden,
+            "tau": self.tau,
+            "actor_average": self.actor_average,
+        }
 
     @property
     def plan(self) -> OnlinePlan:
@@ -159,6 +169,12 @@ class Ours:
     def go_online(self) -> Learner:
         return self if self._online is None else self._online(self.agent)
 
+    def follow(self, other: Ours) -> Ours:
+        """Go on from where `other`, of the same networks, is: weights, the optimisers' moments, noise. Learning rates stay this one's."""
+        self.agent.load_state_dict(other.agent.state_dict())
+        self._noise.set_state(other._noise.get_state())
+        return self
+
 
 def _seen(proprio_NP: Float) -> tuple[Any, ...]:
     count = len(proprio_NP)
@@ -208,7 +224,13 @@ def weighted(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
 def _cloned(rates: Rates, robot: Robot, seed: int) -> Any:
     from robot_pt.agents.bc import BC, BCConfig
 
-    config = BCConfig(learning_rate=rates.critic_rate, head="tanh_gaussian", std="state", augment=None)
+    config = BCConfig(
+        learning_rate=rates.critic_rate,
+        head="tanh_gaussian",
+        std="state",
+        augment=None,
+        actor_average=rates.actor_average,
+    )
     return build(BC, config, robot, seed)
 
 
@@ -276,6 +298,16 @@ ALGORITHMS: dict[str, Callable[[str, Rates, Robot, int], Learner]] = {
     "rlpd_bc": rlpd_from_bc, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
+
+
+def on_the_job(learner: Learner, name: str, rates: Rates, robot: Robot, seed: int, gamma: float) -> Learner:
+    """Who goes on when offline training is over, at `Rates.online_rate` where there is one and it is still the same agent."""
+    if rates.online_rate is not None and isinstance(learner, Ours) and name not in ("wsrl", "rlpd_bc"):
+        slower = replace(rates, actor_rate=rates.online_rate, critic_rate=rates.online_rate)
+        following = make(name, slower, robot, seed, gamma)
+        assert isinstance(following, Ours)
+        learner = following.follow(learner)
+    return learner.go_online()
 
 
 def make(name: str, rates: Rates, robot: Robot, seed: int, gamma: float) -> Learner:

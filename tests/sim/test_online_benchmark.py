@@ -259,14 +259,16 @@ def test_every_algorithm_goes_offline_and_online(name):
     assert result["online_curve"][0][0] > 0
     assert result["online_episodes"] >= 2
     assert result["settings"] == SHORT.settings()
-    assert len(result["central"]) == 2
+    rows = result["offline_curve"] + result["online_curve"]
+    assert all(len(row) == 3 and 0 <= row[1] <= 1 and 0 <= row[2] <= 1 for row in rows)
+    assert result["central"]["after"] == pytest.approx(np.mean([row[2] for row in result["online_curve"][-3:]]))
+    assert result["after"] == pytest.approx(np.mean([row[1] for row in result["online_curve"][-3:]]))
     assert len(result["values"]) == 1 + len(result["online_curve"])
     before, after = result["values"][0], result["values"][-1]
     assert (
         before.keys() == after.keys() == (set() if name in ("bc", "rlpd_bc") else {"data", "policy", "pit"})
         or name == "rlpd_bc"
     )
-    assert all(0 <= rate <= 1 for rate in result["central"])
 
 
 def test_exploring_scatters_about_what_is_done(data):
@@ -295,12 +297,36 @@ def test_of_explored_steps_the_share_asked_for_is_drawn_evenly():
     assert (np.abs(given) <= high).all()
 
 
+def test_an_explored_action_is_held_for_the_steps_asked_for():
+    bounds, steps = PROBLEM.bounds, 4
+    own = lambda proprio_NP: np.zeros((len(proprio_NP), 2), np.float32)  # noqa: E731
+    act = exploring(own, bounds, 0.1, np.random.default_rng(1), steps=steps)
+    given = np.array([act(np.zeros((1, 4), np.float32))[0] for _ in range(4_000)])
+    edges = np.flatnonzero((given[1:] != given[:-1]).any(1)) + 1
+    runs = [run for run in np.split(given, edges) if run.any()]
+    assert {len(run) for run in runs[:-1]} == {steps}
+    assert (given != 0).any(1).mean() == pytest.approx(0.1 * steps / (0.9 + 0.1 * steps), abs=0.03)
+
+
+def test_the_job_may_go_on_at_another_learning_rate():
+    """From the same weights: the first judgement is that of who learned offline."""
+    fast, slow = (
+        run_cell("cql", 0, replace(SHORT, rates=replace(SHORT.rates, online_rate=rate))) for rate in (None, 1e-9)
+    )
+    assert fast["offline_curve"] == slow["offline_curve"]
+    assert fast["values"][0] == slow["values"][0]
+    assert fast["values"][-1]["data"] != slow["values"][-1]["data"]
+    assert slow["values"][-1]["data"] == pytest.approx(slow["values"][0]["data"], rel=1e-3)
+
+
 def test_steps_are_explored_on_the_job_only(monkeypatch):
     """Who is explored is who plays; the curves are of the policy itself."""
     import online_cell
 
     asked = []
-    monkeypatch.setattr(online_cell, "exploring", lambda act, *rest: asked.append(rest[1]) or (lambda p: 0 * act(p)))
+    monkeypatch.setattr(
+        online_cell, "exploring", lambda act, *rest, **held: asked.append(rest[1]) or (lambda p: 0 * act(p))
+    )
     judged = []
     real = online_cell.success_rate
     monkeypatch.setattr(online_cell, "success_rate", lambda act, problem: judged.append(act) or real(act, problem))
@@ -348,13 +374,15 @@ def test_the_table_says_what_the_cells_hold(tmp_path):
         values = {"before": before, "wobble": 0.05, "lowest": 0.25, "after": 1.0, "regret": 0.1}
         scale = {"q_data": -80.0 - seed, "return": -40.0, "bound_rate": 0.25}
         cell = {"algorithm": "cql", "seed": seed, "settings": {}, "scale_offline": scale, **values}
-        cell |= {"central": [0.25, 0.5 * seed]} if seed else {}
+        cell |= {"central": {**values, "lowest": 0.35, "after": 0.9}}
         (tmp_path / f"cql-{seed}.json").write_text(json.dumps(cell))
     found = online.load(tmp_path)
     row = online.table(found).splitlines()[-1]
     assert row.startswith(
-        "| CQL | 3 | 50 (40 to 60) | 25 (25 to 25) | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) | -81 / -40 | 25 | 25 to 75 (2 seeds) |"
+        "| CQL | 3 | 50 (40 to 60) | 35 (35 to 35) | 10 (0 to 20) | 90 (90 to 90) | 10 (10 to 10) | 50, 25 | 20 (10 to 30) | 100 (100 to 100) | 10 (10 to 10) | -81 / -40 | 25 |"
     )
+    (tmp_path / "bc-0.json").write_text(json.dumps({**cell, "algorithm": "bc", "central": [0.5, 0.5]}))
+    assert online.table(online.load(tmp_path)).splitlines()[-1].startswith("| BC | 1 |  |  |  |  |  | 60, 25 |")
     (tmp_path / "iql-0.json").write_text(json.dumps({**cell, "algorithm": "iql", "settings": {"maze": "other"}}))
     with pytest.raises(UserError, match="different settings"):
         online.load(tmp_path)
@@ -362,8 +390,8 @@ def test_the_table_says_what_the_cells_hold(tmp_path):
 
 def test_the_curves_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    curve = {"offline_curve": [[0, 0.0], [4, 0.4]], "online_curve": [[0, 0.4], [30, 0.9]]}
-    online.plot({"cql": [curve, curve], "rlpd": [{**curve, "offline_curve": [[0, 0.0]]}]}, tmp_path / "curves.svg")
+    curve = {"offline_curve": [[0, 0.0, 0.1], [4, 0.4, 0.5]], "online_curve": [[0, 0.4, 0.5], [30, 0.9, 1.0]]}
+    online.plot({"cql": [curve, curve], "rlpd": [{**curve, "offline_curve": [[0, 0.0, 0.0]]}]}, tmp_path / "curves.svg")
     drawn = (tmp_path / "curves.svg").read_text()
     assert drawn.count("<path") > 10
     assert "RLPD" in drawn
