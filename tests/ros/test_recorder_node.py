@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 
 from robot_pt import journal_reading
 from robot_pt.align import Aligner
+from robot_pt.commands import JointCommand
 from robot_pt.errors import UserError
 from robot_pt.samples import Mode
 from robot_pt.schema import Spec
@@ -88,10 +89,10 @@ class Rig:
 
 
 def expected(rig: Rig, begin: int, end: int) -> Any:
-    """The same samples through the aligner, by another way than the wire."""
+    """The same samples through the aligner, by another way than the wire; the first action goes on from the command before the episode."""
     aligner = Aligner(SPEC, joints=len(ARM.joint_names))
     for sample in sorted(rig.robot.samples, key=lambda s: s.stamp_ns):
-        if begin <= sample.stamp_ns <= end or isinstance(sample, Mode):
+        if begin <= sample.stamp_ns <= end or (isinstance(sample, Mode | JointCommand) and sample.stamp_ns < begin):
             aligner.add(sample)
     return aligner.finish(end)
 
