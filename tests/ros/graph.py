@@ -361,12 +361,17 @@ class Watcher:
     def _measured(self, command: Command) -> list[np.ndarray]:
         """(J,) each: where the arm was measured when a command came."""
         at = bisect_right(self.joints, command.heard_s, key=lambda heard: heard[0])
-        return [q[:-1] for heard_s, q in self.joints[max(0, at - 3) : at + 1] if abs(heard_s - command.heard_s) < 0.2]
+        near = [(heard_s, q[:-1]) for heard_s, q in self.joints[max(0, at - 3) : at + 1] if np.isfinite(q[:-1]).all()]
+        return [q for heard_s, q in near if abs(heard_s - command.heard_s) < 0.2]
 
     def _around(self, command: Command) -> str:
         """What was sent, measured and said within a second of a command, to find out why it was sent."""
         near = [(c.heard_s, "sent", self.arm.fk(c.q)[:3, 3].round(5), c.q.round(4)) for c in self.commands]
-        near += [(s, "measured", self.arm.fk(q[:-1])[:3, 3].round(5), q.round(4)) for s, q in self.joints]
+        near += [
+            (s, "measured", self.arm.fk(q[:-1])[:3, 3].round(5), q.round(4))
+            for s, q in self.joints
+            if np.isfinite(q).all()
+        ]
         near += [(s.heard_s, "said", f"{s.mode}: {s.text}", s.fault) for s in self.states]
         rows = sorted((row for row in near if abs(row[0] - command.heard_s) < 1), key=lambda row: row[0])
         return "\n".join(f"{row[0] - command.heard_s:+.3f} s {row[1]}: {row[2]} {row[3]}" for row in rows)
