@@ -223,34 +223,44 @@ def by_task(found: Sequence[Outcome], methods: Sequence[str], tasks: Sequence[st
 
 
 def gained(found: Sequence[Outcome], tasks: Sequence[str]) -> str:
-    """What RL adds to imitation [% of episodes] (interval; successes before and after, of episodes), task by task.
+    """What RL adds to imitation [% of episodes] (interval; successes before and after, of episodes), task by task, and the rank
+    correlation of both over runs, random features' among them.
 
     Draws cells anew, and both rates of each from what its counts leave open (Jeffreys).
     """
     rng, draws = np.random.default_rng(0), 20_000
 
-    def said(random: bool, task: str) -> str:
-        cells = [
+    def counts(random: Sequence[bool], task: str) -> NDArray[np.int64]:
+        """(cells, 3): successes before, after, episodes."""
+        known = [
             (o.successes, o.online_successes, o.episodes)
             for o in sorted(found, key=lambda o: o.cell)
-            if o.cell.task == task and (o.cell.method == RANDOM_FROZEN) == random and o.online_successes is not None
+            if o.cell.task == task and (o.cell.method == RANDOM_FROZEN) in random and o.online_successes is not None
         ]
-        if not cells:
+        return np.array(known, np.int64).reshape(-1, 3)
+
+    def said(random: bool, task: str) -> str:
+        cells = counts([random], task)
+        if not len(cells):
             return "not run"
-        before, after, episodes = np.array(cells)[rng.integers(0, len(cells), (draws, len(cells)))].transpose(2, 0, 1)
+        before, after, episodes = cells[rng.integers(0, len(cells), (draws, len(cells)))].transpose(2, 0, 1)
         rates = [rng.beta(good + 0.5, episodes - good + 0.5).mean(axis=1) for good in (before, after)]
         low, high = 100 * np.quantile(rates[1] - rates[0], [0.025, 0.975])
-        before, after, episodes = np.sum(cells, axis=0)
+        before, after, episodes = cells.sum(axis=0)
         return (
             f"{100 * (after - before) / episodes:+.0f} ({low:+.0f} to {high:+.0f}; {before} and {after} of {episodes})"
         )
+
+    def alike(task: str) -> str:
+        before, after, _ = counts([True, False], task).T
+        return f"{compare_record.rank_correlation(before, after):.2f} | " if len(before) > 2 else "– | "
 
     lines = ["| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     lines += [
         f"| {name} | " + " | ".join(said(random, task) for task in tasks) + " |"
         for name, random in ((RANDOM_FROZEN, True), ("objectives", False))
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "| rank correlation | " + "".join(map(alike, tasks)).rstrip()])
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
