@@ -28,9 +28,6 @@ class Rates:
     """The state is standardised to this deviation: with 1 a network of two coordinates carries what it learns in one corridor into all."""
     actor_rate: float = 3e-4
     critic_rate: float = 1e-3
-    online_rate: float | None = None
-    """Learning rate of all networks on the job, of those that go on as they are; None = as before. Where a few episodes are half of each batch
-    the policy is thrown about by the rates of a short pretraining."""
     conservative_weight: float = 20.0
     online_weight: float | None = None
     """Of the conservative term on the job, CQL's and Cal-QL's; None = as before, 0 = SAC."""
@@ -169,12 +166,6 @@ class Ours:
     def go_online(self) -> Learner:
         return self if self._online is None else self._online(self.agent)
 
-    def follow(self, other: Ours) -> Ours:
-        """Go on from where `other`, of the same networks, is: weights, the optimisers' moments, noise. Learning rates stay this one's."""
-        self.agent.load_state_dict(other.agent.state_dict())
-        self._noise.set_state(other._noise.get_state())
-        return self
-
 
 def _seen(proprio_NP: Float) -> tuple[Any, ...]:
     count = len(proprio_NP)
@@ -298,16 +289,6 @@ ALGORITHMS: dict[str, Callable[[str, Rates, Robot, int], Learner]] = {
     "rlpd_bc": rlpd_from_bc, "bc": cloning,
 }  # fmt: skip
 PEERS = ("d3rlpy_cal_ql", "d3rlpy_cql", "d3rlpy_iql", "d3rlpy_awac")
-
-
-def on_the_job(learner: Learner, name: str, rates: Rates, robot: Robot, seed: int, gamma: float) -> Learner:
-    """Who goes on when offline training is over, at `Rates.online_rate` where there is one and it is still the same agent."""
-    if rates.online_rate is not None and isinstance(learner, Ours) and name not in ("wsrl", "rlpd_bc"):
-        slower = replace(rates, actor_rate=rates.online_rate, critic_rate=rates.online_rate)
-        following = make(name, slower, robot, seed, gamma)
-        assert isinstance(following, Ours)
-        learner = following.follow(learner)
-    return learner.go_online()
 
 
 def make(name: str, rates: Rates, robot: Robot, seed: int, gamma: float) -> Learner:

@@ -115,6 +115,11 @@ MAZES: Mapping[str, Maze] = {
             rows=("#######", "#S...S#", "#.#x#.#", "#.....#", "#.#x#.#", "#S...G#", "#######"),
             horizon=60,
         ),
+        Maze(  # the ways of maze-pits with a wall on one side of them and a fall on the other
+            name="maze-shelves",
+            rows=("#######", "#S...S#", "#.xxx.#", "#.....#", "#.xxx.#", "#S...G#", "#######"),
+            horizon=60,
+        ),
         Maze(  # the same ways with a fall on every side of them
             name="maze-ledges",
             rows=(

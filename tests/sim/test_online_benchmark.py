@@ -308,17 +308,6 @@ def test_an_explored_action_is_held_for_the_steps_asked_for():
     assert (given != 0).any(1).mean() == pytest.approx(0.1 * steps / (0.9 + 0.1 * steps), abs=0.03)
 
 
-def test_the_job_may_go_on_at_another_learning_rate():
-    """From the same weights: the first judgement is that of who learned offline."""
-    fast, slow = (
-        run_cell("cql", 0, replace(SHORT, rates=replace(SHORT.rates, online_rate=rate))) for rate in (None, 1e-9)
-    )
-    assert fast["offline_curve"] == slow["offline_curve"]
-    assert fast["values"][0] == slow["values"][0]
-    assert fast["values"][-1]["data"] != slow["values"][-1]["data"]
-    assert slow["values"][-1]["data"] == pytest.approx(slow["values"][0]["data"], rel=1e-3)
-
-
 def test_steps_are_explored_on_the_job_only(monkeypatch):
     """Who is explored is who plays; the curves are of the policy itself."""
     import online_cell
