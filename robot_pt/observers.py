@@ -183,15 +183,20 @@ class GradientAlarm:
     """Raises when a gradient norm stays far above what it was: metrics whose name ends in `suffix`.
 
     A value above `factor` times the median of the last 50 windows, in `patience` windows in a row, raises DivergenceError; the first
-    `warm_up` windows only fill the history.
+    `warm_up` windows only fill the history. So do those after `phase`, what is learned at an update, changes: a policy that imitated and
+    now climbs Q has other gradients.
     """
 
-    def __init__(self, *, suffix: str = "grad_norm", factor: float = 100.0, patience: int = 3, warm_up: int = 10):
+    def __init__(
+        self, *, suffix: str = "grad_norm", factor: float = 100.0, patience: int = 3, warm_up: int = 10,
+        phase: Callable[[int], str] | None = None,
+    ):  # fmt: skip
         if factor <= 1 or patience < 1 or warm_up < 1:
             raise UserError(
                 f"a gradient alarm needs factor > 1, patience and warm_up >= 1; given {factor}, {patience}, {warm_up}."
             )
         self._suffix, self._factor, self._patience, self._warm_up = suffix, factor, patience, warm_up
+        self._phase_at, self._phase = phase, ""
         self._seen: dict[str, deque[float]] = {}
         self._in_a_row: dict[str, int] = {}
 
@@ -202,6 +207,11 @@ class GradientAlarm:
         pass
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        phase = "" if self._phase_at is None else self._phase_at(step)
+        if phase != self._phase:
+            self._phase = phase
+            self._seen.clear()
+            self._in_a_row.clear()
         for name, value in values.items():
             if name.endswith(self._suffix):
                 self._check(step, name, value)

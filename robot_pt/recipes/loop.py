@@ -75,7 +75,7 @@ def run(
                 f"{out} is at update {start} and {steps} were asked for: nothing is left to do; give more --steps to go on."
             )
             return {}
-    observers: list[Observer] = [GradientAlarm()]
+    observers: list[Observer] = [GradientAlarm(phase=getattr(agent, "phase", None))]
     if ranks.is_first:
         observers += [
             ProgressBar(description, metric=metric),

@@ -124,6 +124,19 @@ def test_the_alarm_needs_several_windows_far_above_the_usual():
         alarm_after([*usual, 500.0, 500.0, 500.0])
 
 
+def test_the_alarm_begins_anew_where_something_else_is_learned():
+    values = [1.0] * 20 + [500.0] * 5
+
+    def phase(step):
+        return "warm_start" if step < 20 else "joint"
+
+    alarm_after(values, phase=phase)
+    with pytest.raises(DivergenceError, match="at update 22"):
+        alarm_after(values, phase=lambda step: "joint")
+    with pytest.raises(DivergenceError, match=r"critic/grad_norm is 9e\+04 at update 37, its median was 500"):
+        alarm_after([*values, *[500.0] * 10, *[90000.0] * 5], phase=phase)
+
+
 def test_the_alarm_refuses_senseless_settings():
     with pytest.raises(UserError, match="factor > 1"):
         GradientAlarm(factor=1)
