@@ -240,17 +240,8 @@ def main() -> None:
         plot(found, page / f"{name}.svg")
     except ImportError:
         print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
-    print(
-        json.dumps(
-            {
-                "benchmark": "online",
-                "task": options.task,
-                "cells": {
-                    name: dict(zip(("central", "drawn"), ways(cells), strict=True)) for name, cells in found.items()
-                },
-            }
-        )
-    )
+    told = {name: dict(zip(("central", "drawn"), ways(cells), strict=True)) for name, cells in found.items()}
+    print(json.dumps({"benchmark": "online", "task": options.task, "cells": told}))
 
 
 if __name__ == "__main__":
