@@ -22,6 +22,7 @@ import ptr_data
 import torch
 from ptr_cell import ENCODER, KIND, QUICK
 
+from robot_pt.errors import UserError
 from robot_pt.evaluate import evaluate
 from robot_pt.features import Extractor, FeatureSource, FeatureTable
 from robot_pt.policy import Policy
@@ -144,6 +145,13 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=50)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    try:
+        report(options)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+
+
+def report(options: argparse.Namespace) -> None:
     train, judges, robot = looked_at(options.data, options.task, options.seed)
     constant = np.broadcast_to(train.place_nK.mean(0), judges.place_nK.shape)
     print(json.dumps({"one place for all": least([constant], judges.place_nK)}))
