@@ -31,8 +31,9 @@ class RobotRules:
 
     confirm: bool = True
     """An operator confirms each new version; one that has acted since the start needs it no more."""
-    max_bound_share: float = 1.0
-    """Largest share of action numbers at their bounds on stored observations; 1 refuses none."""
+    max_bound_share: float = 0.5
+    """Largest share of action numbers at their bounds on stored observations; 1 refuses none. Policies that learned have some 0.1, the gripper's
+    number most of it; one whose actor has run away has nearly all."""
     max_change: float = math.inf
     """Largest root-mean-square change against the version before, in half ranges."""
     beside: bool = True

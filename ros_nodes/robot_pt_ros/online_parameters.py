@@ -26,7 +26,9 @@ def declare(node: Node) -> None:
         ParameterDescriptor(description="Each new version waits for online/confirm; false in simulation."),
     )
     node.declare_parameter(
-        "max_bound_share", 1.0, fixed("Largest share of a version's actions at their bounds; 1: any.")
+        "max_bound_share",
+        RobotRules.max_bound_share,
+        fixed("Largest share of a version's actions at their bounds; 1: any."),
     )
     node.declare_parameter(
         "max_change", 100.0, fixed("Largest RMS change of actions against the version before [half ranges].")

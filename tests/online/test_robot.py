@@ -168,6 +168,13 @@ def test_the_check_is_shown_to_who_confirms() -> None:
     assert versions.values()["check/observations"] == 256
 
 
+def test_unless_told_otherwise_no_version_with_most_of_its_actions_at_their_bounds_is_offered() -> None:
+    for number, share in enumerate((0.13, 0.9), start=1):
+        versions = robot()
+        versions.saw(served(number, bound_share=share), {})
+        assert bool(taken(versions)) == (share < 0.5)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"max_bound_share": 1.1}, {"max_bound_share": math.nan}, {"max_change": 0.0}, {"max_change": math.nan}]
 )

@@ -34,6 +34,7 @@ def test_rules_are_those_given(node: Any) -> None:
     usual, given = node(run="RUN"), node("other", run="RUN", confirm=False, max_bound_share=0.2, load_in_episodes=False)
     assert p.rules(usual).confirm
     assert p.rules(usual).beside
+    assert p.rules(usual).max_bound_share == 0.5
     rules = p.rules(given)
     assert (rules.confirm, rules.max_bound_share, rules.beside) == (False, 0.2, False)
 
