@@ -20,7 +20,7 @@ from robot_pt.comparison.protocol import Outcome
 from robot_pt.comparison.scores import CONTROLS
 from robot_pt.errors import MismatchError
 from robot_pt.recipes import compare
-from robot_pt.safe_files import read_json, replace_json
+from robot_pt.safe_files import read_json, replace_json, replace_text
 from robot_pt.selection import ranks
 
 RECORD = Path(__file__).with_name("compare.json")
@@ -48,7 +48,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     ]
     probes = [f"  {json.dumps(m)}: {json.dumps(found)}" for m, found in sorted(record["probes"].items())]
     text = f' "protocol": {json.dumps(record["protocol"])},\n "cells": {{\n' + ",\n".join(groups) + "\n },\n"
-    path.write_text("{\n" + text + ' "probes": {\n' + ",\n".join(probes) + "\n }\n}\n", encoding="utf-8")
+    replace_text(path, "{\n" + text + ' "probes": {\n' + ",\n".join(probes) + "\n }\n}\n")
 
 
 def exchange_cells(path: Path, out: Path, protocol: Protocol, *, lay: bool) -> None:

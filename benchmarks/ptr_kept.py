@@ -11,6 +11,7 @@ from typing import Any
 from ptr_cell import Cell, Scale
 
 from robot_pt.errors import MismatchError
+from robot_pt.safe_files import replace_text
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
 FIELDS = (
@@ -47,7 +48,7 @@ def brief(cell: Found) -> dict[str, Any]:
 
 def write(path: Path, cells: Iterable[Found]) -> None:
     """A line per value, so that a difference shows what came."""
-    path.write_text(json.dumps(list(cells), indent=0) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(list(cells), indent=0) + "\n")
 
 
 def name(cell: Found) -> Cell:

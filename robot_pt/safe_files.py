@@ -53,8 +53,16 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def replace_json(path: Path, values: Mapping[str, Any]) -> None:
     """As `write_json`, but readers see the old file or the whole new one."""
+    replace_text(path, json.dumps(values, indent=1, allow_nan=False, sort_keys=True))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write and fsync; readers see the old file or the whole new one, also after a cut. Raises OSError, and the old one stays."""
     part = path.with_name(f".{path.name}.part")
-    write_json(part, values)
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
     sync_folder(path.parent)
 

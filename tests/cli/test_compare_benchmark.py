@@ -203,6 +203,19 @@ def test_rank_correlation_is_that_of_scipy_and_the_record_says_what_foretells(be
     assert told == "| order | 1.00 | 3 | – | 0 |", "random features are none of the objectives"
 
 
+def test_a_record_cut_while_it_is_written_is_the_one_before(bench, tmp_path, monkeypatch):
+    record = tmp_path / "record.json"
+    bench.compare_record.write_record(record, {"protocol": {}, "cells": {"0": [{"seed": 0}]}, "probes": {}})
+
+    def full(handle):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        bench.compare_record.write_record(record, {"protocol": {}, "cells": {"0": [{"seed": 1}]}, "probes": {}})
+    assert json.loads(record.read_text())["cells"] == {"0": [{"seed": 0}]}
+
+
 def test_the_record_of_the_benchmark_holds_what_the_readme_says(bench):
     record = json.loads(bench.compare_record.RECORD.read_text("utf-8"))
     text = bench.compare_record.RECORD.with_name("README.md").read_text("utf-8")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robot_pt import safe_files
 from robot_pt.errors import DataError
-from robot_pt.safe_files import MAX_JSON_BYTES, exchange, read_json, replace_json, write_json
+from robot_pt.safe_files import MAX_JSON_BYTES, exchange, read_json, replace_json, replace_text, write_json
 from robot_pt.safe_tensors import _as_os_error, read_tensors, same_shapes, write_tensors
 
 TENSORS = {"a": torch.arange(6).reshape(2, 3), "b": torch.tensor(1.5), "c": torch.zeros(0), "d": torch.tensor([True])}
@@ -104,6 +104,23 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         replace_json(tmp_path / "x", {"a": float("nan")})
     assert read_json(tmp_path / "x") == {"a": 1}
+
+
+@pytest.mark.parametrize("cut", ["write", "rename"])
+def test_text_cut_on_its_way_to_the_disk_leaves_the_old_file(tmp_path, monkeypatch, cut):
+    path = tmp_path / "x"
+    replace_text(path, "old ü")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*(("os.fsync", full) if cut == "write" else (safe_files.Path, "replace", full)))
+        with pytest.raises(OSError, match="No space"):
+            replace_text(path, "new" * 1000)
+        assert path.read_text("utf-8") == "old ü"
+    replace_text(path, "new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "new")], "what the cut left is gone"
 
 
 def test_library_errors_keep_their_number():
