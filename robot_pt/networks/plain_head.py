@@ -1,6 +1,6 @@
 """One head of ReLU layers on a CPU, its gradient written out: the critic's work is most of an update of CQL and Cal-QL there.
 
-Autograd would do the same sums and lay out a temporary per operation. Here hidden layers are written once, some states at a time so that a
+Autograd would do the same sums and lay out a temporary per operation. Here some states go through all layers at a time, so that a
 layer's input is still in the cache at the next, weights' gradients are added up in place, and an action whose Q has no gradient is left out
 of the way back: in Cal-QL those are the policy's samples below the return-to-go.
 """
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from robot_pt.networks.products import added, affine, product
 
 ROWS = 1024
 """Rows of a layer's product: a megabyte at 256 units."""
@@ -39,26 +41,27 @@ class _PlainHead(Function):
         depth, (batch, count, _) = len(layers) // 2, action_BKA.shape
         weights, biases = layers[:depth], layers[depth:]
         kept = any(ctx.needs_input_grad)  # type: ignore[attr-defined]
-        pieces = _pieces(batch, count)
-        rows = batch * count if kept else max((p.stop - p.start) * count for p in pieces)
-        hidden = [action_BKA.new_empty(rows, len(weight)) for weight in weights]
+        hidden: list[Tensor] = []  # layer by layer, piece by piece
         out = action_BKA.new_empty(batch * count, weights[-1].shape[1])
-        for states in pieces:
-            at = slice(states.start * count, states.stop * count)
-            here = [h[at] if kept else h[: at.stop - at.start] for h in hidden]
-            torch.mm(action_BKA[states].flatten(0, 1), first_AW, out=here[0])
-            here[0].view(-1, count, len(weights[0])).add_(state_BW[states, None])
-            for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-                following = here[layer + 1] if layer + 1 < depth else out[at]
-                torch.addmm(bias, here[layer].relu_(), weight, out=following)
-        ctx.save_for_backward(action_BKA, first_AW, *weights, *(hidden if kept else ()))
+        for states in _pieces(batch, count):
+            rows = product(action_BKA[states].flatten(0, 1), first_AW)
+            rows.view(-1, count, len(weights[0])).add_(state_BW[states, None])
+            rows.relu_()
+            for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True), start=1):
+                if kept:
+                    hidden.append(rows)
+                rows = affine(rows, weight, bias, relu=layer < depth)
+            out[states.start * count : states.stop * count] = rows
+        ctx.save_for_backward(action_BKA, first_AW, *weights, *hidden)
         return out.view(batch, count, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BKO: Tensor) -> tuple[Tensor | None, ...]:
         action_BKA, first_AW, *rest = ctx.saved_tensors
-        depth, (batch, count, _) = len(rest) // 2, action_BKA.shape
+        batch, count, _ = action_BKA.shape
+        pieces = _pieces(batch, count)
+        depth = len(rest) // (1 + len(pieces))
         weights, hidden = rest[:depth], rest[depth:]
         action, grad = action_BKA.flatten(0, 1), grad_BKO.flatten(0, 1)
         of_action, of_state, of_layers = ctx.needs_input_grad[0], ctx.needs_input_grad[1], any(ctx.needs_input_grad[2:])
@@ -67,22 +70,19 @@ class _PlainHead(Function):
         d_first = torch.zeros_like(first_AW)
         d_weights = [torch.zeros_like(weight) for weight in weights]
         d_biases = [grad.new_zeros(1, weight.shape[1]) for weight in weights]
-        pieces = _pieces(batch, count)
-        longest = max(p.stop - p.start for p in pieces) * count
-        room = [grad.new_empty(longest, len(weight)) for weight in weights]
-        for states in pieces:
+        for piece, states in enumerate(pieces):
             at = slice(states.start * count, states.stop * count)
             which, way = _with_gradient(grad[at])
             for layer in reversed(range(depth)):
-                seen = _picked(hidden[layer][at], which)
+                seen = _picked(hidden[piece * depth + layer], which)
                 if of_layers:
-                    d_weights[layer].addmm_(seen.t(), way)
+                    d_weights[layer] = added(d_weights[layer], seen.t(), way)
                     d_biases[layer] += way.sum(0)
-                way = _through(way, weights[layer], seen, room[layer][: len(way)])
+                way = _through(way, weights[layer], seen)
             if of_layers:
-                d_first.addmm_(_picked(action[at], which).t(), way)
+                d_first = added(d_first, _picked(action[at], which).t(), way)
             if d_action is not None:
-                _put(d_action[at], which, way @ first_AW.t())
+                _put(d_action[at], which, product(way, first_AW.t()))
             if d_state is not None:
                 spread = way if which is None else way.new_zeros(at.stop - at.start, way.shape[1])
                 _put(spread, which, way)
@@ -117,8 +117,7 @@ def _put(into: Tensor, which: Tensor | None, rows: Tensor) -> None:
         into.copy_(rows)
 
 
-def _through(grad: Tensor, weight: Tensor, seen: Tensor, into: Tensor) -> Tensor:
+def _through(grad: Tensor, weight: Tensor, seen: Tensor) -> Tensor:
     """Gradient of a layer's output -> of what comes before its ReLU, of which `seen` is the output."""
-    product = torch.mul if weight.shape[1] == 1 else torch.mm
-    product(grad, weight.t(), out=into)
+    into = torch.mul(grad, weight.t()) if weight.shape[1] == 1 else product(grad, weight.t())
     return torch.ops.aten.threshold_backward.grad_input(into, seen, 0, grad_input=into)  # type: ignore[no-any-return]
