@@ -18,7 +18,7 @@ import numpy as np
 
 from robot_pt import checkpoint
 from robot_pt.errors import DataError
-from robot_pt.evaluate import load
+from robot_pt.evaluate import PolicyFactory, load
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes.evaluate import play, policy_factory
 from robot_pt.regret import RULES, Trials, regret
@@ -28,8 +28,8 @@ from robot_pt.selection import Score, read_scores
 ASKED = "asked.json"
 
 
-def judge(run: Path, task: str, episodes: int, folder: Path, workers: int) -> None:
-    """Play every checkpoint of `run` that has scores; logs in `folder`."""
+def judge(run: Path, task: str, episodes: int, folder: Path, workers: int, view: str = "") -> None:
+    """Play every checkpoint of `run` that has scores, a cell of `view` of benchmarks/ptr.py as that has it; logs in `folder`."""
     scores = read_scores(run)
     if not scores:
         raise DataError(f"{run} has no selection.json; give a run of robot-pt finetune.")
@@ -41,9 +41,18 @@ def judge(run: Path, task: str, episodes: int, folder: Path, workers: int) -> No
         at = checkpoint.folder_of(run, score.step)
         document = read_json(at / "policy.json")
         play(
-            policy_factory(at, task), task, PolicyRecord.from_json(document), name=f"step-{score.step:08d}", episodes=episodes, seed=1,
-            folder=folder, workers=workers, videos=False, settings={"checkpoint": document["version"]},
+            acting(at, task, view), task, PolicyRecord.from_json(document), name=f"step-{score.step:08d}", episodes=episodes,
+            seed=1, folder=folder, workers=workers, videos=False, settings={"checkpoint": document["version"]},
         )  # fmt: skip
+
+
+def acting(folder: Path, task: str, view: str) -> PolicyFactory:
+    """The checkpoint in `folder`."""
+    if not view:
+        return policy_factory(folder, task)
+    from ptr_data import VIEWS  # needs the kitchens' simulator
+
+    return VIEWS[view][1](folder)
 
 
 def trials(folder: Path) -> Trials | None:
@@ -91,12 +100,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/selection"))
+    parser.add_argument(
+        "--view",
+        choices=("aimed", "motion"),
+        default="",
+        help="--version of the cells of benchmarks/ptr.py that RUN are",
+    )
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args(words)
     if not given.table:
         for run in given.runs:
             name = "-".join(run.resolve().parts[-2:])
-            judge(run, given.task, given.episodes, given.out / name, given.workers)
+            judge(run, given.task, given.episodes, given.out / name, given.workers, given.view)
     print(table(given.out))
     print(json.dumps({"episodes": given.episodes, "seed": 1}))
 
