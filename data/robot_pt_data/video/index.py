@@ -200,8 +200,11 @@ def _lost(container: Any, stream: Any, found: _Packets, path: Path) -> str:
     if found.torn:
         return "its last frame is incomplete"
     if container.duration and not container.streams.audio and len(found.pts):
-        promised_s = container.duration / 1e6
-        found_s = float((found.pts.max() - found.pts.min()) * stream.time_base)
+        first_s, last_s = float(found.pts.min() * stream.time_base), float(found.pts.max() * stream.time_base)
+        late_s = (
+            max(first_s, 0.0) if "matroska" in container.format.name else 0.0
+        )  # FFmpeg writes there when a file ends
+        promised_s, found_s = container.duration / 1e6 - late_s, last_s - first_s
         if found_s < promised_s - max(_LOST_S, 0.05 * promised_s):
             return f"{promised_s:.1f} s are promised, {found_s:.1f} s found"
     return ""

@@ -152,6 +152,17 @@ def test_what_is_no_sound_video(tmp_path: Path) -> None:
             build(cut_off(write_video(tmp_path / name, clip), 0.5))
 
 
+@pytest.mark.parametrize("start_s", [0.0, 5.0, 8000.0])
+def test_a_film_that_begins_late_is_whole_or_cut_off_as_any_other(tmp_path: Path, start_s: float) -> None:
+    """Matroska as FFmpeg writes it tells when it ends, not how long it is."""
+    path = write_video(tmp_path / "late.mkv", Clip(frames=300, gop=30, crf=1, start_s=start_s))
+    index = build(path)
+    assert len(index) == 300
+    assert index.times_s[0] == pytest.approx(start_s, abs=2e-3)
+    with pytest.raises(DataError, match=r"is cut off|to its end"):
+        build(cut_off(path, 0.5))
+
+
 def test_pictures_that_cannot_be_told_when_or_how_to_show(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"to be turned by -?45 degrees; only quarter turns"):
         build(write_video(tmp_path / "askew.mp4", Clip(frames=3, rotation=45)))
