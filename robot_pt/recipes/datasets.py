@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from robot_pt.errors import DataError, UserError
+from robot_pt.recipes.objectives import without_actions
 from robot_pt.recipes.progress import bar, say, warn
 from robot_pt.recipes.sim_versions import together
 from robot_pt.relabels import NEWEST
@@ -111,7 +112,7 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
         if not source.spec.action_names:
             raise DataError(
                 f"{path} has no actions, which a policy learns from; give robot data as {what}, or train an encoder on it with "
-                "robot-pt pretrain --objective."
+                f"robot-pt pretrain --objective and one of {', '.join(without_actions())}."
             )
     whole = joined(sources)
     say_success(whole, assume_success, what)

@@ -99,6 +99,11 @@ def require_data(name: str, sources: Sequence[EpisodeSource], *, assume_success:
     )
 
 
+def without_actions() -> list[str]:
+    """Objectives that video is enough for."""
+    return [name for name in OBJECTIVES if not objective_class(name).needs.actions]
+
+
 def lacks(needs: Needs, sources: Sequence[EpisodeSource], assume_success: bool) -> str | None:
     """What `sources` do not have of what is needed, in words; None where they have all."""
     if needs.kind != "image" and max((int(s.episodes.length.max(initial=0)) for s in sources), default=0) < 2:

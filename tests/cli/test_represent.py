@@ -20,7 +20,7 @@ from robot_pt.observers import read_metrics
 from robot_pt.policy import Policy
 from robot_pt.recipes import encoders
 from robot_pt.recipes.algorithms import ALGORITHMS, agent_class
-from robot_pt.recipes.objectives import OBJECTIVES, objective_class
+from robot_pt.recipes.objectives import ACTING, OBJECTIVES, objective_class
 from robot_pt.recipes.represent import RepresentSettings
 from robot_pt.safe_files import read_json
 from robot_pt.safe_tensors import read_tensors
@@ -28,8 +28,10 @@ from robot_pt.store import DemoStore
 from tests.cli.test_runs import SHARED, SPEC, run, store
 
 SHORT = ["--encoder", "small", "--steps", 2, "--batch-size", 8]
-FAST = ("curl", "mae", "spr")
-ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in OBJECTIVES]
+FAST = ("curl", "mae", "spr", "bc")
+EVERY = (*OBJECTIVES, *ACTING)
+"""What `--objective` takes."""
+ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in EVERY]
 
 
 @pytest.fixture(scope="module")
@@ -73,36 +75,45 @@ def encoder_of(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def made(name: str, result: dict, out: Path) -> None:
+    """The run is of objective `name`: of an encoder alone, or of a policy with one."""
+    if name in ACTING:
+        assert np.isfinite(result["metrics"]["actor/loss"])
+        assert Policy.load(out).record.agent == name
+    else:
+        assert (result["objective"], result["trained"]) == (name, read_json(out / "latest" / "encoder.json")["trains"])
+        assert np.isfinite(result["metrics"]["objective/loss"])
+        page = Path(result["report"]).read_text()
+        assert "What the encoder sees" in page
+        assert "data:image/jpeg" in page
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_objective_makes_an_encoder_that_ptr_starts_from(name, robot, tmp_path, capsys) -> None:
     code, result, _ = run(
         "pretrain", "--objective", name, "--data", robot, "--out", tmp_path / "r", *SHORT, capsys=capsys
     )
     assert code == 0, result
-    assert (result["objective"], result["trained"]) == (
-        name,
-        read_json(tmp_path / "r" / "latest" / "encoder.json")["trains"],
-    )
-    assert np.isfinite(result["metrics"]["objective/loss"])
-    page = Path(result["report"]).read_text()
-    assert "What the encoder sees" in page
-    assert "data:image/jpeg" in page
+    made(name, result, tmp_path / "r")
     code, told, _ = starts(tmp_path / "r", robot, tmp_path / "ptr", capsys=capsys)
     assert code == 0, told
     assert Policy.load(tmp_path / "ptr").record.network["encoder"]["name"] == "small"
+    assert read_json(tmp_path / "ptr" / "config.json")["origin"]["run"] == str(tmp_path / "r")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the BridgeData cut at {SHARED}")
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_objective_learns_on_the_real_bridge_data(name, tmp_path, capsys) -> None:
     code, result, _ = run(
         "pretrain", "--objective", name, "--data", SHARED, "--out", tmp_path / "r", *SHORT, "--image-size", 64, "--assume-success",
         capsys=capsys,
     )  # fmt: skip
     assert code == 0, result
+    made(name, result, tmp_path / "r")
     code, told, _ = starts(tmp_path / "r", SHARED, tmp_path / "ptr", "--assume-success", capsys=capsys)
     assert code == 0, told
+    assert read_json(tmp_path / "ptr" / "config.json")["origin"]["run"] == str(tmp_path / "r")
 
 
 def test_a_run_holds_what_the_readme_says(curl: Path) -> None:
@@ -430,15 +441,6 @@ def test_two_processes_make_the_encoder_of_one(robot, tmp_path) -> None:
     ours, theirs = (encoder_of(tmp_path / n) for n in ("two", "one"))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, atol=1e-4, rtol=1e-3)
-
-
-def test_objectives_that_are_algorithms_make_policies(robot, tmp_path, capsys) -> None:
-    assert not set(ALGORITHMS) & set(OBJECTIVES)
-    code, result, _ = run(
-        "pretrain", "--objective", "bc", "--data", robot, "--out", tmp_path / "p", *SHORT, capsys=capsys
-    )
-    assert code == 0, result
-    assert Policy.load(tmp_path / "p").record.agent == "bc"
 
 
 def test_several_data_sets_go_together_whatever_their_states_are_called(robot, tmp_path, capsys) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from robot_pt.policy import Policy
-from robot_pt.recipes.objectives import OBJECTIVES, objective_class
+from robot_pt.recipes.objectives import ACTING, OBJECTIVES, without_actions
 from robot_pt.safe_files import read_json
 from tests.cli.test_represent import SHORT, starts
 from tests.cli.test_runs import run, store
 
-VIDEO = [name for name in OBJECTIVES if not objective_class(name).needs.actions]
+VIDEO = without_actions()
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,17 @@ def test_narrated_video_makes_an_encoder_that_ptr_starts_from(name, ego4d, robot
     code, told, _ = starts(tmp_path / "r", robot, tmp_path / "ptr", capsys=capsys)
     assert code == 0, told
     assert Policy.load(tmp_path / "ptr").record.network["encoder"]["name"] == "small"
+
+
+@pytest.mark.parametrize("name", sorted({*OBJECTIVES, *ACTING} - {*VIDEO}))
+def test_what_learns_from_actions_says_so_and_names_those_that_do_not(name, ego4d, tmp_path, capsys) -> None:
+    code, result, _ = run(
+        "pretrain", "--objective", name, "--data", ego4d, "--out", tmp_path / "r", *SHORT, "--image-size", 32, capsys=capsys
+    )  # fmt: skip
+    assert code == 2
+    assert "actions, which" in result["error"]
+    assert "one of curl, mae, atc, siammae, r3m, vip, icvf" in result["error"]
+    assert not (tmp_path / "r").exists()
 
 
 def test_they_are_those_that_are_named_where_another_objective_refuses_video() -> None:
