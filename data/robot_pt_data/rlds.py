@@ -46,6 +46,7 @@ class RldsSource:
         dummy = _absent(index)
         self._camera_row = {role: i for i, role in enumerate(index.cameras) if not dummy[i]}
         self.warnings: list[str] = _warnings(index, mapping)
+        self.left_out = [fault.reason for fault in index.faults]
         computed = action_source == "achieved" and (mapping.action_source == "commanded" or mapping.computes_actions)
         unit = mapping.pose_unit if computed else mapping.action_unit
         self.spec = _spec(index, mapping, list(self._camera_row), action_source, unit)

@@ -151,6 +151,15 @@ def open_one(path: Path, reading: Reading, split: str = "train") -> EpisodeSourc
         )  # fmt: skip
 
 
+def left_out(sources: Sequence[EpisodeSource]) -> list[str]:
+    """What was damaged and is not learned from, or was stood in for while it was read: one sentence each."""
+    return [
+        sentence
+        for source in sources
+        for sentence in [*getattr(source, "left_out", ()), *getattr(source, "skipped", {}).values()]
+    ]
+
+
 def say_success(source: EpisodeSource, assume_success: bool, what: str) -> None:
     """Say loudly what the success labels mean for the rewards."""
     success = source.episodes.success

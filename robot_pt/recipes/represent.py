@@ -22,7 +22,7 @@ from robot_pt.features import fingerprint
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.recipes import encoders, loop, objectives, runs, trajectories
-from robot_pt.recipes.datasets import Reading, by_path, open_each, say_success
+from robot_pt.recipes.datasets import Reading, by_path, left_out, open_each, say_success
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.objectives import Representation
@@ -168,11 +168,14 @@ def represent_with(
                 seen = seen_by(learner, batches, ranks.device)
             loop.report(
                 out, title=f"Representation pretraining: {settings.objective}", phase="pretrain", settings=settings, data=data, seen=seen,
+                warnings=left_out(sources),
             )  # fmt: skip
+    damaged = left_out(sources)
     return {
         "run": str(out), "objective": settings.objective, "checkpoint": str(checkpoint.resolve_any(out)), "trained": learner.trains,
         "steps": checkpoint.steps(out)[-1], "episodes": sum(len(part.episodes) for part in parts), "device": str(ranks.device), "metrics": last,
         "report": str(out / "report.html"), "seconds": round(time.monotonic() - began, 1),
+        **({"left_out": damaged} if damaged else {}),
     }  # fmt: skip
 
 

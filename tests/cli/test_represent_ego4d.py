@@ -1,5 +1,7 @@
 """`pretrain --objective` on a folder laid out as Ego4D: what needs no actions learns from it, and PTR starts from each result."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,35 @@ def test_what_learns_from_actions_says_so_and_names_those_that_do_not(name, ego4
     assert "actions, which" in result["error"]
     assert "one of curl, mae, atc, siammae, r3m, vip, icvf" in result["error"]
     assert not (tmp_path / "r").exists()
+
+
+def test_damage_is_gone_around_by_choice_and_told_at_the_end(ego4d, tmp_path, capsys) -> None:
+    """A file that is cut off, one that is not there, and pictures that turn out damaged while they are trained on."""
+    from tests.data.video.ego4d_files import ORDINARY, write_ego4d
+    from tests.data.video.test_damage import damage_after
+    from tests.data.video.video_files import cut_off
+
+    data = write_ego4d(tmp_path / "data", videos=4, kinds=("narrations",), clip=replace(ORDINARY, crf=5))
+    cut, absent, spoiled, _ = (data.file(video) for video in data.videos)
+    cut_off(cut, 0.5)
+    absent.unlink()
+    learn = ["pretrain", "--objective", "atc", "--data", data.root, "--out", tmp_path / "r", *SHORT, "--image-size", 32]
+    code, result, _ = run(*learn, capsys=capsys)
+    assert code == 2
+    assert f"{cut.name} is no readable video" in result["error"]
+    assert f"names {absent.stem}, of which no file is there" in result["error"]
+    assert run("data", "index", data.root, "--skip-corrupt", capsys=capsys)[0] == 0
+    times = spoiled.stat().st_mtime_ns
+    for share in np.arange(0.1, 0.95, 0.1):
+        damage_after(spoiled, share)
+    os.utime(spoiled, ns=(times, times))  # as if the disk had done it
+    code, result, said = run(*learn, "--steps", 3, "--skip-corrupt", capsys=capsys)
+    assert code == 0, result
+    assert f"{spoiled.name} (at " in said
+    told = " ".join(result["left_out"])
+    assert all(path.stem in told for path in (cut, absent, spoiled))
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert all(path.stem in page for path in (cut, absent, spoiled))
 
 
 def test_they_are_those_that_are_named_where_another_objective_refuses_video() -> None:

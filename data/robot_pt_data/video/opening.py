@@ -28,7 +28,7 @@ from robot_pt_data.video.reading import VideoReading
 from robot_pt_data.video.source import VideoSource
 from robot_pt_data.video.spans import Span, Spans, holds_video
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 """Raised whenever the clips of the same files become others."""
 
 EGO4D_CLIP_S = 10.0

@@ -102,6 +102,11 @@ class VideoSource:
         return out + [f"{path} is damaged: {why}" for path, why in self.damaged.items()]
 
     @property
+    def left_out(self) -> list[str]:
+        """What was left out, and in which files frames could not be decoded so far; one sentence each."""
+        return [*self.table.faults, *self.damaged.values()]
+
+    @property
     def clip_times_s(self) -> NDArray[np.float64]:
         """(E, 2) begin and end of every episode on the clock of its file's time stamps [s]."""
         return np.stack([self.table.start_s[self._clips], self.table.end_s[self._clips]], axis=1)

@@ -43,16 +43,18 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
                 }
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); fetch it again.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8 (byte {error.start} of it); save it so, or fetch it again.") from None
+    except csv.Error as error:
         raise DataError(f"{path} is damaged: it is no CSV ({error}); fetch it again.") from None
 
 
 def columns(path: Path) -> list[str]:
-    """Names in the first line of a CSV file; [] where it has none."""
+    """Names in the first line of a CSV file, whatever its encoding, so that one in another than UTF-8 is told of; [] where it has none."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             return [name.strip() for name in next(csv.reader(file, delimiter=_delimiter(path)), [])]
-    except (OSError, csv.Error, UnicodeDecodeError):
+    except (OSError, csv.Error):
         return []
 
 

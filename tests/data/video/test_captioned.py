@@ -175,8 +175,19 @@ def test_damaged_tables_are_sentences(tmp_path: Path) -> None:
         load_json(tmp_path / "a.json")
     with pytest.raises(DataError, match="cannot be read"):
         load_json(tmp_path / "absent.json")
-    (tmp_path / "a.csv").write_bytes(b"video,text\n\xff\xfe,\x00\n")
+    (tmp_path / "a.csv").write_text("video,text\na," + "x" * (1 << 25))
     with pytest.raises(DataError, match="is damaged: it is no CSV"):
+        list(read_csv(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_bytes(b"video,text\n\xff\xfe,\x00\n")
+    with pytest.raises(DataError, match=r"a\.csv is not in UTF-8 \(byte 11 of it\); save it so"):
         list(read_csv(tmp_path / "a.csv"))
     with pytest.raises(DataError, match="cannot be read"):
         list(read_csv(tmp_path / "absent.csv"))
+
+
+@pytest.mark.parametrize("header", ["video,text", "vid\xe9o,video,text"])
+def test_captions_in_another_encoding_are_told_of_and_not_passed_over(tmp_path: Path, header: str) -> None:
+    write_video(tmp_path / "a.mp4", Clip(frames=30))
+    (tmp_path / "captions.csv").write_bytes(f"{header}\na.mp4,a.mp4,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"captions\.csv is not in UTF-8"):
+        robot_pt_data.open(tmp_path)
