@@ -174,9 +174,9 @@ def run_cells(
     return compare.report(out, protocol, methods)
 
 
-def beside(out: Path, protocol: Protocol) -> Path:
+def beside(out: Path, protocol: Protocol, what: str = "online") -> Path:
     """The folder of cells with RL after imitation, beside those without, on the same data, encoders and features."""
-    folder = out / f"online-{protocol.online_episodes}"
+    folder = out / f"{what}-{protocol.online_episodes}"
     compare._keep(folder, protocol)
     for name in SHARED:
         (out / name).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """The counts and probes that the README's tables hold, in `benchmarks/compare.json`, so that tables and plot outlive the cells' folder.
 
 {"protocol": what was compared, without RL,
- "cells": {"0": cells without RL, "30": those with 30 episodes of it, ..., as out/cells/*.json holds them, without seconds},
+ "cells": {"0": cells without RL, "30": those with 30 episodes of it, ..., "30-control":
+           those of compare_control.py, as out/cells/*.json holds them, without seconds},
  "probes": {method: {"seeds": n, "map": {measure: [value, low, high]}, "encoder": ...}}}
 """
 
@@ -44,19 +45,25 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """A cell and a method's probes to a line, so that a change shows which."""
     groups = [
         f'  "{online}": [\n' + ",\n".join(f"   {json.dumps(c)}" for c in cells) + "\n  ]"
-        for online, cells in sorted(record["cells"].items(), key=lambda item: int(item[0]))
+        for online, cells in sorted(record["cells"].items(), key=lambda item: (int(item[0].partition("-")[0]), item[0]))
     ]
     probes = [f"  {json.dumps(m)}: {json.dumps(found)}" for m, found in sorted(record["probes"].items())]
     text = f' "protocol": {json.dumps(record["protocol"])},\n "cells": {{\n' + ",\n".join(groups) + "\n },\n"
     replace_text(path, "{\n" + text + ' "probes": {\n' + ",\n".join(probes) + "\n }\n}\n")
 
 
-def exchange_cells(path: Path, out: Path, protocol: Protocol, *, lay: bool) -> None:
-    """Lay the recorded cells into `out`, where they count as run (`lay`), or add to the record those of `out`; `out`'s own win."""
-    record, key = read_record(path, protocol), str(protocol.online_episodes)
-    kept = {
-        o.cell: o for o in (Outcome.from_json({**c, "seconds": {}}, str(path)) for c in record["cells"].get(key, []))
-    }
+def recorded(record: Mapping[str, Any], key: str) -> list[Outcome]:
+    """The cells under `key`, none where there is no such."""
+    return [Outcome.from_json({**c, "seconds": {}}, "the record") for c in record["cells"].get(key, [])]
+
+
+def exchange_cells(path: Path, out: Path, protocol: Protocol, *, lay: bool, key: str = "") -> None:
+    """Lay the recorded cells into `out`, where they count as run (`lay`), or add to the record those of `out`; `out`'s own win.
+
+    key: of "cells" in the record; by default the protocol's episodes of RL.
+    """
+    record, key = read_record(path, protocol), key or str(protocol.online_episodes)
+    kept = {o.cell: o for o in recorded(record, key)}
     if lay:
         for cell, outcome in kept.items():
             place = out / "cells" / cell.file

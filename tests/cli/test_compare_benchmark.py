@@ -138,6 +138,25 @@ def test_of_one_cell_the_interval_of_what_rl_adds_is_that_of_two_counts(bench):
     np.testing.assert_allclose([low, high], 100 * (mean + np.array([-1.96, 1.96]) * spread), atol=1.5)
 
 
+def test_the_control_says_what_updates_add_and_what_rl_adds_to_that(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    control = script("compare_control")
+    one = cells({RANDOM_FROZEN: [6, 4], "atc": [17]}, "lift-purple")
+    blind = [replace(o, online_successes=n) for o, n in zip(one, (10, 6, 15), strict=True)]
+    improved = [replace(o, online_successes=n) for o, n in zip(one[:2], (12, 9), strict=True)]
+    table, updates = control.said(blind, improved, ["lift-purple"]).split("updates alone add:")
+    updates, episodes = updates.split("RL adds to that:")
+    assert [line for line in table.splitlines() if RANDOM_FROZEN in line] == [
+        "| random-frozen | lift-purple | 0 | 6 | 10 | 12 |",
+        "| random-frozen | lift-purple | 1 | 4 | 6 | 9 |",
+    ]
+    assert "| atc | lift-purple | 0 | 17 | 15 | not run |" in table
+    assert "| random-frozen | +15 (" in updates
+    assert "; 10 and 16 of 40)" in updates
+    assert "; 16 and 21 of 40)" in episodes
+    assert "| objectives | not run |" in episodes, "nothing to hold RL against where one of both is missing"
+
+
 def test_cells_with_rl_lie_beside_those_without_on_the_same_data(bench, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench.torch, "set_num_threads", lambda count: None)
     out = tmp_path / "compare"

@@ -1,5 +1,6 @@
 """Heads on features: they learn what features tell, act through the encoder, and explore by what they learned."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from robot_pt.recipes import heads
 from robot_pt.recipes.runs import RunSettings
 from robot_pt.rewards import return_to_go
 from robot_pt.schema import ACTION_NAMES, SUCCESS, Episode, EpisodeTable, Observation, Spec
+from tests.cli.test_bench import script
 
 EPISODES, STEPS, SIZE = 6, 20, 16
 LOW, HIGH = np.array(BRIDGE_BOUNDS.low, np.float32), np.array(BRIDGE_BOUNDS.high, np.float32)
@@ -174,6 +176,25 @@ def test_rl_keeps_what_was_learned_beside_failures_and_learns_from_success(train
     policy.reset("shine")
     off = error(policy, source)
     assert off > 0.4 if success else off < 0.2
+
+
+def test_the_control_of_the_benchmark_makes_as_many_updates_and_learns_nothing_of_its_episodes(
+    trained, tmp_path, monkeypatch
+):
+    """With episodes that succeed by what the demonstrations never do, from which RL itself learns (above)."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    source, look, features, agent, _ = trained
+    updates, learn = [], heads.CalQL.update
+    monkeypatch.setattr(
+        heads.CalQL, "update", lambda self, batch, step: updates.append(step) or learn(self, batch, step)
+    )
+    monkeypatch.setattr(heads, "OnlineReplay", script("compare_control").Deaf)
+    job, origin = Job(success=True), SimpleNamespace(extractor=lambda: look)
+    heads.improve(job, "shine", features, agent, origin, "map", tmp_path / "rl", episodes=8, seed=3)
+    assert updates == list(range(8 * STEPS))
+    policy = FeaturePolicy(Policy.load(tmp_path / "rl"), look, "map")
+    policy.reset("shine")
+    assert error(policy, source) < 0.2
 
 
 def test_random_actions_are_within_the_bounds_and_others_in_every_episode():
