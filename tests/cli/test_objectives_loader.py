@@ -20,6 +20,7 @@ def test_the_data_wait_of_an_objective_is_a_share_of_its_time(loader, tmp_path):
     assert 0 <= row["data wait"] < 1
     assert row["frames"] == 2 * loader.BATCH
     assert row["update [ms]"] > 0
+    assert row["clips [ms]"] > 0
     assert row["slower"] == pytest.approx(row["update [ms]"] / row["bare [ms]"] - 1)
 
 
