@@ -113,7 +113,7 @@ def _parts(videos: Path, files: dict[str, int], metadata: dict[str, Any], found:
         (row.get("exported_clip_uid"), row.get("parent_video_uid"), seconds(row.get("parent_start_sec", "")), seconds(row.get("parent_end_sec", "")))
         for row in entries
     ] + [
-        (clip.get("clip_uid"), clip.get("video_uid"), number(clip.get("video_start_sec")), number(clip.get("video_end_sec")))
+        (str(clip.get("clip_uid")), str(clip.get("video_uid") or ""), number(clip.get("video_start_sec")), number(clip.get("video_end_sec")))
         for clip in _entries(metadata.get("clips"))
     ]  # fmt: skip
     for row in entries:
@@ -125,7 +125,7 @@ def _parts(videos: Path, files: dict[str, int], metadata: dict[str, Any], found:
     if videos.name == "clips":
         for clip, video, start_s, end_s in dict.fromkeys(stretches):
             if clip in files and video and end_s > start_s:
-                known = parts.setdefault(str(video), [])
+                known = parts.setdefault(video, [])
                 if all(part.file != files[clip] for part in known):
                     known.append(Part(files[clip], start_s, end_s))
     return parts
