@@ -146,10 +146,20 @@ def _left_out(root: Path, name: str) -> set[str]:
 
 
 def _spans(path: Path, root: Path, reading: VideoReading) -> Spans:
+    if not path.is_file() and ego4d.is_ego4d(root):
+        return ego4d.spans(root, reading)
+    found = _plain(path, root, reading)
+    if {reading.annotations, reading.videos} - {
+        "auto",
+        "none",
+    }:  # said, not refused: a mapping may be for several folders
+        found.notes["settings for Ego4D in what is no Ego4D folder"] += 1
+    return found
+
+
+def _plain(path: Path, root: Path, reading: VideoReading) -> Spans:
     if path.is_file():
         return folder.one_file(path)
-    if ego4d.is_ego4d(root):
-        return ego4d.spans(root, reading)
     captions = captioned.caption_files(root, reading.captions)
     return captioned.spans(root, reading, captions) if captions else folder.spans(root, reading)
 

@@ -226,3 +226,10 @@ def test_new_annotations_are_noticed(folder: Ego4d) -> None:
     before = len(opened(folder).episodes)
     rewrite(folder.annotations / "narration.json", lambda v: v[folder.videos[0]].pop("narration_pass_2"))
     assert len(opened(folder).episodes) == before - 1
+
+
+def test_settings_for_ego4d_are_said_to_mean_nothing_one_folder_too_deep(ego4d: Ego4d) -> None:
+    inner = robot_pt_data.open(ego4d.file(ego4d.videos[0]).parent, mapping={"annotations": "fho"}, skip_corrupt=True)
+    assert isinstance(inner, VideoSource)
+    assert inner.table.notes["settings for Ego4D in what is no Ego4D folder"] == 1
+    assert any("settings for Ego4D in what is no Ego4D folder" in sentence for sentence in inner.warnings)
