@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from robot_pt.networks.linear import Linear
+
 _DEVIATION = 0.02
 
 
@@ -21,7 +23,7 @@ class CausalTransformer(nn.Module):
 
     def __init__(self, inputs: int, *, window: int, layers: int, heads: int, width: int):
         super().__init__()
-        self.token = nn.Linear(inputs, width)
+        self.token = Linear(inputs, width)
         self.place = nn.Parameter(torch.zeros(window, width))
         self.blocks = nn.ModuleList(_Block(heads, width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -50,8 +52,8 @@ class _Block(nn.Module):
     def __init__(self, heads: int, width: int):
         super().__init__()
         self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query_key_value, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.query_key_value, self.output = Linear(width, 3 * width), Linear(width, width)
+        self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
         self._heads = heads
 
     def forward(self, x_BSD: Tensor, factors: Iterator[Tensor]) -> Tensor:

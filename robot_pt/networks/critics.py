@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_pt.errors import UserError
+from robot_pt.networks import linear
 from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 
@@ -73,7 +74,7 @@ class QHeads(nn.Module):
     def _layers(self, feature_BF: Tensor, context_BC: Tensor, action_BKA: Tensor, layers: int) -> Tensor:
         """(E, B, K, width) after so many layers."""
         batch, count, _ = action_BKA.shape
-        state_BS = torch.addmm(self.bias, feature_BF, self.feature_weight)
+        state_BS = linear.layer(feature_BF, self.feature_weight, self.bias[None])
         action_BKS = action_BKA @ self.action_weight
         context_BS = context_BC @ self.context_weight
         hidden: Tensor | None = None

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_pt.networks import linear
 from robot_pt.networks.conditioning import task_context
 from robot_pt.networks.encoders import CameraEncoder, EncoderConfig
 from robot_pt.networks.plain_head import ROWS, plain_head
@@ -134,7 +135,7 @@ class EnsembleHeads(nn.Module):
             if self._layer_norm:
                 scale, shift = own[2 * depth + layer], own[3 * depth + layer]
                 hidden = F.layer_norm(hidden, hidden.shape[-1:], scale[0], shift[0])
-            hidden = torch.addmm(own[depth + layer], F.relu(hidden, inplace=True), own[layer])
+            hidden = linear.layer(F.relu(hidden, inplace=True), own[layer], own[depth + layer])
         return hidden
 
 

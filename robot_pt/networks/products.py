@@ -21,7 +21,7 @@ WORTHWHILE = 2**20
 
 def product(rows_NI: Tensor, weight_IO: Tensor) -> Tensor:
     """(N, O) = rows @ weight; views that are transposed cost nothing more."""
-    if _by_onednn(rows_NI, weight_IO):
+    if by_onednn(rows_NI, weight_IO):
         return cast(Tensor, _linear()(_dense(rows_NI), _dense(weight_IO).t(), None, "none", [], ""))
     return rows_NI @ weight_IO
 
@@ -31,7 +31,7 @@ def affine(rows_NI: Tensor, weight_IO: Tensor, bias_1O: Tensor, *, relu: bool) -
 
     The ReLU is torch's: the one that oneDNN has to offer with the product makes 0 of NaN.
     """
-    if _by_onednn(rows_NI, weight_IO):
+    if by_onednn(rows_NI, weight_IO):
         out = cast(Tensor, _linear()(_dense(rows_NI), _dense(weight_IO).t(), bias_1O[0], "none", [], ""))
     else:
         out = torch.addmm(bias_1O, rows_NI, weight_IO)
@@ -40,12 +40,13 @@ def affine(rows_NI: Tensor, weight_IO: Tensor, bias_1O: Tensor, *, relu: bool) -
 
 def added(sum_IO: Tensor, left_IN: Tensor, right_NO: Tensor) -> Tensor:
     """sum + left @ right; `sum_IO` itself where that is in place, and not to be used further in any case."""
-    if _by_onednn(left_IN, right_NO):
+    if by_onednn(left_IN, right_NO):
         return cast(Tensor, _linear().binary(_dense(left_IN), sum_IO, _dense(right_NO).t(), None, "add"))
     return sum_IO.addmm_(left_IN, right_NO)
 
 
-def _by_onednn(left_NI: Tensor, right_IO: Tensor) -> bool:
+def by_onednn(left_NI: Tensor, right_IO: Tensor) -> bool:
+    """Whether this product goes to oneDNN."""
     work = left_NI.shape[0] * left_NI.shape[1] * right_IO.shape[1]
     return (
         work >= WORTHWHILE

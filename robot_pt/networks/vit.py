@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_pt.errors import UserError
+from robot_pt.networks.linear import Linear
 
 SIZES = {"vit_tiny": (192, 4, 3), "vit_small": (384, 12, 6), "vit_base": (768, 12, 12)}
 """Width, blocks, heads. vit_tiny is for CPUs: a third of the blocks of what others call so."""
@@ -106,9 +107,9 @@ class Attention(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, N, width / heads)
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
+def linear(inputs: int, outputs: int) -> Linear:
     """Xavier uniform weights, no bias to begin with."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -30,6 +30,7 @@ from robot_pt.clips import ClipBatch, ClipPlan
 from robot_pt.errors import UserError
 from robot_pt.language import LANGUAGE_DIM
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
+from robot_pt.networks.linear import Linear
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds
 from robot_pt.objectives import Needs
 from robot_pt.objectives.across import everyone, masked_mean, shared
@@ -118,8 +119,8 @@ class LanguageReward(nn.Module):
     def __init__(self, latent: int, language: int, hidden: int):
         super().__init__()
         widths = (2 * latent + language, hidden, hidden, hidden, hidden)
-        layers = [m for i, o in pairwise(widths) for m in (nn.Linear(i, o), nn.ReLU())]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden, 1))
+        layers = [m for i, o in pairwise(widths) for m in (Linear(i, o), nn.ReLU())]
+        self.layers = nn.Sequential(*layers, Linear(hidden, 1))
 
     def forward(self, first: Tensor, later: Tensor, sentence: Tensor) -> Tensor:
         out: Tensor = self.layers(torch.cat([first, later, sentence], dim=-1))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robot_pt.networks import products as module
+from robot_pt.networks.linear import Linear
 from robot_pt.networks.products import added, affine, product
 
 
@@ -91,3 +92,37 @@ def test_torchs_own_product_stands_in(monkeypatch: pytest.MonkeyPatch, why: str)
 def test_double_precision_stays_double() -> None:
     rows = torch.randn(256, 256, dtype=torch.float64)
     assert torch.equal(product(rows, rows), rows @ rows)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 48), (1, 5), (7,), (0, 48)])
+@pytest.mark.parametrize("worthwhile", [1, 2**60])
+def test_a_linear_layer_and_its_gradients_are_torchs(shape: tuple[int, ...], worthwhile: int, monkeypatch) -> None:
+    """Of any shape, by oneDNN and without, on whole numbers."""
+    monkeypatch.setattr(module, "WORTHWHILE", worthwhile)
+    gen = torch.Generator().manual_seed(0)
+    ours, theirs = Linear(shape[-1], 12), torch.nn.Linear(shape[-1], 12)
+    with torch.no_grad():
+        theirs.weight.copy_(matrix(gen, 12, shape[-1], "whole"))
+        theirs.bias.copy_(matrix(gen, 1, 12, "whole")[0])
+    ours.load_state_dict(theirs.state_dict())
+    inputs = torch.randint(-3, 4, shape, generator=gen).float()
+    upstream = torch.randint(-3, 4, (*shape[:-1], 12), generator=gen).float()
+    seen = []
+    for network in (ours, theirs):
+        x = inputs.clone().requires_grad_()
+        out = network(x)
+        seen.append((out, *torch.autograd.grad((out * upstream).sum(), [x, network.weight, network.bias])))
+    for mine, wanted in zip(*seen, strict=True):
+        assert torch.equal(mine, wanted)
+        assert mine.stride() == wanted.stride()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit, which acting on a CPU uses
+def test_a_linear_layer_is_torchs_where_it_is_recorded_or_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORTHWHILE", 1)
+    network, x = Linear(8, 4), torch.randn(3, 8)
+    recorded = torch.jit.trace(network, x)
+    assert "aten::linear" in {node.kind() for node in recorded.inlined_graph.nodes()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network(x).dtype == torch.bfloat16
+    assert Linear(8, 4, bias=False)(x).shape == (3, 4)

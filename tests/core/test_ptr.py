@@ -362,16 +362,17 @@ def test_whatever_imitates_takes_the_evened_likelihood(route: dict, monkeypatch:
 
 
 def test_much_imitation_follows_the_data_and_little_follows_the_rewards() -> None:
-    """Half of the data goes the wrong way: imitation alone settles between, Q alone goes the rewarded way."""
+    """Half of the data goes the wrong way: imitation alone settles between, Q alone goes the rewarded way. From states: from
+    pictures a half of all seeds takes longer than this test may."""
     right = {}
     for weight in (0.1, 1000.0):
-        agent = build(PTRConfig(**FAST, initial_temperature=0.1, imitation=weight, log_std_range=(-1.5, -1.0)))
-        for step in range(400):
-            batch = good_and_bad_actions(step, right_share=0.5)
+        agent = build_of_state(PTRConfig(**FAST, initial_temperature=0.1, imitation=weight, log_std_range=(-1.5, -1.0)))
+        for step in range(200):
+            batch = told_by_the_state(good_and_bad_actions(step, right_share=0.5))
             agent.update(batch, step)
             if weight == 0.1 and step % 20 == 19 and share_right(agent, batch) > 0.95:
                 break
-        right[weight] = share_right(agent, good_and_bad_actions(step + 1, size=64))
+        right[weight] = share_right(agent, told_by_the_state(good_and_bad_actions(step + 1, size=64)))
     assert right[0.1] > 0.95
     assert right[1000.0] < 0.2
 
@@ -579,6 +580,13 @@ def good_and_bad_actions(step: int, size: int = 32, right_share: float = 0.6) ->
         discount=torch.zeros(size),
         source=side,
     )
+
+
+def told_by_the_state(batch: Batch) -> Batch:
+    """The first number of proprio says which way is right, and there is no picture."""
+    proprio = batch.proprio.clone()
+    proprio[:, 0] = 2.0 * batch.source - 1
+    return batch._replace(images={}, next_images={}, proprio=proprio, next_proprio=proprio)
 
 
 def share_right(agent: PTR, batch: Batch) -> float:
