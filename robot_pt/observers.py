@@ -43,8 +43,12 @@ class Observer(Protocol):
         ...
 
 
+_LONG_WAIT, _IN_A_ROW = 50.0, 3
+"""Share of time spent waiting for data [%] that is worth a word, once it has lasted for so many readings: the first one fills the queue."""
+
+
 class ProgressBar:
-    """A rich bar on stderr: updates, rates, share of time spent waiting for data, memory, one metric."""
+    """A rich bar on stderr: updates, rates, share of time spent waiting for data, memory, one metric; one sentence where the wait is long."""
 
     def __init__(self, description: str, *, metric: str | None = None, console: Console | None = None):
         self._description, self._metric = description, metric
@@ -54,6 +58,7 @@ class ProgressBar:
         )  # fmt: skip
         self._bar = Progress(*columns, console=console or Console(stderr=True), refresh_per_second=4)
         self._task: Any = None
+        self._waits = 0  # readings in a row
 
     def start(self, step: int, steps: int) -> None:
         self._task = self._bar.add_task(self._description, total=steps, completed=step, note="")
@@ -72,6 +77,15 @@ class ProgressBar:
         if self._metric is not None and self._metric in values:
             notes.append(f"{self._metric} {values[self._metric]:.4g}")
         self._bar.update(self._task, note=" · ".join(notes))
+        self._tell_of_a_long_wait(values["speed/data_wait_percent"])
+
+    def _tell_of_a_long_wait(self, percent: float) -> None:
+        self._waits = self._waits + 1 if percent > _LONG_WAIT else 0
+        if self._waits == _IN_A_ROW:
+            self._bar.console.print(
+                f"Training waits for data {percent:.0f} % of its time; `robot-pt data cache` decodes frames once, at training size, and "
+                "training from what it writes waits far less."
+            )
 
     def close(self) -> None:
         self._bar.stop()

@@ -90,6 +90,17 @@ def test_the_bar_shows_rates_waiting_memory_and_a_metric():
         assert text in out.getvalue()
 
 
+@pytest.mark.parametrize(("waits", "told"), [([80, 80, 80, 90, 90, 90], 1), ([80, 80, 10, 80, 80], 0), ([49] * 9, 0)])
+def test_the_bar_says_once_what_helps_where_the_data_is_long_in_coming(waits: list[float], told: int) -> None:
+    out = io.StringIO()
+    bar = ProgressBar("pretrain", console=Console(file=out, force_terminal=True, width=300))
+    bar.start(0, 100)
+    for step, wait in enumerate(waits):
+        bar.metrics(step, {**SPEED, "speed/data_wait_percent": wait})
+    bar.close()
+    assert out.getvalue().count("robot-pt data cache") == told
+
+
 def test_tensorboard_holds_the_scalars_and_hides_what_a_resume_repeats(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
