@@ -10,8 +10,20 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from online_critic import Shape
 from online_learners import Learner, Ours, Rates, Robot, make, standardising
-from online_task import Act, Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
+from online_task import (
+    Act,
+    Problem,
+    Steps,
+    arrives,
+    batches,
+    let_go,
+    offline_data,
+    play_episode,
+    success_rate,
+    towards_pits,
+)  # fmt: skip
 
 from robot_pt.errors import UserError
 from robot_pt.machine import versions
@@ -112,12 +124,18 @@ TASKS["shelves"] = Task(
         played_first=300,
     ),
 )
+TASKS["local-shelves"] = Task(
+    problem=replace(TASKS["shelves"].problem, copies=1),
+    schedule=replace(TASKS["shelves"].schedule, offline_updates=4_000),
+    rates=replace(TASKS["shelves"].rates, critic="table", critic_rate=0.03, tau=0.02),
+)
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
 where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
 side of every way, worth -5.3 where the data reach -3 and never ending is worth -10, so that returns lie below where Q begins; eight
 action numbers for the conservative term to press. drops: what is carried can be let go at every step, which ends the episode, worth -3.5 where
 the data reach -1. explored-drops: every tenth step of the job is drawn evenly, so that letting go is tried at once and often. shelves: a fall
-on one side of every way, worth -5; explored actions are held for five steps, a third of all; slow targets, which keep CQL's Q at -8."""
+on one side of every way, worth -5; explored actions are held for five steps, a third of all; slow targets, which keep CQL's Q at -8. local-shelves: the same
+with a table as the critic, two action numbers, which are all that the table reads, and training until CQL's Q is as low."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
@@ -129,7 +147,8 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
     seen = standardising(offline.columns["proprio"], rates.input_scale)
-    learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen), seed, problem.gamma)
+    table = Shape(*find_maze(problem.maze).free.shape, *rates.table_knots) if rates.critic == "table" else None
+    learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen, table), seed, problem.gamma)
     before, scale = learn_offline(learner, offline, task, seed)
     learner = learner.go_online()
     held = [judged(learner, offline, Steps(problem), problem)]
@@ -175,7 +194,7 @@ def watched(logged: Sequence[Logged]) -> dict[str, float]:
 
 def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) -> dict[str, float]:
     """Mean Q at the data's states of the data's actions, the policy's and steps towards the nearest pit; and of the job's
-    falls, in their last step, of what was done and of what the policy would do now. Empty for who has no critic.
+    falls what `at_falls` tells. Empty for who has no critic.
     """
     if not isinstance(learner, Ours) or not hasattr(learner.agent, "critic"):
         return {}
@@ -189,13 +208,23 @@ def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) ->
         asked["let_go"] = let_go(problem, data["action"])
     found = {name: learner.values(data["proprio"], action) for name, action in asked.items()}
     if online.falls:
-        ended = (online.columns["discount"] == 0) & (
-            online.columns["reward"] != np.float32(problem.reward_scale + problem.reward_shift)
-        )
-        state = online.columns["proprio"][ended]
-        found["fall"] = learner.values(state, online.columns["action"][ended])
-        found["instead"] = learner.values(state, learner.act(state))
+        found |= at_falls(learner, online, problem)
     return {name: float(f"{value.mean():.4g}") for name, value in found.items()}
+
+
+def at_falls(learner: Ours, online: Steps, problem: Problem) -> dict[str, Float]:
+    """In the last step of each of the job's falls: Q of what was done (`fall`) and of what the policy would do now (`instead`), whether the
+    policy would reach the goal from there (`spared`), and where it would, whether Q of falling is more all the same (`misled`)."""
+    columns = online.columns
+    ended = (columns["discount"] == 0) & (columns["reward"] != np.float32(problem.reward_scale + problem.reward_shift))
+    state, done = columns["proprio"][ended], columns["action"][ended]
+    instead = learner.act(state)
+    q_done, q_instead = learner.values(state, done), learner.values(state, instead)
+    spared = arrives(learner.act, problem, state)
+    found = {"fall": q_done, "instead": q_instead, "spared": spared.astype(np.float32)}
+    if spared.any():
+        found["misled"] = (q_done > q_instead)[spared].astype(np.float32)
+    return found
 
 
 def changed(task: Task, words: Sequence[str]) -> Task:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from online_critic import Shape, TableInputs
 
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.networks.encoders import EncoderConfig
@@ -23,6 +24,10 @@ class Rates:
     batch_size: int = 64
 
     hidden: tuple[int, ...] = (64, 64)
+    critic: Literal["network", "table"] = "network"
+    """table = `online_critic`'s, where one step's Q is learned apart from all others'; state values of IQL too."""
+    table_knots: tuple[int, int, int] = (3, 9, 5)
+    """Of that table: per metre, over the displacements along an axis, over the grip's range."""
     tau: float = 0.05
     input_scale: float = 4.0
     """The state is standardised to this deviation: with 1 a network of two coordinates carries what it learns in one corridor into all."""
@@ -95,7 +100,7 @@ class Rates:
 
     def settings(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "hidden": list(self.hidden)}
+        return {**asdict(self), "hidden": list(self.hidden), "table_knots": list(self.table_knots)}
 
 
 class Robot(NamedTuple):
@@ -105,6 +110,8 @@ class Robot(NamedTuple):
     bounds: Bounds
     proprio: tuple[Any, Any]
     """Mean and deviation that networks see the state by."""
+    table: Shape | None = None
+    """Where critics read a table."""
 
 
 class Learner(Protocol):
@@ -173,10 +180,16 @@ def _seen(proprio_NP: Float) -> tuple[Any, ...]:
 
 
 def build(agent: Any, config: Any, robot: Robot, seed: int) -> Any:
-    return agent.build(
-        robot.spec, cameras=(), image_size=(0, 0), task_slots=1, encoder=EncoderConfig(name="small"), config=config,
-        bounds=robot.bounds, proprio=robot.proprio, seed=seed,
-    )  # fmt: skip
+    shape: dict[str, Any] = {
+        "cameras": (), "image_size": (0, 0), "task_slots": 1, "encoder": EncoderConfig(name="small"), "bounds": robot.bounds,
+        "proprio": robot.proprio,
+    }  # fmt: skip
+    if robot.table is None:
+        return agent.build(robot.spec, config=config, seed=seed, **shape)
+    inputs = TableInputs(spec=robot.spec, language_size=0, table=robot.table, **shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return agent.of(inputs, config, torch.device("cpu"), seed)
 
 
 def conservative(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:

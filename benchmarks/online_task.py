@@ -181,18 +181,30 @@ def let_go(problem: Problem, action_NA: Float) -> Float:
     return loose.reshape(len(loose), -1)
 
 
+def arrives(act: Act, problem: Problem, proprio_NP: Float) -> Bool:
+    """(N,) whether who acts so from there on reaches the goal within an episode's time."""
+    maze = find_maze(problem.maze)
+    batch = MazeBatch(maze, len(proprio_NP))
+    batch.position, batch.velocity = proprio_NP[:, :2].astype(np.float64), proprio_NP[:, 2:].astype(np.float64)
+    return _reached(act, problem, batch, proprio_NP)
+
+
 def success_rate(act: Act, problem: Problem) -> float:
     """Share of evaluation starts from which the goal is reached in time; the same starts whoever acts."""
-    maze = find_maze(problem.maze)
-    batch = MazeBatch(maze, problem.evaluation_episodes)
+    batch = MazeBatch(find_maze(problem.maze), problem.evaluation_episodes)
     proprio = batch.reset(episode_seeds(0, problem.evaluation_episodes), anywhere=problem.anywhere)
-    reached, fallen = np.zeros((2, problem.evaluation_episodes), bool)
-    for _ in range(maze.horizon):
+    return float(_reached(act, problem, batch, proprio).mean())
+
+
+def _reached(act: Act, problem: Problem, batch: MazeBatch, proprio: Float) -> Bool:
+    """(N,) whether each point was at the goal in time and before anything ended."""
+    reached, fallen = np.zeros((2, batch.count), bool)
+    for _ in range(batch.maze.horizon):
         action, dropped = problem.sent(act(proprio))
         proprio, _, success = batch.step(action)
         fallen |= (batch.fallen() | dropped) & ~reached
         reached |= success & ~fallen
-    return float(reached.mean())
+    return reached
 
 
 def play_episode(simulator: PointMaze, act: Act, seed: int, problem: Problem) -> tuple[Episode, Float]:
