@@ -2,6 +2,7 @@
 
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
     python benchmarks/online.py --task shelves --first-seed 9    where the job explores beside a fall, the page's first table
+    python benchmarks/online.py --task local-shelves    the same with a table as the critic
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
     python benchmarks/online.py --task drops          where the episode can be ended at every step (deep-pits: by a fall; explored-drops: and is); --set changes a task
     python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
@@ -39,7 +40,7 @@ NAMES = {
     "d3rlpy_iql": "d3rlpy IQL", "d3rlpy_awac": "d3rlpy AWAC",
 }  # fmt: skip
 KEPT = ("seed", "before", "wobble", "lowest", "after", "regret", "central", "offline_curve", "online_curve", "scale_offline", "scale_online",
-        "online_episodes", "online_successes", "cpu_s")  # fmt: skip
+        "online_episodes", "online_successes", "online_falls", "values", "cpu_s")  # fmt: skip
 
 
 def cell_file(out: Path, algorithm: str, seed: int) -> Path:
