@@ -87,7 +87,13 @@ def test_what_is_there_is_not_run_again_and_the_table_runs_nothing(bench, tmp_pa
     assert sorted(run) == sorted((s, "ptr", n) for s in ("random-frozen", "atc") for n in (0, 1)), "each once"
     capsys.readouterr()
     monkeypatch.setattr(bench, "cell", None)
-    monkeypatch.setattr(sys, "argv", [*words, "--table", "--plot", str(tmp_path / "p.svg")])
+    monkeypatch.setattr(sys, "argv", [*words, "--table"])
     bench.main()
     assert len(json.loads(capsys.readouterr().out.strip().splitlines()[-1])["cells"]) == 4
+
+
+def test_the_table_is_drawn(bench, tmp_path) -> None:
+    pytest.importorskip("matplotlib", reason="the figure is drawn with matplotlib, which the project does not install")
+    cell = {"start": "atc", "algorithm": "ptr", "successes": 9, "episodes": 20}
+    bench.plot([cell, {**cell, "successes": 12}], tmp_path / "p.svg")
     assert "<svg" in (tmp_path / "p.svg").read_text()
