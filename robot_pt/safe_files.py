@@ -45,26 +45,31 @@ def _refuse_constant(name: str) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write and fsync. Raises OSError as the disk gives it; ValueError for NaN, which JSON does not know."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1, allow_nan=False, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+    _write(path, _as_json(values))
 
 
 def replace_json(path: Path, values: Mapping[str, Any]) -> None:
     """As `write_json`, but readers see the old file or the whole new one."""
-    replace_text(path, json.dumps(values, indent=1, allow_nan=False, sort_keys=True))
+    replace_text(path, _as_json(values))
 
 
 def replace_text(path: Path, text: str) -> None:
     """Write and fsync; readers see the old file or the whole new one, also after a cut. Raises OSError, and the old one stays."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    _write(part, text)
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def _as_json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, allow_nan=False, sort_keys=True)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
 
 
 def file_sha256(path: Path) -> str:

@@ -201,9 +201,8 @@ def _lost(container: Any, stream: Any, found: _Packets, path: Path) -> str:
         return "its last frame is incomplete"
     if container.duration and not container.streams.audio and len(found.pts):
         first_s, last_s = float(found.pts.min() * stream.time_base), float(found.pts.max() * stream.time_base)
-        late_s = (
-            max(first_s, 0.0) if "matroska" in container.format.name else 0.0
-        )  # FFmpeg writes there when a file ends
+        # in Matroska FFmpeg writes when a file ends, elsewhere how long it is
+        late_s = max(first_s, 0.0) if "matroska" in container.format.name else 0.0
         promised_s, found_s = container.duration / 1e6 - late_s, last_s - first_s
         if found_s < promised_s - max(_LOST_S, 0.05 * promised_s):
             return f"{promised_s:.1f} s are promised, {found_s:.1f} s found"
