@@ -93,7 +93,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="four methods, two tasks, three seeds, fewer updates")
     parser.add_argument("--version", choices=VERSIONS, default="state")
     parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
-    parser.add_argument("--tasks", default="", help="comma-separated, as kitchen/open-door@5; default all targets")
+    parser.add_argument(
+        "--tasks", default="", help="comma-separated, as kitchen/open-door@5, or A or B for all of a table; default all"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=10**6, help="at most so many cells, then stop")
     parser.add_argument("--minutes", type=float, default=85.0, help="no new cell after so long")
@@ -116,6 +118,11 @@ def chosen(given: str, known: Sequence[str], default: Sequence[str], what: str) 
     return names
 
 
+def spelt_out(tasks: str) -> str:
+    """With the names of tables as those of their targets."""
+    return ",".join(",".join(TABLES.get(name, (name,))) for name in tasks.split(","))
+
+
 def main() -> None:
     options = arguments()
     torch.set_num_threads(1)
@@ -125,7 +132,7 @@ def main() -> None:
     try:
         known = methods_of(options.version)
         methods = chosen(options.methods, known, QUICK_METHODS if options.quick else known, "method")
-        tasks = chosen(options.tasks, targets, QUICK_TASKS if options.quick else targets, "target")
+        tasks = chosen(spelt_out(options.tasks), targets, QUICK_TASKS if options.quick else targets, "target")
         kept = ptr_kept.read(options.kept, scale) if options.kept else []
         if not options.table:
             there = {ptr_kept.name(cell) for cell in kept if cell["version"] == options.version}
@@ -138,7 +145,7 @@ def main() -> None:
     if options.kept:
         ptr_kept.write(options.kept, every)
     cells = [cell for cell in every if cell["version"] == options.version]
-    print(ptr_table.table(cells, methods, tasks))
+    print(ptr_table.tables(cells, methods, tasks))
     if options.plot or options.quick:
         ptr_table.plot(cells, methods, tasks, options.plot or out / f"{options.version}.svg")
     print(

@@ -101,8 +101,8 @@ METHODS: dict[str, Method] = {
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
 }
-BASE = "bc"
-"""What the others are compared with."""
+BASE, CLONE = "bc", "bc-even"
+"""What the others are compared with: the published clone, and the clone that is PTR's policy without a critic."""
 ENCODER = "atc"
 """Objective whose encoder the methods look through that have none of their own: frames alone, without actions or rewards."""
 

@@ -2,8 +2,8 @@
 
     python benchmarks/ptr_signs.py                 the repository's cells; or name .json files that --kept of benchmarks/ptr.py wrote
 
-prints the critic of every row, over all its cells, and the rank correlation of each sign with success: between rows (of their means), and
-between the seeds of one row and target, which differ by chance alone.
+prints the critic of every row, over its cells of the targets that all rows have, and the rank correlation of each sign with success: between
+rows (of their means there), and between the seeds of one row and target, over all targets, which differ by chance alone.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ def signed(cells: Sequence[Mapping[str, Any]]) -> list[Signed]:
 
 def _error(cell: Mapping[str, Any]) -> float:
     return float(next(c["action_error"] for c in cell["checkpoints"] if c["step"] == cell["selected"]))
+
+
+def comparable(cells: Sequence[Signed]) -> list[Signed]:
+    """Those of the targets that every row has: one target is easier than another."""
+    of = [{c.task for c in row} for row in _grouped(cells, lambda c: c.row).values()]
+    return [c for c in cells if c.task in set.intersection(*of)]
 
 
 def rows(cells: Sequence[Signed]) -> list[str]:
@@ -134,15 +140,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", type=Path, nargs="*", default=FILES)
     cells = signed([c for path in parser.parse_args().files for c in json.loads(path.read_text(encoding="utf-8"))])
+    same = comparable(cells)
     print("| | right at grasps | elsewhere | rise | action error | success, cells |\n|---|---|---|---|---|---|")
-    print("\n".join(rows(cells)))
+    print("\n".join(rows(same)))
     print("\n| sign | between rows | between seeds |\n|---|---|---|")
     for sign in SIGNS:
-        rows_low, rows_high = spread(cells, lambda c, s=sign: between_rows(c, s), lambda c: c.row)
+        rows_low, rows_high = spread(same, lambda c, s=sign: between_rows(c, s), lambda c: c.row)
         low, high = spread(cells, lambda c, s=sign: between_seeds(c, s)[0], lambda c: (c.row, c.task))
         value, count = between_seeds(cells, sign)
         print(
-            f"| {sign} | {between_rows(cells, sign):.2f} ({rows_low:.2f} to {rows_high:.2f}) | {value:.2f} ({low:.2f} to {high:.2f}), {count} cells |"
+            f"| {sign} | {between_rows(same, sign):.2f} ({rows_low:.2f} to {rows_high:.2f}) | {value:.2f} ({low:.2f} to {high:.2f}), {count} cells |"
         )
 
 

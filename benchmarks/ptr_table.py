@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptr_cell import BASE, METHODS
+from ptr_cell import BASE, CLONE, METHODS
+from ptr_data import TABLES
 
 from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, mean
 from robot_pt.intervals import Interval, wilson
@@ -15,6 +16,8 @@ from robot_pt.intervals import Interval, wilson
 Found = Sequence[Mapping[str, Any]]
 Rates = dict[str, dict[int, float]]
 """Task -> seed -> success rate."""
+WIDEST = 4
+"""Targets that one table has columns for."""
 
 
 def rates_of(cells: Found, method: str, tasks: Sequence[str]) -> Rates:
@@ -43,16 +46,19 @@ def pooled(cells: Found, method: str, task: str) -> tuple[int, int, int]:
     return sum(map(succeeded, of)), sum(c["episodes"] for c in of), len(of)
 
 
-def better(cells: Found, method: str, tasks: Sequence[str]) -> tuple[float, Interval | None] | None:
-    """Probability that a run of the method succeeds more often than one of BC finetune, over the tasks and seeds that both have; no interval
+def better(cells: Found, method: str, tasks: Sequence[str], than: str = BASE) -> dict[str, Any] | None:
+    """Probability that a run of the method succeeds more often than one of another, over the tasks and seeds that both have; no interval
     of a single seed, which a bootstrap would call certain."""
-    mine, base = rates_of(cells, method, tasks), rates_of(cells, BASE, tasks)
+    mine, base = rates_of(cells, method, tasks), rates_of(cells, than, tasks)
     both = sorted(set(mine) & set(base))
     one, other = (square({t: of[t] for t in both}) for of in (mine, base))
-    if method == BASE or one is None or other is None:
+    if method == than or one is None or other is None:
         return None
     several = min(one.shape[1], other.shape[1]) > 1
-    return float(improvement(one, other)), improvement_interval(one, other) if several else None
+    return {
+        "value": float(improvement(one, other)),
+        "interval": improvement_interval(one, other) if several else None,
+    }
 
 
 def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -72,25 +78,39 @@ def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dic
         scores = square(rates_of(cells, method, tasks)) if len(by_task) == len(tasks) else None
         span = bootstrap_interval(scores, mean) if scores is not None and scores.shape[1] > 1 else None
         whole = None if scores is None else {"value": float(mean(scores)), "interval": span}
-        compared = better(cells, method, tasks)
         out.append({
-            "method": method, "tasks": by_task, "mean": whole,
-            "better": None if compared is None else {"value": compared[0], "interval": compared[1]},
+            "method": method, "tasks": by_task, "mean": whole, "better": better(cells, method, tasks),
+            "better_than_clone": better(cells, method, tasks, CLONE),
         })  # fmt: skip
     return out
 
 
-def table(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
-    """Success [%]; "–" is a cell that was not run."""
-    names = [task.removeprefix("kitchen/") for task in tasks]
-    lines = ["| | " + " | ".join(names) + " | mean | better than BC finetune |", "|---" * (len(tasks) + 3) + "|"]
+def tables(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
+    """One table, or, of more targets than one has columns for, PTR's A and B and what they come to together."""
+    parts = [part for of in TABLES.values() if (part := [task for task in tasks if task in of])]
+    if len(tasks) <= WIDEST or len(parts) == 1:
+        return table(cells, methods, tasks)
+    return "\n\n".join([*(table(cells, methods, part) for part in parts), table(cells, methods, tasks, shown=())])
+
+
+def table(cells: Found, methods: Sequence[str], tasks: Sequence[str], shown: Sequence[str] | None = None) -> str:
+    """Success [%]; "–" is a cell that was not run. A column for each of `shown`, or of all; mean and comparisons are over all."""
+    shown = tasks if shown is None else shown
+    names = [task.removeprefix("kitchen/") for task in shown]
+    whole_of = "mean" if shown else f"mean of {len(tasks)}"
+    head = [*names, whole_of, f"better than {METHODS[BASE].title}", "than the clone with PTR's head"]
+    lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for row in rows(cells, methods, tasks):
-        told = [_rate(row["tasks"].get(task)) for task in tasks]
-        whole, compared = row["mean"], row["better"]
+        told = [_rate(row["tasks"].get(task)) for task in shown]
+        whole = row["mean"]
         told.append("–" if whole is None else f"{100 * whole['value']:.0f}{_span(whole['interval'], 100, 0)}")
-        told.append("" if compared is None else f"{compared['value']:.2f}{_span(compared['interval'], 1, 2)}")
+        told += [_chance(row[name]) for name in ("better", "better_than_clone")]
         lines.append(f"| {METHODS[row['method']].title} | {' | '.join(told)} |")
     return "\n".join(lines)
+
+
+def _chance(compared: Mapping[str, Any] | None) -> str:
+    return "" if compared is None else f"{compared['value']:.2f}{_span(compared['interval'], 1, 2)}"
 
 
 def _rate(found: Mapping[str, Any] | None) -> str:

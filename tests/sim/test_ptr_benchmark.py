@@ -200,8 +200,35 @@ def test_rows_pool_episodes_and_leave_gaps() -> None:
     assert none["tasks"] == {}
     lines = ptr_table.table(cells, ["bc", "ptr", "cog"], [CARROT, CROISSANT]).splitlines()
     assert lines[0].startswith("| | put-carrot-on-plate@5 | put-croissant-on-plate@6 |")
-    assert lines[2] == "| BC finetune | 25 (9 to 53), 3 seeds | – | – |  |"
-    assert lines[4] == "| COG (joint CQL) | – | – | – |  |"
+    assert lines[2] == "| BC finetune | 25 (9 to 53), 3 seeds | – | – |  |  |"
+    assert lines[4] == "| COG (joint CQL) | – | – | – |  |  |"
+
+
+def test_rows_are_compared_with_the_clone_that_has_ptrs_head_too() -> None:
+    cells = [
+        found(m, CARROT, seed, s)
+        for m, of in (("bc", (0, 1)), ("bc-even", (2, 3)), ("ptr", (3, 1)))
+        for seed, s in enumerate(of)
+    ]
+    base, clone, mine = ptr_table.rows(cells, ["bc", "bc-even", "ptr"], [CARROT])
+    assert clone["better_than_clone"] is None
+    assert base["better_than_clone"]["value"] == 0.0
+    assert mine["better"]["value"] == pytest.approx(3.5 / 4), "3 above 0 and 1, 1 above 0 and even with 1"
+    assert mine["better_than_clone"]["value"] == pytest.approx(1.5 / 4), "3 above 2 and even with 3, 1 below both"
+
+
+def test_more_targets_than_a_table_is_wide_are_a_b_and_both_together() -> None:
+    targets = [task for of in ptr_data.TABLES.values() for task in of]
+    cells = [found("bc", task, seed, 1 + seed) for task in targets for seed in (0, 1)]
+    a, b, both = (part.splitlines() for part in ptr_table.tables(cells, ["bc"], targets).split("\n\n"))
+    assert [line.count("|") for line in (*a, *b)] == [9] * 6, "a name, four targets, a mean and two comparisons"
+    assert CARROT.split("/")[1] in a[0]
+    assert CROISSANT.split("/")[1] in b[0]
+    assert both[0].startswith("| | mean of 8 |")
+    assert both[2].startswith("| BC finetune | 38 (")
+    assert ptr_table.tables(cells, ["bc"], [CARROT, CROISSANT]) == ptr_table.table(cells, ["bc"], [CARROT, CROISSANT])
+    assert ptr.spelt_out(f"B,{CARROT}").split(",") == [*ptr_data.TABLES["B"], CARROT]
+    assert ptr.spelt_out("") == ""
 
 
 def test_the_picture_has_every_target_and_method(tmp_path) -> None:

@@ -42,6 +42,13 @@ def test_a_cell_alone_in_its_row_and_target_says_nothing_between_seeds() -> None
     assert ptr_signs.between_seeds(cells, "at_grasp") == ptr_signs.between_seeds(cells[:-1], "at_grasp")
 
 
+def test_rows_are_compared_on_the_targets_that_all_have() -> None:
+    easy = [cell("ptr", seed, 0.5, 50, "kitchen/open-door@5") for seed in range(3)]
+    cells = ptr_signs.signed([*OPPOSED, *easy])
+    assert ptr_signs.comparable(cells) == ptr_signs.signed(OPPOSED)
+    assert ptr_signs.between_seeds(cells, "at_grasp")[1] == 9, "seeds are compared on every target"
+
+
 def test_rows_pool_steps_and_episodes_the_most_successful_first() -> None:
     first, second = ptr_signs.rows(ptr_signs.signed(OPPOSED))
     assert first.startswith(
