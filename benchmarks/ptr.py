@@ -1,10 +1,11 @@
 """PTR's tables on the simulated kitchens: ten demonstrations of a known task in a new kitchen (A), of a new task in a new kitchen (B).
 
-    robot-pt bench ptr --quick                   four methods, two tasks, three seeds, from the state
+    robot-pt bench ptr --quick                   four methods, two tasks, three seeds, from the state: half an hour of a core
+    robot-pt bench ptr [--quick] --minutes 10    a part of it; the same command goes on.  --table: what is there
     python benchmarks/ptr.py                     all methods, all tasks, three seeds, from the state; what is there is not run again
     python benchmarks/ptr.py --version features  the same from frozen features of images, computed once; aimed, motion: see ptr_aim.py, ptr_motion.py
     python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N
-    python benchmarks/ptr.py --table --plot FILE the table of what is there
+    python benchmarks/ptr.py --table --plot FILE the table of what is there; its picture is FILE, or VERSION.svg beside the cells
     python benchmarks/ptr.py --quick --kept benchmarks/ptr_state.json   goes on with the repository's cells and adds what is new to them
 
 State, aimed, motion, features and pixels are tables of their own, and no number of one stands in another. The pixel table needs a GPU and is
@@ -134,6 +135,10 @@ def main() -> None:
         methods = chosen(options.methods, known, QUICK_METHODS if options.quick else known, "method")
         tasks = chosen(spelt_out(options.tasks), targets, QUICK_TASKS if options.quick else targets, "target")
         kept = ptr_kept.read(options.kept, scale) if options.kept else []
+        if not ptr_table.can_draw():
+            if options.plot:
+                raise UserError(f"--plot {options.plot} needs matplotlib; pip install 'robot-pt[bench]'.")
+            print("no picture will be drawn, as matplotlib is missing: pip install 'robot-pt[bench]'", flush=True)
         if not options.table:
             there = {ptr_kept.name(cell) for cell in kept if cell["version"] == options.version}
             bench = Bench(out, options.out, options.version, scale, options.checkpoints)
@@ -146,18 +151,11 @@ def main() -> None:
         ptr_kept.write(options.kept, every)
     cells = [cell for cell in every if cell["version"] == options.version]
     print(ptr_table.tables(cells, methods, tasks))
-    if options.plot or options.quick:
-        ptr_table.plot(cells, methods, tasks, options.plot or out / f"{options.version}.svg")
-    print(
-        json.dumps(
-            {
-                "benchmark": "ptr",
-                "version": options.version,
-                "out": str(out),
-                "rows": ptr_table.rows(cells, methods, tasks),
-            }
-        )
-    )
+    picture = options.plot or out / f"{options.version}.svg" if cells and ptr_table.can_draw() else None
+    if picture is not None:
+        ptr_table.plot(cells, methods, tasks, picture)
+    result = {"benchmark": "ptr", "version": options.version, "out": str(out), "picture": picture and str(picture)}
+    print(json.dumps({**result, "rows": ptr_table.rows(cells, methods, tasks)}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ def _rate(found: Mapping[str, Any] | None) -> str:
 
 def _span(span: Interval | None, factor: float, digits: int) -> str:
     return "" if span is None else f" ({factor * span.low:.{digits}f} to {factor * span.high:.{digits}f})"
+
+
+def can_draw() -> bool:
+    return find_spec("matplotlib") is not None
 
 
 def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path) -> None:

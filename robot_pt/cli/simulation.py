@@ -41,7 +41,7 @@ class Collect:
         from robot_pt.recipes import collect
 
         if self.list:
-            return {"tasks": collect.tasks(), "kitchen_scenes": collect.scenes()}
+            return collect.listed()
         if not self.task:
             raise UserError(
                 "robot-pt collect needs --task, what is to be done; robot-pt collect --list names the tasks."

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from robot_pt.errors import UserError
+
 
 @dataclass(kw_only=True)
 class Demo:
@@ -35,11 +37,20 @@ class Bench:
     what: Annotated[Literal["loader", "update", "policy", "ptr"], tyro.conf.Positional]
     """What to measure; ptr makes PTR's tables on the simulated kitchens, cell by cell."""
     quick: bool = False
-    """A shorter run with wider noise."""
+    """A shorter run with wider noise; ptr: four methods, two targets, three seeds."""
+    minutes: float | None = None
+    """Of ptr: start no cell after so long; the next run goes on with what is missing. Default: 85."""
+    table: bool = False
+    """Of ptr: run nothing, print and draw what is there."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
     def run(self) -> dict[str, Any]:
         from robot_pt.recipes import bench
 
-        return bench.bench(self.what, quick=self.quick)
+        further = ([] if self.minutes is None else [f"--minutes={self.minutes}"]) + ["--table"] * self.table
+        if further and self.what != "ptr":
+            raise UserError(
+                f"{further[0].partition('=')[0]} is about ptr, which is made cell by cell; leave it out for {self.what}."
+            )
+        return bench.bench(self.what, quick=self.quick, further=further)

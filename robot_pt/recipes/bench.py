@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from robot_pt.errors import UserError
 from robot_pt.recipes.progress import stderr
 
 
-def bench(what: str, *, quick: bool = False) -> dict[str, Any]:
-    """Run benchmarks/<what>.py and return the JSON object on its last line.
+def bench(what: str, *, quick: bool = False, further: Sequence[str] = ()) -> dict[str, Any]:
+    """Run benchmarks/<what>.py, `further` words on its command line, and return the JSON object on its last line.
 
     Raises UserError outside a checkout, or when the script fails (its own words are on stderr by then).
     """
@@ -26,7 +27,7 @@ def bench(what: str, *, quick: bool = False) -> dict[str, Any]:
             f"benchmarks/{what}.py is not beside the installed package; run `robot-pt bench` from a git checkout "
             "installed with `pip install -e .`."
         )
-    command = [sys.executable, str(script), *(["--quick"] if quick else [])]
+    command = [sys.executable, str(script), *(["--quick"] if quick else []), *further]
     lines: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, process_group=0
@@ -36,7 +37,7 @@ def bench(what: str, *, quick: bool = False) -> dict[str, Any]:
             for line in run.stdout:
                 lines.append(line.rstrip())
                 if not line.startswith("{"):
-                    stderr.print(line.rstrip(), highlight=False, markup=False)
+                    stderr.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
         except KeyboardInterrupt:  # the script is in a group of its own, so that it does not end in a traceback
             os.killpg(run.pid, signal.SIGTERM)
             raise

@@ -34,8 +34,21 @@ def scenes() -> list[int]:
     return list(scenes())
 
 
+def listed() -> dict[str, Any]:
+    """Every task and kitchen, and as `text` for people a line per task with its sentence."""
+    from robot_pt_sim.simulators import check_variant
+
+    names, kitchens = tasks(), scenes()
+    width = max(map(len, names))
+    lines = [f"{name:{width}}  {check_variant(name, {}).instruction}" for name in names]
+    where = f"Each kitchen/ task is in every kitchen: --scene {', '.join(map(str, kitchens))}."
+    return {"tasks": names, "kitchen_scenes": kitchens, "text": "\n".join([*lines, "", where])}
+
+
 def in_scene(task: str, scene: int | None) -> str:
-    """Name of the task in that scene."""
+    """Name of the task in that scene. Raises UserError where the name says one already."""
+    if scene is not None and "@" in task:
+        raise UserError(f"--task {task} names a scene already, and --scene is {scene}; give one of the two.")
     return task if scene is None else f"{task}@{scene}"
 
 

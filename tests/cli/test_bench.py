@@ -1,6 +1,7 @@
 """`robot-pt bench` runs the scripts of benchmarks/ and hands their JSON on."""
 
 import importlib.util
+import json
 import os
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robot_pt import cli
 from robot_pt.errors import UserError
 from robot_pt.recipes import bench
 
@@ -22,6 +24,16 @@ def checkout(tmp_path, monkeypatch, script: str) -> None:
 def test_the_last_line_is_the_result_and_quick_is_passed_on(tmp_path, monkeypatch) -> None:
     checkout(tmp_path, monkeypatch, "import sys, json\nprint('a table')\nprint(json.dumps({'argv': sys.argv[1:]}))")
     assert bench.bench("loader", quick=True) == {"argv": ["--quick"]}
+
+
+def test_parts_of_the_tables_are_asked_for_and_nothing_else_has_parts(tmp_path, monkeypatch, capsys) -> None:
+    checkout(tmp_path, monkeypatch, "")
+    (tmp_path / "benchmarks" / "ptr.py").write_text("import sys, json\nprint(json.dumps({'argv': sys.argv[1:]}))")
+    assert cli.main(["bench", "ptr", "--quick", "--minutes", "2.5", "--table", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"argv": ["--quick", "--minutes=2.5", "--table"]}
+    for word in ("--minutes=3", "--table"):
+        assert cli.main(["bench", "loader", word]) == 2
+        assert f"{word.split('=')[0]} is about ptr" in capsys.readouterr().err
 
 
 def test_outside_a_checkout_the_sentence_says_what_to_do(tmp_path, monkeypatch) -> None:

@@ -32,6 +32,24 @@ def test_the_list_names_tasks_and_scenes(capsys: pytest.CaptureFixture[str]) -> 
     assert "lift-red" in listed["tasks"]
 
 
+def test_the_list_leaves_no_task_out_for_people_either(capsys: pytest.CaptureFixture[str]) -> None:
+    _, listed = run(capsys, "--list")
+    assert cli.main(["collect", "--list"]) == 0
+    lines = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines[: lines.index("")] == listed["tasks"]
+    assert lines[-1].endswith("--scene 1, 2, 3, 4, 5, 6.")
+
+
+def test_a_scene_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (("--task", f"{CARROT}@3", "--scene", "4"), "names a scene already, and --scene is 4; give one of the two"),
+        (("--task", f"{CARROT}@three"), "is given as 'three'; give one number, as in"),
+    ):
+        status, result = run(capsys, *words, "--out", str(tmp_path / "demos"))
+        assert status == 2
+        assert said in str(result["error"])
+
+
 def test_one_seed_may_be_recorded_in_every_scene_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = (
         "--task",

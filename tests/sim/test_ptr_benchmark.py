@@ -125,9 +125,14 @@ def test_kept_cells_are_not_run_again_and_new_ones_come_to_them(folder, tmp_path
     monkeypatch.setattr(Bench, "__call__", lambda self, cell: {**ran, **cell._asdict(), "successes": [False, True]})
     drawn: list[Path] = []
     monkeypatch.setattr(ptr.ptr_table, "plot", lambda *given: drawn.append(given[-1]))  # matplotlib is for who draws
+    monkeypatch.setattr(ptr.ptr_table, "can_draw", lambda: True)
     ptr.main()
     assert drawn == [plot]
     said = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["ptr.py", *command, "--table"])
+    ptr.main()
+    assert drawn == [plot, tmp_path / "state.svg"], "a table is drawn where nobody says so"
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["picture"] == str(drawn[-1])
     assert "bc-joint--put-croissant-on-plate@6--0: 1 of 2" in said
     assert "--1: " not in said, "kept"
     assert "| BC joint | 75 (30 to 95), 2 seeds |" in said, "3 of 4; another version's is not counted"
@@ -140,6 +145,21 @@ def test_kept_cells_are_not_run_again_and_new_ones_come_to_them(folder, tmp_path
     assert ptr_kept.merged(cells, [{**cells[2], "successes": 0}]) == cells, "a kept cell stays"
     with pytest.raises(MismatchError, match="choose another --kept"):
         ptr_kept.read(path, QUICK)
+
+
+def test_without_matplotlib_the_table_is_made_and_a_picture_asked_for_is_refused_first(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(ptr_table, "can_draw", lambda: False)
+    here = ["ptr.py", "--quick", "--table", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", here)
+    ptr.main()
+    said = capsys.readouterr().out
+    assert said.index("no picture will be drawn") < said.index("| BC finetune |")
+    assert json.loads(said.splitlines()[-1])["picture"] is None
+    monkeypatch.setattr(sys, "argv", [*here, "--plot", str(tmp_path / "p.svg")])
+    with pytest.raises(SystemExit, match="needs matplotlib"):
+        ptr.main()
 
 
 @pytest.mark.parametrize("name", ["ptr_state.json", "ptr_aimed.json"])

@@ -209,8 +209,9 @@ def find_kitchen(name: str, scene: int | None = None) -> KitchenTask:
     if name not in TASKS:
         raise no_task(name, TASKS)
     if said and (not said.isdecimal() or scene is not None):
+        twice = "" if scene is None else f" and {scene}"
         raise UserError(
-            f"the scene of {name} is given as {said!r} and {scene}; give one number, as in {name}@{FIRST_SCENE}."
+            f"the scene of {name} is given as {said!r}{twice}; give one number, as in {name}@{FIRST_SCENE}."
         )
     return tasks_of(int(said) if said else FIRST_SCENE if scene is None else scene)[name]
 
