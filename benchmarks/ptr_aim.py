@@ -8,7 +8,6 @@ same order is two centimetres towards the plate, until it is there. Nothing but 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -16,7 +15,6 @@ from typing import final
 import numpy as np
 import torch
 
-from robot_pt.errors import DataError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.normalize import BRIDGE_BOUNDS
 from robot_pt.policy import Policy
@@ -40,10 +38,10 @@ def aimed(proprio_TP: Float, action_TA: Float) -> Float:
 
 @final
 class AimedSource:
-    """`source` as an EpisodeSource of the state alone, its actions aimed."""
+    """`source` as an EpisodeSource, its actions aimed."""
 
     def __init__(self, source: EpisodeSource):
-        self.spec, self.episodes = replace(source.spec, cameras={}), source.episodes
+        self._source, self.spec, self.episodes = source, source.spec, source.episodes
         self.actions = source.actions.copy()
         for start, length in zip(source.episodes.start, source.episodes.length, strict=True):
             rows = slice(start, start + length)
@@ -52,8 +50,8 @@ class AimedSource:
         self.terminated, self.truncated = source.terminated, source.truncated
 
     def images(self, steps: Int, camera: str, size: tuple[int, int] | None = None) -> Image:
-        """Raises DataError: there are none."""
-        raise DataError(f"aimed actions go with the state alone; camera {camera!r} is in the source they come from.")
+        """Those of `source`."""
+        return self._source.images(steps, camera, size)
 
 
 @final

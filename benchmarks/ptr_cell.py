@@ -16,21 +16,19 @@ from typing import Any, Literal, NamedTuple
 
 import ptr_critic
 import ptr_data
+import ptr_look
 import torch
 
 from robot_pt import checkpoint
 from robot_pt.agents.bc import BCConfig
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.evaluate import PolicyFactory, evaluate
-from robot_pt.features import FeatureSource, FeatureTable, Kind
 from robot_pt.machine import versions
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS
-from robot_pt.recipes import finetune, heads, pretrain, represent, runs
+from robot_pt.recipes import finetune, heads, pretrain, runs
 from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.evaluate import policy_factory
-from robot_pt.recipes.objectives import config_for
-from robot_pt.recipes.origins import Origin
 from robot_pt.recipes.target import Target
 from robot_pt.schema import SUCCESS
 from robot_pt.selection import read_scores
@@ -42,10 +40,9 @@ How = Literal["finetune", "joint", "target"]
 Version = Literal["state", "motion", "aimed", "features"]
 VERSIONS: tuple[Version, ...] = ("state", "motion", "aimed", "features")
 """What the methods see: the state; the state and how the arm moves; the state, with actions that are seen from where the arm is; or frozen
-features of images beside the arm's state."""
+features of images beside the arm's state, with such actions too."""
 RATIO = 0.9
 """Share of the robot data in a batch once the target is mixed in (PTR)."""
-KIND: Kind = "map"
 
 
 class Method(NamedTuple):
@@ -103,8 +100,8 @@ METHODS: dict[str, Method] = {
 }
 BASE, CLONE = "bc", "bc-even"
 """What the others are compared with: the published clone, and the clone that is PTR's policy without a critic."""
-ENCODER = "atc"
-"""Objective whose encoder the methods look through that have none of their own: frames alone, without actions or rewards."""
+ENCODER = "bc"
+"""Whose encoders the methods look through that have none of their own: those of clones that learned from the robot data what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +150,7 @@ class Bench:
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Train, act, and say everything that made the number."""
         method, began = METHODS[cell.method], time.process_time()
-        look = self.origin(method, cell.seed)
+        look = self.look(method)
         demos = self._seen_demos(cell.task, cell.seed, look)
         run = self._train(cell, method, look, demos)
         learned = time.process_time() - began
@@ -180,35 +177,24 @@ class Bench:
         """Whose demonstrations are read."""
         return "state" if self.version in ptr_data.VIEWS else self.version
 
-    def _robot_data(self, method: Method, look: Origin | None) -> EpisodeSource:
+    def _robot_data(self, method: Method, look: ptr_look.Look | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
         source = self._through(self.robot_data, look)
         return filter_episodes(source, lambda table, e: table.success[e] == SUCCESS) if method.successes else source
 
-    def origin(self, method: Method, seed: int) -> Origin | None:
-        """The frozen encoder that the method looks through; trained on the robot data where it is not there."""
+    def look(self, method: Method) -> ptr_look.Look | None:
+        """The frozen encoders that the method looks through; trained on the robot data where they are not there."""
         if self.version != "features":
             return None
-        objective = method.encoder or ENCODER
-        run = self.shared / "encoders" / f"{objective}-{seed}"
-        size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
-        steps = self.scale.encoder_updates
-        settings = represent.RepresentSettings(
-            objective=objective, config=config_for(objective, steps=steps, bf16=False), encoder=EncoderConfig(name="small"),  # type: ignore[arg-type]
-            camera=ptr_data.CAMERA, image_size=size, task_slots=1, batch_size=64, bounds=BRIDGE_BOUNDS, seed=seed,
-        )  # fmt: skip
-        if not checkpoint.steps(run) or checkpoint.steps(run)[-1] < steps:
-            represent.represent_with(
-                settings, [self.robot_data], run, steps=steps, checkpoint_every=max(1, steps // 4), resume=True
-            )
-        return Origin.of(run)
+        folder, steps = self.shared / "encoders", self.scale.encoder_updates
+        return ptr_look.trained(method.encoder or ENCODER, self.robot_data, folder, steps)
 
-    def _through(self, source: EpisodeSource, look: Origin | None) -> EpisodeSource:
-        if look is None:
-            return ptr_data.VIEWS[self.version][0](source) if self.version in ptr_data.VIEWS else source
-        return FeatureSource(source, FeatureTable.of(source, look.extractor(), self.shared / "features"), KIND)
+    def _through(self, source: EpisodeSource, look: ptr_look.Look | None) -> EpisodeSource:
+        if look is not None:
+            return look.through(source, self.shared / "features")
+        return ptr_data.VIEWS[self.version][0](source) if self.version in ptr_data.VIEWS else source
 
-    def _seen_demos(self, task: str, seed: int, look: Origin | None) -> ptr_data.Demos:
+    def _seen_demos(self, task: str, seed: int, look: ptr_look.Look | None) -> ptr_data.Demos:
         demos = ptr_data.target(self.shared, self._recorded, task, seed)
         return ptr_data.Demos(*(self._through(part, look) for part in demos))
 
@@ -226,7 +212,7 @@ class Bench:
             options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE), seed=seed,
         )  # fmt: skip
 
-    def _train(self, cell: Cell, method: Method, look: Origin | None, demos: ptr_data.Demos) -> Path:
+    def _train(self, cell: Cell, method: Method, look: ptr_look.Look | None, demos: ptr_data.Demos) -> Path:
         source, run = self._robot_data(method, look), self.out / "runs" / self.version / cell.name
         settings, scale = self._settings(method, source, cell.seed), self.scale
         if method.how != "finetune":
@@ -266,14 +252,14 @@ class Bench:
 
     # Judging.
 
-    def _act(self, run: Path, step: int, cell: Cell, look: Origin | None) -> list[bool]:
+    def _act(self, run: Path, step: int, cell: Cell, look: ptr_look.Look | None) -> list[bool]:
         """Success from each start; the same starts for all methods of a seed."""
         folder = checkpoint.folder_of(run, step)
         acting: PolicyFactory
         if self.version in ptr_data.VIEWS:
             acting = ptr_data.VIEWS[self.version][1](folder)
         else:
-            acting = policy_factory(folder, cell.task) if look is None else heads.acting(folder, look, KIND)
+            acting = policy_factory(folder, cell.task) if look is None else ptr_look.acting(folder, look)
         size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
         play: Callable[..., Any] = partial(
             rollouts, acting, cell.task, workers=1, camera=ptr_data.cameras_of(self._recorded), image_size=size

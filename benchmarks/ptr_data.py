@@ -28,7 +28,8 @@ DEMOS, JUDGES = 10, 6
 PRETRAINING_SEED, TARGET_SEED = 10_000, 400_000
 NOISE = 0.7
 """Of noisy episodes [cm], as `robot-pt demo` has it."""
-IMAGE_SIZE, CAMERA = 64, "primary"
+IMAGE_SIZE, CAMERAS = 96, ("primary", "wrist")
+"""Of frames as they are recorded [px]; encoders see them smaller."""
 TABLES: Mapping[str, tuple[str, ...]] = {
     "A": SPLITS["known-task-new-scene"].targets, "B": SPLITS["new-task-new-scene"].targets,
 }  # fmt: skip
@@ -49,7 +50,7 @@ class Demos(NamedTuple):
 
 def cameras_of(version: str) -> tuple[str, ...]:
     """What is recorded: nothing but the state, or frames."""
-    return () if version == "state" else (CAMERA,)
+    return () if version == "state" else CAMERAS
 
 
 def pretraining(out: Path, version: str, episodes: int) -> EpisodeSource:

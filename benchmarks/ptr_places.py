@@ -20,11 +20,11 @@ from typing import final
 import numpy as np
 import ptr_data
 import torch
-from ptr_cell import ENCODER, KIND, QUICK
+from ptr_cell import ENCODER, QUICK
+from ptr_look import SEED, Look
 
 from robot_pt.errors import UserError
 from robot_pt.evaluate import evaluate
-from robot_pt.features import Extractor, FeatureSource, FeatureTable
 from robot_pt.policy import Policy
 from robot_pt.probes.linear import PENALTIES, Array, Ridge, Scale
 from robot_pt.recipes.origins import Origin
@@ -46,16 +46,16 @@ class Seen:
     place_nK: Float  # [m], K as PLACES
 
 
-def seen(frames: EpisodeSource, state: EpisodeSource, look: Extractor, cache: Path) -> Seen:
+def seen(frames: EpisodeSource, state: EpisodeSource, look: Look, cache: Path) -> Seen:
     """Both sources hold the same episodes."""
-    through = FeatureSource(frames, FeatureTable.of(frames, look, cache), KIND)
     columns = [state.spec.proprio_names.index(name) for name in PLACES]
-    return Seen(through.proprio[_rows(frames)], state.proprio[_rows(state)][:, columns])
+    return Seen(look.through(frames, cache).proprio[_rows(frames)], state.proprio[_rows(state)][:, columns])
 
 
-def looked_at(data: Path, task: str, seed: int) -> tuple[Seen, Seen, Seen]:
-    """The target's demonstrations to learn from and to judge by, and the robot data, of what benchmarks/ptr.py left in `data`."""
-    look = Origin.of(data / "encoders" / f"{ENCODER}-{seed}").extractor()
+def looked_at(data: Path, task: str, seed: int, objective: str, cameras: Sequence[str]) -> tuple[Seen, Seen, Seen]:
+    """The target's demonstrations to learn from and to judge by, and the robot data, of what benchmarks/ptr.py left in `data`, through that
+    objective's encoders of these cameras."""
+    look = Look(tuple(Origin.of(data / "encoders" / f"{objective}-{camera}-{SEED}") for camera in cameras))
     frames, state = (ptr_data.target(data, version, task, seed) for version in ("features", "state"))
     robot = [ptr_data.pretraining(data, version, QUICK.data) for version in ("features", "state")]
     pairs = ((frames.train, state.train), (frames.judges, state.judges), (robot[0], robot[1]))
@@ -138,11 +138,13 @@ def _load(run: Path, error_cm: float) -> Mistaken:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", help="none: features alone are read")
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", type=Path, default=Path("runs/ptr"), help="--out of benchmarks/ptr.py")
     parser.add_argument("--seed", type=int, default=0, help="of the cell, which draws demonstrations and starts")
     parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--objective", default=ENCODER, help="whose encoders")
+    parser.add_argument("--cameras", default=",".join(ptr_data.CAMERAS), help="comma-separated")
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
@@ -152,12 +154,15 @@ def main() -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    train, judges, robot = looked_at(options.data, options.task, options.seed)
+    train, judges, robot = looked_at(
+        options.data, options.task, options.seed, options.objective, options.cameras.split(",")
+    )
     constant = np.broadcast_to(train.place_nK.mean(0), judges.place_nK.shape)
     print(json.dumps({"one place for all": least([constant], judges.place_nK)}))
     print(json.dumps({"from demonstrations": told(train, judges, None), "steps": len(train.place_nK)}))
     print(json.dumps({"and robot data": told(train, judges, robot), "steps": len(robot.place_nK)}))
-    print(json.dumps({"successes by error [cm]": acted(options.run, options.task, options.seed, options.episodes)}))
+    if options.run is not None:
+        print(json.dumps({"successes by error [cm]": acted(options.run, options.task, options.seed, options.episodes)}))
 
 
 if __name__ == "__main__":

@@ -327,7 +327,7 @@ def test_a_policy_is_shown_the_motion_that_it_learned_from(folder, window) -> No
     np.testing.assert_allclose(path, rows[:, :3], atol=1e-5)
     assert len(moving.spec.proprio_names) == moving.proprio.shape[1] == rows.shape[1] + 7
     assert not moving.spec.cameras
-    with pytest.raises(DataError, match="camera 'primary' is in the source"):
+    with pytest.raises(DataError, match="has no camera 'primary'"):
         moving.images(np.array([0]), "primary")
 
 
@@ -373,7 +373,7 @@ def test_aimed_actions_lead_the_arm_as_the_recorded_ones_did(folder) -> None:
         unlimited += int(both.sum())
     assert unlimited > 0.5 * source.episodes.length.sum()
     np.testing.assert_array_equal(aiming.proprio, source.proprio)
-    with pytest.raises(DataError, match="camera 'primary' is in the source"):
+    with pytest.raises(DataError, match="has no camera 'primary'"):
         aiming.images(np.array([0]), "primary")
 
 
