@@ -97,7 +97,7 @@ def assert_same_entries(module: nn.Module, gradient: Tensor) -> None:
 def only(agent: OffPolicyAgent, wanted: str) -> Any:
     """`descend` that leaves the gradient of one module in place and takes no step."""
 
-    def descend(name: str, loss: Tensor) -> None:
+    def descend(name: str, loss: Tensor, *, largest: float | None = None) -> None:
         if name == wanted:
             agent._modules[name].zero_grad()
             loss.backward()

@@ -19,6 +19,7 @@ from robot_pt.errors import MismatchError, UserError
 from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.encoders import EncoderConfig, ImageEncoder
 from robot_pt.schema import Batch
+from tests.core import peer
 from tests.core.state_batch import ACTION, BOUNDS, SPEC, TASKS, state_batch
 
 SMALL: dict[str, Any] = {"actor_hidden": (16, 16), "critic_hidden": (16, 16, 16), "actions": 4}
@@ -467,3 +468,14 @@ def test_defaults_are_the_published_antmaze_ones() -> None:
         CQLConfig,
     )
     assert replace(CalQLConfig(), weight=0.0).weight == 0
+
+
+@pytest.mark.parametrize("name", ["actor", "critic"])
+def test_what_the_comparison_with_d3rlpy_reads_is_one_module_s_gradient(name: str) -> None:
+    """`tests.core.peer` takes the place of `descend`; where d3rlpy is missing nothing else would notice that it no longer fits."""
+    agent = build()
+    before = snapshot(agent.actor)
+    agent.descend = peer.only(agent, name)
+    agent.update(state_batch(seed=1), 0)
+    assert all(p.grad is not None for p in agent._modules[name].parameters())
+    assert not changed(before, agent.actor)

@@ -103,7 +103,7 @@ def watch(agent: Any) -> dict[str, Tensor]:
     """`descend` that computes gradients and takes no step; the losses by name."""
     losses: dict[str, Tensor] = {}
 
-    def descend(name: str, loss: Tensor) -> None:
+    def descend(name: str, loss: Tensor, *, largest: float | None = None) -> None:
         agent._modules[name].zero_grad()
         loss.backward()
         losses[name] = loss.detach()
