@@ -28,7 +28,7 @@ from online_task import (
 from robot_pt.errors import UserError
 from robot_pt.machine import versions
 from robot_pt.normalize import Bounds
-from robot_pt.schema import Float
+from robot_pt.schema import Float, Int
 from robot_pt_sim.point_maze import PointMaze, find_maze
 
 FIRST_ONLINE_SEED = 500_000
@@ -129,13 +129,26 @@ TASKS["local-shelves"] = Task(
     schedule=replace(TASKS["shelves"].schedule, offline_updates=4_000),
     rates=replace(TASKS["shelves"].rates, critic="table", critic_rate=0.03, tau=0.02),
 )
+TASKS["local-drops"] = Task(
+    problem=replace(TASKS["local-shelves"].problem, maze="maze-pits", grip=0.5, fall_reward=-2.9),
+    schedule=Schedule(offline_updates=1_000, online_steps=1_500, evaluate_every=100, explore=0.1),
+    rates=replace(
+        TASKS["local-shelves"].rates,
+        table_start=-10.0,
+        search_boxes=6,
+        critic_rate=0.05,
+        actor_rate=1e-3,
+        actor_average=0.0,
+    ),
+)
 """detours: four starts, a step costs, and nothing ends but at the goal. pits: an episode may end without success, and nothing costs, as
 where a cup is dropped: ending is worth 0, more than a policy whose values lie below 0 expects of going on. deep-pits: a fall on every
 side of every way, worth -5.3 where the data reach -3 and never ending is worth -10, so that returns lie below where Q begins; eight
 action numbers for the conservative term to press. drops: what is carried can be let go at every step, which ends the episode, worth -3.5 where
 the data reach -1. explored-drops: every tenth step of the job is drawn evenly, so that letting go is tried at once and often. shelves: a fall
 on one side of every way, worth -5; explored actions are held for five steps, a third of all; slow targets, which keep CQL's Q at -8. local-shelves: the same
-with a table as the critic, two action numbers, which are all that the table reads, and training until CQL's Q is as low."""
+with a table as the critic, two action numbers, which are all that the table reads, and training until CQL's Q is as low.
+local-drops: a table again, letting go as in drops, and a policy that searches all actions instead of climbing from its own samples."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
@@ -148,7 +161,9 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     offline = load_data(problem)
     seen = standardising(offline.columns["proprio"], rates.input_scale)
     table = Shape(*find_maze(problem.maze).free.shape, *rates.table_knots) if rates.critic == "table" else None
-    learner = make(algorithm, rates, Robot(problem.spec, problem.bounds, seen, table), seed, problem.gamma)
+    learner = make(
+        algorithm, rates, Robot(problem.spec, problem.bounds, seen, table, rates.table_start), seed, problem.gamma
+    )
     before, scale = learn_offline(learner, offline, task, seed)
     learner = learner.go_online()
     held = [judged(learner, offline, Steps(problem), problem)]
@@ -162,6 +177,13 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
         "scale_offline": watched(scale), "scale_online": watched(scale_online),
         "cpu_s": round(time.process_time() - begun, 1), "versions": versions(),
     }  # fmt: skip
+
+
+def robot_of(task: Task, offline: Steps) -> Robot:
+    problem, rates = task.problem, task.rates
+    table = Shape(*find_maze(problem.maze).free.shape, *rates.table_knots) if rates.critic == "table" else None
+    seen = standardising(offline.columns["proprio"], rates.input_scale)
+    return Robot(problem.spec, problem.bounds, seen, table, rates.table_start)
 
 
 def rated(learner: Learner, problem: Problem) -> list[float]:
@@ -193,8 +215,8 @@ def watched(logged: Sequence[Logged]) -> dict[str, float]:
 
 
 def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) -> dict[str, float]:
-    """Mean Q at the data's states of the data's actions, the policy's and steps towards the nearest pit; and of the job's
-    falls what `at_falls` tells. Empty for who has no critic.
+    """Mean Q at the data's states of the data's actions, the policy's and steps towards the nearest pit, with a grip that of letting go and
+    the share of states where the policy lets go (`lets_go`); and of the job's falls what `at_falls` tells. Empty for who has no critic.
     """
     if not isinstance(learner, Ours) or not hasattr(learner.agent, "critic"):
         return {}
@@ -207,6 +229,8 @@ def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) ->
     if problem.grip:
         asked["let_go"] = let_go(problem, data["action"])
     found = {name: learner.values(data["proprio"], action) for name, action in asked.items()}
+    if problem.grip:
+        found["lets_go"] = problem.sent(asked["policy"])[1].astype(np.float32)
     if online.falls:
         found |= at_falls(learner, online, problem)
     return {name: float(f"{value.mean():.4g}") for name, value in found.items()}
@@ -214,16 +238,36 @@ def judged(learner: Learner, offline: Steps, online: Steps, problem: Problem) ->
 
 def at_falls(learner: Ours, online: Steps, problem: Problem) -> dict[str, Float]:
     """In the last step of each of the job's falls: Q of what was done (`fall`) and of what the policy would do now (`instead`), whether the
-    policy would reach the goal from there (`spared`), and where it would, whether Q of falling is more all the same (`misled`)."""
+    policy would reach the goal from there (`spared`), and where it would, whether Q of falling is more all the same (`misled`). The same
+    where the action that ended in it was first taken, if it was held (`fall_begun`, ...)."""
     columns = online.columns
-    ended = (columns["discount"] == 0) & (columns["reward"] != np.float32(problem.reward_scale + problem.reward_shift))
-    state, done = columns["proprio"][ended], columns["action"][ended]
+    ended = np.flatnonzero(
+        (columns["discount"] == 0) & (columns["reward"] != np.float32(problem.reward_scale + problem.reward_shift))
+    )
+    found = _compared(learner, columns, ended, problem)
+    found |= {
+        f"{name}_begun": value for name, value in _compared(learner, columns, begun(columns, ended), problem).items()
+    }
+    return found
+
+
+def _compared(learner: Ours, columns: dict[str, Any], rows: Int, problem: Problem) -> dict[str, Float]:
+    state, done = columns["proprio"][rows], columns["action"][rows]
     instead = learner.act(state)
     q_done, q_instead = learner.values(state, done), learner.values(state, instead)
     spared = arrives(learner.act, problem, state)
     found = {"fall": q_done, "instead": q_instead, "spared": spared.astype(np.float32)}
     if spared.any():
         found["misled"] = (q_done > q_instead)[spared].astype(np.float32)
+    return found
+
+
+def begun(columns: dict[str, Any], rows: Int) -> Int:
+    """Where the action that each row holds was first held in one go, in the same episode: the row itself unless it was explored."""
+    held = (columns["action"][1:] == columns["action"][:-1]).all(1)
+    held &= (columns["proprio"][1:] == columns["next_proprio"][:-1]).all(1)
+    first = np.concatenate([[True], ~held])
+    found: Int = np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))[rows]
     return found
 
 

@@ -113,8 +113,12 @@ class TableInputs(Inputs):
     """What makes an agent's critic, and its state values, a table."""
 
     table: Shape
+    start: float = 0.0
+    """Q, and value, of what nothing has been learned of."""
 
     def ensemble(self, *, actions: bool = True, heads: int = 2, **shape: Any) -> Any:
         names = self.spec.action_names
         copies = sum(name.startswith("dx") for name in names) if actions else 0
-        return TableCritic(self.table, heads, copies=copies, grip=any(name.startswith("grip") for name in names))
+        critic = TableCritic(self.table, heads, copies=copies, grip=any(name.startswith("grip") for name in names))
+        nn.init.constant_(critic.q.weight, self.start)
+        return critic

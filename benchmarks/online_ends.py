@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from online_cell import TASKS, learn_offline, learn_on_the_job, load_data
-from online_learners import ALGORITHMS, Learner, Ours, Robot, make, standardising
+from online_cell import TASKS, learn_offline, learn_on_the_job, load_data, robot_of
+from online_learners import ALGORITHMS, Learner, Ours, make
 from online_task import Act, Problem, let_go
 
 from robot_pt.evaluate import episode_seeds
@@ -70,9 +70,7 @@ def main() -> None:
     task = TASKS[options.task]
     task = replace(task, schedule=replace(task.schedule, online_steps=options.steps, evaluate_every=10**6))
     problem, offline = task.problem, load_data(task.problem)
-    seen = standardising(offline.columns["proprio"], task.rates.input_scale)
-    robot = Robot(problem.spec, problem.bounds, seen)
-    learner = make(options.algorithm, task.rates, robot, options.seed, problem.gamma)
+    learner = make(options.algorithm, task.rates, robot_of(task, offline), options.seed, problem.gamma)
     learn_offline(learner, offline, task, options.seed)
     learner = learner.go_online()
     show(learner, problem, "switch")

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from online_critic import Shape, TableInputs
+from online_search import SearchingCalQL, SearchingConfig, SearchingCQL
 
 from robot_pt.agents.plan import OnlinePlan
 from robot_pt.networks.encoders import EncoderConfig
@@ -28,6 +29,12 @@ class Rates:
     """table = `online_critic`'s, where one step's Q is learned apart from all others'; state values of IQL too."""
     table_knots: tuple[int, int, int] = (3, 9, 5)
     """Of that table: per metre, over the displacements along an axis, over the grip's range."""
+    table_start: float = 0.0
+    """Q of a table that nothing has been learned of."""
+    search_boxes: int = 0
+    """CQL's and Cal-QL's policy is `online_search`'s, Q's softmax over so many boxes along each action number; 0 = a Gaussian that climbs Q."""
+    search_temperature: float = 0.1
+    """Of that softmax, in units of Q."""
     tau: float = 0.05
     input_scale: float = 4.0
     """The state is standardised to this deviation: with 1 a network of two coordinates carries what it learns in one corridor into all."""
@@ -112,6 +119,7 @@ class Robot(NamedTuple):
     """Mean and deviation that networks see the state by."""
     table: Shape | None = None
     """Where critics read a table."""
+    table_start: float = 0.0
 
 
 class Learner(Protocol):
@@ -186,7 +194,7 @@ def build(agent: Any, config: Any, robot: Robot, seed: int) -> Any:
     }  # fmt: skip
     if robot.table is None:
         return agent.build(robot.spec, config=config, seed=seed, **shape)
-    inputs = TableInputs(spec=robot.spec, language_size=0, table=robot.table, **shape)
+    inputs = TableInputs(spec=robot.spec, language_size=0, table=robot.table, start=robot.table_start, **shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return agent.of(inputs, config, torch.device("cpu"), seed)
@@ -196,15 +204,23 @@ def conservative(name: str, rates: Rates, robot: Robot, seed: int) -> Learner:
     from robot_pt.agents.cal_ql import CalQL, CalQLConfig
     from robot_pt.agents.cql import CQL, CQLConfig
 
+    kinds: dict[str, Any] = {"cal_ql": (CalQL, CalQLConfig, SearchingCalQL), "cql": (CQL, CQLConfig, SearchingCQL)}
+    kind, configured, searching = kinds[name]
+    config = configured(**rates.conservative)
+    if rates.search_boxes:
+        kind, config = (
+            searching,
+            SearchingConfig(
+                **rates.conservative, search_boxes=rates.search_boxes, search_temperature=rates.search_temperature
+            ),
+        )
+
     def online(agent: Any) -> Learner:
         if rates.online_weight is not None:
             agent.config = replace(agent.config, weight=rates.online_weight)
         return learner
 
-    if name == "cal_ql":
-        learner = Ours(build(CalQL, CalQLConfig(**rates.conservative), robot, seed), rates, seed, online=online)
-    else:
-        learner = Ours(build(CQL, CQLConfig(**rates.conservative), robot, seed), rates, seed, online=online)
+    learner = Ours(build(kind, config, robot, seed), rates, seed, online=online)
     return learner
 
 
