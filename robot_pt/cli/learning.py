@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from robot_pt.recipes.datasets import Reading
 
 
+Domain = Literal["antmaze", "adroit_binary", "franka_kitchen", "visual_manipulation", "ours"]
+"""`recipes.cal_ql_domains.Name`, which takes torch to read."""
+
+
 @dataclass(kw_only=True)
 class ReadingOptions:
     mapping: Path | None = None
@@ -58,6 +62,9 @@ class Pretrain:
     objective: Objective | None = None
     """Train an image encoder instead, for a later --encoder RUN: from frames (curl, mae), their order (atc, siammae, r3m, vip, icvf),
     actions (spr, sgi, idm) or rewards (decision_transformer, multi_task_dt, distributional_cql); the others mean --algorithm."""
+    domain: Domain | None = None
+    """Cal-QL's settings (and CQL's, with --algorithm cql) as published for a domain: networks, weight or multiplier, rewards from the data's
+    own, discount, batch, steps, and the mixing of a later robot-pt online. visual_manipulation and ours are starting points of this project."""
     encoder: str = "auto"
     """small | resnet18 | resnet34 | resnet50 | vit_tiny | vit_small | vit_base | RUN of any kind | timm:NAME; auto: resnet34 with a
     GPU, small without."""
@@ -122,19 +129,22 @@ class Pretrain:
             )
         from robot_pt.recipes import pretrain
 
-        algorithm: Any = self.algorithm or self.objective or "ptr"
+        algorithm: Any = self.algorithm or self.objective or ("cal_ql" if self.domain else "ptr")
+        steps, batch_size = self._amounts()
         if algorithm != "ptr":
             self._refuse(("route", "bc_warm_start"), f"shapes PTR's policy and {algorithm} has its own")
         if ALGORITHMS[algorithm].imitates:
             self._refuse(("rewards",), f"is what a critic learns from and {algorithm} has none")
+        if self.domain is not None:
+            self._refuse(("rewards",), f"is decided by --domain {self.domain}")
         if self.target is None:
             self._refuse(("demos", "mixing_ratio"), "is about --target, which was not given")
         if self.camera == "none":
             images = ("encoder", "encoder_weights", "encoder_norm", "pooling", "image_size", "freeze_encoder")
             self._refuse(images, "is about images and --camera none learns from the state alone")
         return pretrain.pretrain(
-            self.data, self.out, algorithm=algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=self.steps,
-            batch_size=self.batch_size, image_size=self.image_size, camera=self.camera, language=self.language,
+            self.data, self.out, algorithm=algorithm, encoder=self.encoder, encoder_weights=self.encoder_weights, steps=steps,
+            batch_size=batch_size, image_size=self.image_size, camera=self.camera, language=self.language, domain=self.domain,
             route=self.route, bc_warm_start=self.bc_warm_start, assume_success=self.assume_success, target=self.target, demos=self.demos,
             mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
@@ -142,11 +152,21 @@ class Pretrain:
             rewards=self.rewards,
         )  # fmt: skip
 
+    def _amounts(self) -> tuple[int, int]:
+        """(steps, batch size): the domain's where none were given."""
+        if self.domain is None:
+            return self.steps, self.batch_size
+        from robot_pt.recipes import cal_ql_domains
+
+        domain, standard = cal_ql_domains.named(self.domain), {f.name: f.default for f in fields(self)}
+        steps = domain.offline_steps if self.steps == standard["steps"] else self.steps
+        return steps, domain.plan.batch_size if self.batch_size == standard["batch_size"] else self.batch_size
+
     def _represent(self) -> dict[str, Any]:
         from robot_pt.recipes import represent
 
         policy = (
-            "language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder", "encoder_norm", "pooling",
+            "domain", "language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder", "encoder_norm", "pooling",
             "rewards",
         )  # fmt: skip
         self._refuse(policy, f"shapes a policy and --objective {self.objective} trains none")

@@ -6,11 +6,21 @@ defaults of `JaxCQL/conservative_sac_main.py`. CQL there is the same config: `CQ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from robot_pt.agents.cal_ql import CalQLConfig
+from robot_pt.agents.cql import CQLConfig
 from robot_pt.agents.plan import OnlinePlan
+from robot_pt.errors import UserError
+from robot_pt.recipes.runs import RunSettings
 from robot_pt.rewards import RewardLabel
+
+Name = Literal["antmaze", "adroit_binary", "franka_kitchen", "visual_manipulation", "ours"]
+NAMES: tuple[Name, ...] = get_args(Name)
+CONFIGS: Mapping[str, Callable[..., CalQLConfig | CQLConfig]] = {"cal_ql": CalQLConfig, "cql": CQLConfig}
+"""Algorithms that a domain has settings for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +119,31 @@ def ours() -> Domain:
         online_steps=50_000,
         published=False,
     )  # fmt: skip
+
+
+def named(name: str) -> Domain:
+    """Raises UserError with the names there are."""
+    makers: dict[str, Callable[[], Domain]] = dict(
+        zip(NAMES, (antmaze, adroit_binary, kitchen, visual_manipulation, ours), strict=True)
+    )
+    if name not in makers:
+        raise UserError(f"there is no domain {name!r}; choose one of {', '.join(NAMES)}.")
+    return makers[name]()
+
+
+def as_in(name: str, settings: RunSettings) -> RunSettings:
+    """`settings` with that domain's networks, losses, rewards and discount. Raises UserError for an algorithm that has none there."""
+    domain = named(name)
+    if settings.algorithm not in CONFIGS:
+        raise UserError(
+            f"--domain {name} has settings for {' and '.join(CONFIGS)}, not for {settings.algorithm}; leave it out."
+        )
+    config = replace(CONFIGS[settings.algorithm](**vars(domain.config)), bf16=settings.options.bf16)
+    reward = replace(domain.reward, assume_success=settings.reward.assume_success)
+    return replace(settings, options=config, reward=reward, gamma=domain.gamma)
+
+
+def plan_in(document: Mapping[str, Any], algorithm: str) -> OnlinePlan | None:
+    """How a run goes on online whose config.json is `document`: as in the domain it was pretrained for, where there was one."""
+    name = document.get("arguments", {}).get("domain")
+    return named(name).plan if name and algorithm in CONFIGS else None

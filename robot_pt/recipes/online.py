@@ -135,7 +135,7 @@ def release(out: Path) -> dict[str, Any]:
 
 
 def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Reading, ranks: Ranks) -> Prepared:
-    before, _ = runs.read_settings(start)
+    before, document = runs.read_settings(start)
     settings = setup.settings_of(before, wanted)
     origin = origin_of(start, out, resume)
     trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
@@ -144,7 +144,7 @@ def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Read
     tasks = setup.task_table(trained, start, wanted, sources)
     agent = settings.build(spec, ranks.device)
     agent.grad_sync = ranks.mean_gradients
-    plan = setup.plan_of(agent, wanted, settings)
+    plan = setup.plan_of(agent, wanted, settings, document)
     settings = replace(settings, batch_size=plan.batch_size)
     return Prepared(
         wanted, settings, plan, spec, sources, tasks, agent, origin, ranks, _judge(out, wanted, settings, spec)

@@ -22,7 +22,7 @@ from robot_pt.online.budget import Alternation, Budget
 from robot_pt.online.publishing import CheckLimits
 from robot_pt.online.replay import OnlineReplay
 from robot_pt.policy_record import PolicyRecord, require_fits
-from robot_pt.recipes import algorithms, runs
+from robot_pt.recipes import algorithms, cal_ql_domains, runs
 from robot_pt.recipes.algorithms import ALGORITHMS, Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.finetune import tasks_with
@@ -222,8 +222,11 @@ def _fitting(name: str, before: runs.RunSettings) -> Any:
     return replace(options, **{k: v for k, v in shapes.items() if k in known})
 
 
-def plan_of(agent: Agent, wanted: Wanted, settings: runs.RunSettings) -> Plan:
-    own = getattr(agent, "plan", None)
+def plan_of(
+    agent: Agent, wanted: Wanted, settings: runs.RunSettings, document: Mapping[str, Any] | None = None
+) -> Plan:
+    """`document`: config.json of the run it starts from, which may have been pretrained as a domain's authors do."""
+    own = cal_ql_domains.plan_in(document or {}, settings.algorithm) or getattr(agent, "plan", None)
     ratio, warm_up, share = (own.updates_per_step, own.warm_up_steps, own.offline_share) if own else (1.0, 0, 0.5)
     batch = own.batch_size if own and not settings.cameras else settings.batch_size
     budget = Budget(

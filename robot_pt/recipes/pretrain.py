@@ -21,7 +21,7 @@ from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import MismatchError, UserError
 from robot_pt.networks.encoders import EncoderConfig, Norm, Pooling
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
-from robot_pt.recipes import algorithms, encoders, loop, runs
+from robot_pt.recipes import algorithms, cal_ql_domains, encoders, loop, runs
 from robot_pt.recipes.algorithms import Algorithm
 from robot_pt.recipes.datasets import Reading, open_all
 from robot_pt.recipes.encoders import Start
@@ -48,7 +48,7 @@ def pretrain(
     route: Literal["max_q", "advantage_weighted"] = "max_q", bc_warm_start: int = 0, assume_success: bool = False, checkpoint_every: int = 0,
     bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
     resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (), encoder_norm: Norm = "group",
-    pooling: Pooling = "spatial_embeddings", rewards: tuple[float, float] = PTR_REWARDS,
+    pooling: Pooling = "spatial_embeddings", rewards: tuple[float, float] = PTR_REWARDS, domain: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -83,10 +83,13 @@ def pretrain(
         proprio=_proprio(source, camera),
         ptr=changed(ptr, options, algorithm) if algorithm == "ptr" else ptr,
         bc=changed(BCConfig(bf16=bf16), options, algorithm) if algorithm == "bc" else BCConfig(bf16=bf16),
-        options=_options(algorithm, bf16, options),
+        options=_options(algorithm, bf16, () if domain else options),
         frozen=_frozen(freeze_encoder, encoder_config, start_from),
         seed=seed,
     )
+    if domain is not None:
+        settings = cal_ql_domains.as_in(domain, settings)
+        settings = replace(settings, options=changed(settings.options, options, algorithm))
     warn_of_clipping(source, settings.bounds, "pretraining data")
     if wanted is not None:
         warn_of_clipping(wanted.train, settings.bounds, "target data")
@@ -94,7 +97,7 @@ def pretrain(
         settings, source, out, steps=steps, checkpoint_every=checkpoint_every or max(1, min(steps // 20, 20_000)),
         resume=resume, start_from=start_from, target=wanted, arguments={
             "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source, "encoder": encoder, "steps": steps,
-            "target": target, "demos": demos, "mixing_ratio": mixing_ratio,
+            "target": target, "demos": demos, "mixing_ratio": mixing_ratio, "domain": domain,
         },
     )  # fmt: skip
 
