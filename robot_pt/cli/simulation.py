@@ -21,7 +21,9 @@ class Collect:
     episodes: int = 10
     """How many episodes to record."""
     out: Path = Path("demos")
-    """DemoStore folder; episodes are appended when it exists."""
+    """DemoStore folder; episodes are appended when it exists. RLDS: a folder that does not exist yet."""
+    format: Literal["demos", "rlds"] = "demos"
+    """demos: a DemoStore, written episode by episode; rlds: TFRecords as TFDS lays them out, written when all is recorded."""
     quality: Literal["clean", "mixed"] = "clean"
     """clean: the expert as it is; mixed: half noisy, hesitant or failing, as robots produce it."""
     camera: tuple[Literal["primary", "secondary", "wrist", "none"], ...] = ("primary",)
@@ -46,7 +48,8 @@ class Collect:
             raise UserError(
                 "robot-pt collect needs --task, what is to be done; robot-pt collect --list names the tasks."
             )
-        return collect.collect(
+        record = collect.collect_rlds if self.format == "rlds" else collect.collect
+        return record(
             collect.in_scene(self.task, self.scene), self.episodes, self.out, quality=self.quality, image_size=self.image_size,
             workers=self.workers, seed=self.seed, cameras=_roles(self.camera),
         )  # fmt: skip

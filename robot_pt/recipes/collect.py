@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from robot_pt.errors import UserError
+from robot_pt.errors import MissingExtraError, UserError
 from robot_pt.evaluate import FIRST_SEED
+from robot_pt.recipes import datasets
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar, warn
 from robot_pt.simulated import Versions, merged, require_of_store, version_in
+from robot_pt.store import DemoStore
 
-if TYPE_CHECKING:
-    from robot_pt.store import DemoStore
-
+DATASET = "robot_pt_demos"
+"""What RLDS is named, as `robot-pt data export` names it."""
 QUALITY = {"clean": "none", "mixed": "mixed"}
 SHOWN = 5
 """Starts that were not recorded are told one by one, up to so many."""
@@ -63,7 +66,6 @@ def collect(
     Raises UserError for an unknown task or starts that the store has already, MismatchError when the store holds another robot or image size.
     """
     import robot_pt_sim
-    from robot_pt.store import DemoStore
     from robot_pt_sim.simulators import spec_of, task_and_scene, version_of
 
     at_least(0, seed=seed, workers=workers)
@@ -95,6 +97,37 @@ def collect(
         "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
         "store_episodes": len(store.source().episodes),
     }  # fmt: skip
+
+
+def collect_rlds(task: str, episodes: int, out: Path, **options: Any) -> dict[str, Any]:
+    """`collect` into the new folder `out` as RLDS, whole or not at all; what a stop leaves recorded is in a store beside it, which is said.
+
+    Raises UserError and its kinds as `collect`, where `out` or that store exists, and without tensorflow-datasets before anything runs.
+    """
+    store = out.with_name(f"{out.name}.demos")
+    for path in (out, store):
+        if path.exists():
+            raise UserError(
+                f"{path} exists, and nothing is appended to RLDS; name another --out, or leave --format out for a demo store."
+            )
+    if find_spec("tensorflow_datasets") is None:
+        raise MissingExtraError("tensorflow-datasets", "rlds", "Writing RLDS")
+    kept = f"what was recorded is in {store}; robot-pt data export {store} --out {out} writes it"
+    try:
+        found = collect(task, episodes, store, **options)
+        written = datasets.export(
+            store, out, format="rlds", name=DATASET, split="train", reading=datasets.Reading()
+        )  # fmt: skip
+    except (KeyboardInterrupt, UserError) as stop:
+        if not store.exists() or not len(DemoStore(store)):
+            shutil.rmtree(store, ignore_errors=True)
+            raise
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"interrupted; {kept}.") from None
+        raise UserError(f"{stop} {kept[0].upper()}{kept[1:]}.") from None
+    shutil.rmtree(store)
+    del found["store"], found["store_episodes"]
+    return {"out": written["out"], **found}
 
 
 def next_seed(store: DemoStore, first: int) -> int:

@@ -19,9 +19,9 @@ FLAGS = {
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data upload": {"path", "to", "every_s"},
-    "collect": {"task", "episodes", "out", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
+    "collect": {"task", "episodes", "out", "format", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
-        "data", "out", "algorithm", "objective", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
+        "data", "out", "algorithm", "objective", "domain", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
         "encoder_norm", "pooling", "rewards", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
         "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
@@ -52,7 +52,7 @@ FLAGS = {
     },
     "evaluate": {"runs", "task", "scene", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
-    "bench": {"what", "quick"},
+    "bench": {"what", "quick", "minutes", "table"},
     "demo": {"out", "seed", "minutes"},
 }  # fmt: skip
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import robot_pt_data
 from robot_pt import cli
+from robot_pt.errors import UserError
+from robot_pt.recipes import collect
 from robot_pt.recipes.collect import next_seed
 from robot_pt.schema import Episode
 from robot_pt.store import DemoStore
@@ -71,6 +74,54 @@ def test_one_seed_may_be_recorded_in_every_scene_once(tmp_path: Path, capsys: py
     assert "go on with --seed 1" in str(result["error"])
     episodes = DemoStore(tmp_path / "demos").source().episodes
     assert len(episodes) == 2
+
+
+def test_rlds_is_written_at_once_and_holds_what_a_store_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorflow_datasets", reason="writing RLDS needs the extra rlds")
+    words = ("--task", CARROT, "--scene", "3", "--episodes", "2", "--workers", "1", "--image-size", "32")
+    assert run(capsys, *words, "--out", str(tmp_path / "store"))[0] == 0
+    rlds = (*words, "--format", "rlds", "--out", str(tmp_path / "rlds"))
+    status, result = run(capsys, *rlds)
+    assert (status, result["episodes"], result["out"]) == (0, 2, str(tmp_path / "rlds" / "1.0.0"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rlds", "store"]
+    one, other = DemoStore(tmp_path / "store").source(), robot_pt_data.open(tmp_path / "rlds" / "1.0.0")
+    np.testing.assert_array_equal(one.actions, other.actions)
+    np.testing.assert_array_equal(one.images([0, 5], "primary"), other.images([0, 5], "primary"))
+    assert list(other.episodes.task) == [CARROT] * 2
+    status, result = run(capsys, *rlds)
+    assert (status, "nothing is appended to RLDS" in str(result["error"])) == (2, True)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError])
+def test_what_a_stop_leaves_of_rlds_is_kept_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    pytest.importorskip("tensorflow_datasets", reason="writing RLDS needs the extra rlds")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise stop("the renderer is gone." if stop is UserError else "")
+
+    monkeypatch.setattr(collect.datasets, "export", stopped)
+    words = ("--task", CARROT, "--episodes", "1", "--workers", "1", "--camera", "none", "--format", "rlds")
+    status, result = run(capsys, *words, "--out", str(tmp_path / "rlds"))
+    assert status == (2 if stop is UserError else 130)
+    kept = tmp_path / "rlds.demos"
+    assert f"robot-pt data export {kept} --out {tmp_path / 'rlds'} writes it" in str(result["error"])
+    assert len(DemoStore(kept)) == 1
+    status, result = run(capsys, *words, "--out", str(tmp_path / "rlds"))
+    assert f"{kept} exists" in str(result["error"])
+
+
+def test_without_what_writes_rlds_nothing_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "find_spec", lambda name: None)
+    status, result = run(capsys, "--task", CARROT, "--format", "rlds", "--out", str(tmp_path / "rlds"))
+    assert status == 2
+    assert "rlds" in str(result["error"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_scene_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
