@@ -307,6 +307,7 @@ def test_a_context_that_cannot_be_made_is_a_renderer_that_failed(pictured, monke
 @pytest.mark.filterwarnings("ignore:OpenGL")
 def test_each_opengl_gets_two_tries_at_an_episode(monkeypatch, fail, renders, expected):
     monkeypatch.setattr(rendering, "probe", lambda name: ("" if name in renders else "no", ""))
+    monkeypatch.setattr(rendering, "_GIVEN", "")  # whatever this shell has MUJOCO_GL set to
     redrawing = rendering.Redrawing()
     for tries, backend in enumerate(fail[:-1]):
         redrawing.next(backend, "black", progress=tries == 0)
