@@ -26,10 +26,14 @@ class ImageBlanked:
     def __init__(self, policy: ActingPolicy, images: Mapping[str, Image] | None = None):
         self.version = f"{policy.version}+blanked"
         self.window = window_of(policy)
+        self.hears = bool(getattr(policy, "hears", False))
         self._policy, self._images = policy, dict(images or {})
 
-    def reset(self, task: str | None) -> None:
-        self._policy.reset(task)
+    def reset(self, task: str | None, instruction: str | None = None) -> None:
+        if self.hears:
+            self._policy.reset(task, instruction)  # type: ignore[call-arg]
+        else:
+            self._policy.reset(task)
 
     def act(self, history: Sequence[Observation]) -> Float:
         return self._policy.act([seen._replace(images=self._blank(seen.images)) for seen in history])

@@ -60,8 +60,12 @@ class Exploring:
         """Observations that the policy looks at."""
         return self._policy.window
 
-    def reset(self, task: str | None) -> None:
-        self._policy.reset(task)
+    @property
+    def hears(self) -> bool:
+        return self._policy.hears
+
+    def reset(self, task: str | None, instruction: str | None = None) -> None:
+        self._policy.reset(task, instruction)
 
     def act(self, history: Sequence[Observation]) -> Float:
         self._on_act()

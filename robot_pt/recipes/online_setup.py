@@ -35,7 +35,7 @@ from robot_pt.remote_files import remote_url, require_place
 from robot_pt.schema import Spec
 from robot_pt.simulated import versions_of
 from robot_pt.sources import EpisodeSource
-from robot_pt.tasks import TaskTable
+from robot_pt.tasks import PLACE, TaskTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,8 @@ def open_sources(out: Path, wanted: Wanted, reading: Reading, algorithm: str) ->
 
 def task_table(trained: PolicyRecord, start: Path, wanted: Wanted, sources: Mapping[str, EpisodeSource]) -> TaskTable:
     """The run's tasks with those of actors and target in spare slots."""
-    new = [wanted.task] if wanted.task else []
+    # what episodes say: of a task in some place the task alone
+    new = [wanted.task.partition(PLACE)[0]] if wanted.task and wanted.task not in trained.tasks else []
     new += sources["target"].episodes.task if "target" in sources else []
     return tasks_with(trained, start, new, sources["offline"].episodes.task if "offline" in sources else [])
 

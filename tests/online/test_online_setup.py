@@ -60,6 +60,17 @@ def test_options_change_the_algorithm_that_learns() -> None:
         setup.settings_of(BEFORE, wanted(options=("weight=2",)))
 
 
+def test_a_task_in_some_place_is_learned_under_the_name_its_episodes_say(tmp_path, tasks) -> None:
+    """Not under TASK@PLACE, which no episode says: the actors would be refused their own task."""
+    agent = BEFORE.build(PIXELS16, "cpu")
+    trained = runs.record(agent, BEFORE, PIXELS16, tasks, [])
+    for task in ("kitchen/open-drawer@2", "kitchen/open-drawer"):
+        names = setup.task_table(trained, tmp_path, Wanted(task=task), {}).names
+        assert names == (*tasks.names, "kitchen/open-drawer")
+    known = tasks.names[0]
+    assert setup.task_table(trained, tmp_path, Wanted(task=f"{known}@7"), {}).names == tasks.names
+
+
 @pytest.mark.parametrize("algorithm", ["ptr", "cal_ql"])
 def test_an_initial_temperature_takes_the_place_of_the_runs(tmp_path, tasks, algorithm) -> None:
     trained = BEFORE.build(PIXELS16, "cpu")

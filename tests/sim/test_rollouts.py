@@ -4,10 +4,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from robot_pt.controls import OpenLoopReplay
+from robot_pt.controls import ImageBlanked, OpenLoopReplay
 from robot_pt.errors import UserError
+from robot_pt.online.policies import Exploring
 from robot_pt_sim import collect, expert, make, rollouts
-from robot_pt_sim.rollouts import Stage
+from robot_pt_sim.collection import recorder_of
+from robot_pt_sim.rollouts import Stage, play_episode
 
 
 class Still:
@@ -35,6 +37,27 @@ class Constant:
 
     def act(self, history):
         return self.value
+
+
+class Listening(Still):
+    """Is told what to do in words."""
+
+    hears, window = True, 1
+
+    def reset(self, task, instruction=None):
+        self.tasks.append((task, instruction))
+
+    def explore(self, history, rng, std):
+        return self.act(history)
+
+
+@pytest.mark.parametrize("wrap", [lambda p: p, ImageBlanked, partial(Exploring, seed=0, std=0.1, on_act=lambda: None)])
+def test_what_stands_before_a_policy_hands_the_sentence_on(wrap):
+    """An actor that heard the task's name would act on other words than the learner trains on."""
+    simulator, policy = make("maze-u", camera=()), Listening(chunk=1)
+    policy.act = lambda history: np.zeros((1, len(simulator.spec.action_names)), np.float32)
+    play_episode(simulator, wrap(policy), 3, recorder_of(simulator))
+    assert policy.tasks == [("maze-u", simulator.instruction)]
 
 
 def run(policy, seeds, **settings):
