@@ -71,6 +71,8 @@ class Evaluate:
     """Task name; `robot-pt collect --list` names them."""
     scene: int | None = None
     """Of a kitchen task: which kitchen."""
+    known_as: str | None = None
+    """Name that the RUN has for the task, where it is not the simulator's: 'put carrot on plate' of one trained on BridgeData."""
     episodes: int = 20
     """Episodes, each from its own start."""
     seed: int = 0
@@ -89,5 +91,5 @@ class Evaluate:
 
         return evaluate.evaluate_runs(
             self.runs, collect.in_scene(self.task, self.scene), episodes=self.episodes, seed=self.seed, out=self.out,
-            workers=self.workers, videos=self.videos,
+            workers=self.workers, videos=self.videos, known_as=self.known_as,
         )  # fmt: skip

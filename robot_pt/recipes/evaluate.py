@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robot_pt import checkpoint
 from robot_pt.errors import UserError
@@ -18,13 +18,19 @@ from robot_pt.recipes.runs import command_line
 from robot_pt.recipes.sim_versions import of_task, require_comparable
 from robot_pt.report import Report, clips_of, write_report
 from robot_pt.safe_files import read_json
-from robot_pt.schema import Spec
+from robot_pt.schema import Float, Observation, Spec
 from robot_pt.videos import ClipWriter
+
+if TYPE_CHECKING:
+    from robot_pt.policy import Policy
+
+SHOWN = 12
+"""Tasks of a run that a refusal names."""
 
 
 def evaluate_runs(
     run_folders: Sequence[Path], task: str, *, episodes: int = 20, seed: int = 0, out: Path | None = None, workers: int = 0,
-    videos: bool = True,
+    videos: bool = True, known_as: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate one run, or compare two; continues an interrupted evaluation in `out`. The arguments are the command line's."""
     if not 1 <= len(run_folders) <= 2:
@@ -34,17 +40,20 @@ def evaluate_runs(
     for run in run_folders:
         _require_simulated(checkpoint.resolve(run), task)
     records = {run: PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")) for run in run_folders}
+    for run, record in records.items():
+        _require_known(run, record, task, known_as)
     require_comparable(task, {str(run): record for run, record in records.items()})
     # kept with the episodes: a log that goes on in another version is another evaluation
     here = of_task(task).get("kitchen")
     version = {"kitchens": " and ".join(here)} if here else {}
+    version |= {"known as": known_as} if known_as is not None else {}
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
         document = read_json(checkpoint.resolve(run) / "policy.json")
         done.append(
             play(
-                policy_factory(run, task), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
+                policy_factory(run, task, known_as), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
                 videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **version},
             )
         )  # fmt: skip
@@ -95,15 +104,39 @@ def play(
         )  # fmt: skip
 
 
-def policy_factory(run: Path, task: str) -> PolicyFactory:
+class KnownAs:
+    """A policy that knows the task by another name than the simulator has for it, as one trained on a robot's data does."""
+
+    def __init__(self, policy: Policy, name: str):
+        self.version, self.window, self.hears = policy.version, policy.window, policy.hears
+        self._policy, self._name = policy, name
+
+    def reset(self, task: str | None, instruction: str | None = None) -> None:
+        self._policy.reset(self._name, instruction)
+
+    def act(self, history: Sequence[Observation]) -> Float:
+        return self._policy.act(history)
+
+
+def policy_factory(run: Path, task: str, known_as: str | None = None) -> PolicyFactory:
     """Picklable: loads the run's policy in each worker, checked against the task's simulated robot there."""
-    return partial(_load, checkpoint.resolve(run), task)
+    return partial(_load, checkpoint.resolve(run), task, known_as)
 
 
-def _load(folder: Path, task: str) -> ActingPolicy:
+def _load(folder: Path, task: str, known_as: str | None) -> ActingPolicy:
     from robot_pt.policy import Policy
 
-    return Policy.load(folder, _offered(PolicyRecord.from_json(read_json(folder / "policy.json")), task))
+    policy = Policy.load(folder, _offered(PolicyRecord.from_json(read_json(folder / "policy.json")), task))
+    return policy if known_as is None else KnownAs(policy, known_as)
+
+
+def _require_known(run: Path, record: PolicyRecord, task: str, known_as: str | None) -> None:
+    """Raise UserError, before any worker starts, for a name that the run has no slot for; with words any task has one."""
+    name = task if known_as is None else known_as
+    if name in record.tasks or (known_as is None and record.language_size):
+        return
+    known = ", ".join(map(repr, record.tasks.names[:SHOWN])) + (", …" if len(record.tasks.names) > SHOWN else "")
+    raise UserError(f"{run} knows no task {name!r}; it knows {known}: say by --known-as which of them this is.")
 
 
 def _require_simulated(folder: Path, task: str) -> None:

@@ -50,7 +50,7 @@ FLAGS = {
     "compare": {
         "objectives", "out", "runs", "protocol", "seeds", "demos", "online", "captions", "permuted", "workers", "quick", "table",
     },
-    "evaluate": {"runs", "task", "scene", "episodes", "seed", "out", "workers", "videos"},
+    "evaluate": {"runs", "task", "scene", "known_as", "episodes", "seed", "out", "workers", "videos"},
     "launch": {"file", "arguments", "show_args", "print"},
     "bench": {"what", "quick", "minutes", "table"},
     "demo": {"out", "seed", "minutes"},
