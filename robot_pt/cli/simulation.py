@@ -72,7 +72,7 @@ class Evaluate:
     scene: int | None = None
     """Of a kitchen task: which kitchen."""
     known_as: str | None = None
-    """Name that the RUN has for the task, where it is not the simulator's: 'put carrot on plate' of one trained on BridgeData."""
+    """Name that a RUN has for the task, where it is not the simulator's: 'put carrot on plate' of one trained on BridgeData."""
     episodes: int = 20
     """Episodes, each from its own start."""
     seed: int = 0

@@ -40,21 +40,19 @@ def evaluate_runs(
     for run in run_folders:
         _require_simulated(checkpoint.resolve(run), task)
     records = {run: PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")) for run in run_folders}
-    for run, record in records.items():
-        _require_known(run, record, task, known_as)
+    names = {run: _name_in(run, record, task, known_as) for run, record in records.items()}
     require_comparable(task, {str(run): record for run, record in records.items()})
     # kept with the episodes: a log that goes on in another version is another evaluation
     here = of_task(task).get("kitchen")
     version = {"kitchens": " and ".join(here)} if here else {}
-    version |= {"known as": known_as} if known_as is not None else {}
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
         document = read_json(checkpoint.resolve(run) / "policy.json")
         done.append(
             play(
-                policy_factory(run, task, known_as), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
-                videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **version},
+                policy_factory(run, task, names[run]), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
+                videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **version, **({"known as": names[run]} if names[run] else {})},
             )
         )  # fmt: skip
     comparison = compare(done[0], done[1]) if len(done) == 2 else None
@@ -130,11 +128,16 @@ def _load(folder: Path, task: str, known_as: str | None) -> ActingPolicy:
     return policy if known_as is None else KnownAs(policy, known_as)
 
 
-def _require_known(run: Path, record: PolicyRecord, task: str, known_as: str | None) -> None:
-    """Raise UserError, before any worker starts, for a name that the run has no slot for; with words any task has one."""
+def _name_in(run: Path, record: PolicyRecord, task: str, known_as: str | None) -> str | None:
+    """`known_as` for a run that knows the task by it, None for one that knows the task itself; with words any task is known.
+
+    Raises UserError, before any worker starts, where the run has neither.
+    """
+    if known_as in record.tasks:
+        return known_as
+    if task in record.tasks or (known_as is None and record.language_size):
+        return None
     name = task if known_as is None else known_as
-    if name in record.tasks or (known_as is None and record.language_size):
-        return
     known = ", ".join(map(repr, record.tasks.names[:SHOWN])) + (", …" if len(record.tasks.names) > SHOWN else "")
     raise UserError(f"{run} knows no task {name!r}; it knows {known}: say by --known-as which of them this is.")
 

@@ -57,6 +57,11 @@ def test_a_task_the_run_has_another_name_for(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(Played):
         evaluate.evaluate_runs([run], task, known_as="put carrot on plate")
     assert asked[0]["known as"] == "put carrot on plate"  # type: ignore[index]
+    with pytest.raises(Played):  # of two, one may know it by the simulator's
+        evaluate.evaluate_runs(
+            [checkpoint_of(tmp_path / "twin", "widowx250s", [task[:-2]]), run], task, known_as="put carrot on plate"
+        )
+    assert "known as" not in asked[1]  # type: ignore[operator]
 
 
 def test_the_policy_is_asked_for_the_task_by_its_own_name() -> None:
