@@ -59,6 +59,8 @@ class Method(NamedTuple):
     """Whose pretrained run it is finetuned from; "" for one of its own."""
     head: bool = False
     """A clone with PTR's head instead of the published one: what of PTR's success is its head's."""
+    options: Mapping[str, Any] = {}
+    """Of a clone's config."""
     successes: bool = False
     """Learns from the robot data that succeeded alone: what the rewards tell, without a critic."""
 
@@ -90,6 +92,7 @@ METHODS: dict[str, Method] = {
     "bc-success": Method("the same on successes alone", "bc", head=True, successes=True),
     "bc-joint": Method("BC joint", "bc", "joint"),
     "ar-bc": Method("autoregressive BC", "autoregressive_bc"),
+    "ar-bc-100": Method("autoregressive BC, PTR's 100 bins", "autoregressive_bc", options={"bins": 100}),
     "bet": Method("BeT", "bet"),
     "cog": Method("COG (joint CQL)", "ptr", "joint", HELD),
     "cql-target": Method("CQL, target only", "ptr", "target", HELD),
@@ -209,7 +212,7 @@ class Bench:
             algorithm=algorithm, encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=0,  # type: ignore[arg-type]
             bounds=BRIDGE_BOUNDS, proprio=heads.standard(source), ptr=ptr,
             bc=BCConfig(augment=None, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
-            options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE), seed=seed,
+            options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE, **method.options), seed=seed,
         )  # fmt: skip
 
     def _train(self, cell: Cell, method: Method, look: ptr_look.Look | None, demos: ptr_data.Demos) -> Path:

@@ -103,6 +103,12 @@ def test_other_updates_do_not_come_into_one_folder(tmp_path) -> None:
         ptr.keep(tmp_path, TINY)
 
 
+def test_a_methods_options_reach_its_config(folder) -> None:
+    bench = Bench(folder, folder, "state", TINY)
+    bins = [bench._settings(METHODS[name], bench.robot_data, 0).options.bins for name in ("ar-bc", "ar-bc-100")]
+    assert bins == [256, 100]
+
+
 def test_kept_cells_are_not_run_again_and_new_ones_come_to_them(folder, tmp_path, monkeypatch, capsys) -> None:
     path, plot = tmp_path / "kept.json", tmp_path / "table.svg"
     ran = Bench(folder, folder, "state", TINY)(Cell("bc-joint", CROISSANT, 0))
