@@ -18,11 +18,12 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from robot_pt.errors import UserError
+from robot_pt.errors import MissingExtraError, UserError
 from robot_pt.schema import Image
 
 PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6"}
@@ -79,8 +80,10 @@ def choose_backend() -> Backend:
     """Probe EGL, then OSMesa, set MUJOCO_GL to the first that renders a frame and say why.
 
     A MUJOCO_GL that is already set is kept, and probed once. A mujoco that was imported before draws with it from here on.
-    Raises UserError with the missing Debian packages if nothing renders.
+    Raises UserError with the missing Debian packages if nothing renders, MissingExtraError where mujoco is not installed.
     """
+    if "mujoco" not in sys.modules and find_spec("mujoco") is None:
+        raise MissingExtraError("mujoco", "sim", "a simulated robot")
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
         if given in PACKAGES and os.environ.get(PROBED) != given:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import robot_pt_sim
-from robot_pt.errors import UserError
+from robot_pt.errors import MissingExtraError, UserError
 from robot_pt.store import DemoStore
 from robot_pt_sim import rendering
 from robot_pt_sim.collection import CollectSetup, _Collector
@@ -51,6 +51,13 @@ def test_osmesa_is_taken_where_egl_fails_and_the_reason_is_told(fresh):
     backend = choose_backend()
     assert backend.name == "osmesa"
     assert "egl fails: no libEGL" in backend.reason
+
+
+def test_without_mujoco_no_package_for_drawing_is_named(fresh, monkeypatch):
+    monkeypatch.setattr(rendering, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"needs mujoco, .* pip install 'robot-pt\[sim\]'"):
+        choose_backend()
+    assert fresh["asked"] == []
 
 
 def test_nothing_renders_names_the_packages(fresh):
