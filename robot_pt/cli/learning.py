@@ -82,6 +82,9 @@ class Pretrain:
     """Normalisation in small and the ResNets; batch (running statistics, which tie the samples of a batch together) is PTR's ablation."""
     pooling: Literal["spatial_embeddings", "spatial_softmax", "average"] = "spatial_embeddings"
     """How the encoder's map becomes a vector: PTR's learned embeddings; each channel's mean position or mean value are its ablations."""
+    critic_values: Literal["scalar", "hl_gauss", "c51"] = "scalar"
+    """What a critic learns: the value, or its distribution by cross-entropy (HL-Gauss, 128 bins; C51, 51) over the returns that the
+    rewards can give, -25 to 10 as PTR has them."""
     rewards: tuple[float, float] = (-1.0, 10.0)
     """Of a step, and of the last three of a success (PTR: -1 10; its ablation: 0 1)."""
     camera: str = "primary"
@@ -135,6 +138,7 @@ class Pretrain:
             self._refuse(("route", "bc_warm_start"), f"shapes PTR's policy and {algorithm} has its own")
         if ALGORITHMS[algorithm].imitates:
             self._refuse(("rewards",), f"is what a critic learns from and {algorithm} has none")
+            self._refuse(("critic_values",), f"is about a critic and {algorithm} has none")
         if self.domain is not None:
             self._refuse(("rewards",), f"is decided by --domain {self.domain}")
         if self.target is None:
@@ -149,7 +153,7 @@ class Pretrain:
             mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(), options=self.options, encoder_norm=self.encoder_norm, pooling=self.pooling,
-            rewards=self.rewards,
+            rewards=self.rewards, critic_values=self.critic_values,
         )  # fmt: skip
 
     def _amounts(self) -> tuple[int, int]:
@@ -167,7 +171,7 @@ class Pretrain:
 
         policy = (
             "domain", "language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder", "encoder_norm", "pooling",
-            "rewards",
+            "rewards", "critic_values",
         )  # fmt: skip
         self._refuse(policy, f"shapes a policy and --objective {self.objective} trains none")
         objective: Any = self.objective

@@ -12,7 +12,7 @@ from robot_pt.errors import UserError
 
 ELSEWHERE: Mapping[str, str] = {
     "bf16": "--bf16", "optim.bf16": "--bf16", "optim.total_steps": "--steps", "actor_loss": "--route", "bc_warm_start_steps": "--bc-warm-start",
-    "captions": "--captions", "captions_version": "--captions", "language": "--captions",
+    "categories": "pretrain's --critic-values", "captions": "--captions", "captions_version": "--captions", "language": "--captions",
 }  # fmt: skip
 """Fields that an option of their own decides."""
 

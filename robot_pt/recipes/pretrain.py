@@ -19,6 +19,7 @@ from robot_pt.agents.freezing import Frozen
 from robot_pt.agents.ptr import PTRConfig
 from robot_pt.distributed import Ranks, processes
 from robot_pt.errors import MismatchError, UserError
+from robot_pt.networks.categorical import CategoricalConfig
 from robot_pt.networks.encoders import EncoderConfig, Norm, Pooling
 from robot_pt.normalize import BRIDGE_BOUNDS, Bounds, fit_bounds, proprio_statistics, share_clipped
 from robot_pt.recipes import algorithms, cal_ql_domains, encoders, loop, runs
@@ -36,6 +37,9 @@ from robot_pt.schema import ACTION_NAMES, Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
 
+Values = Literal["scalar", "hl_gauss", "c51"]
+BINS = {"hl_gauss": 128, "c51": 51}
+"""Of a critic that learns a distribution, as published."""
 MOST_FITTED = 100_000
 """Actions that bins are fitted to at most, evenly spread over the data."""
 IMAGE_SIZE = 128
@@ -49,6 +53,7 @@ def pretrain(
     bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
     resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (), encoder_norm: Norm = "group",
     pooling: Pooling = "spatial_embeddings", rewards: tuple[float, float] = PTR_REWARDS, domain: str | None = None,
+    critic_values: Values = "scalar",
 ) -> dict[str, Any]:  # fmt: skip
     """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
 
@@ -90,6 +95,7 @@ def pretrain(
     if domain is not None:
         settings = cal_ql_domains.as_in(domain, settings)
         settings = replace(settings, options=changed(settings.options, options, algorithm))
+    settings = _valued(settings, critic_values)
     warn_of_clipping(source, settings.bounds, "pretraining data")
     if wanted is not None:
         warn_of_clipping(wanted.train, settings.bounds, "target data")
@@ -200,6 +206,19 @@ def _frozen(wanted: bool, encoder: EncoderConfig, start: Start | None) -> Frozen
             f"--freeze-encoder keeps the random weights that {encoder.name} starts with; give --encoder RUN unless that is the control."
         )
     return "backbone" if start is None else start.trains
+
+
+def _valued(settings: runs.RunSettings, values: Values) -> runs.RunSettings:
+    """With a critic that learns a distribution over exactly the returns that the rewards can give."""
+    if values == "scalar":
+        return settings
+    own = "ptr" if settings.algorithm == "ptr" else "options"
+    if settings.algorithm == "bc" or not hasattr(getattr(settings, own), "categories"):
+        raise UserError(
+            f"--critic-values {values} is about a critic, and {settings.algorithm} has none that it could be of; leave it out."
+        )
+    code = CategoricalConfig.of_rewards(settings.reward, settings.gamma, kind=values, bins=BINS[values])
+    return replace(settings, **{own: replace(getattr(settings, own), categories=code)})
 
 
 def _options(algorithm: Algorithm, bf16: bool, words: Sequence[str]) -> Any:

@@ -22,7 +22,7 @@ FLAGS = {
     "collect": {"task", "episodes", "out", "format", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "domain", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
-        "encoder_norm", "pooling", "rewards", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
+        "encoder_norm", "pooling", "rewards", "critic_values", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
         "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "finetune": {

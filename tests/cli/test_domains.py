@@ -79,6 +79,19 @@ def test_steps_and_batch_are_the_domains_where_nobody_says_otherwise(
     assert asked == [(20_000, 256, "cal_ql"), (7, 32, "cql")]
 
 
+@pytest.mark.parametrize(("algorithm", "values", "bins"), [("ptr", "hl_gauss", 128), ("cal_ql", "c51", 51)])
+def test_a_critic_learns_a_distribution_over_the_returns_there_can_be(
+    data: Path, tmp_path: Path, algorithm: str, values: str, bins: int
+) -> None:
+    out = tmp_path / "run"
+    words = ("--algorithm", algorithm, "--critic-values", values, "--batch-size", "4", "--steps", "1")
+    assert cli.main(["pretrain", "--data", str(data), "--out", str(out), *STATE, *words]) == 0
+    settings, _ = runs.read_settings(out)
+    found = (settings.ptr if algorithm == "ptr" else settings.options).categories
+    assert (found.kind, found.bins) == (values, bins)
+    assert (found.low, found.high) == pytest.approx((-25.0, 10.0))
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -86,6 +99,9 @@ def test_steps_and_batch_are_the_domains_where_nobody_says_otherwise(
         (("--domain", "antmaze", "--algorithm", "iql"), "has settings for cal_ql and cql, not for iql"),
         (("--domain", "antmaze", "--rewards", "0", "1"), "--rewards is decided by --domain antmaze"),
         (("--domain", "antmaze", "--objective", "curl"), "--domain shapes a policy"),
+        (("--domain", "antmaze", "--critic-values", "c51"), "cannot be told from stored rewards"),
+        (("--algorithm", "bc", "--critic-values", "c51"), "is about a critic and bc has none"),
+        (("--algorithm", "cal_ql", "--options", "categories=c51"), "is decided by pretrain's --critic-values"),
     ],
 )
 def test_a_domain_that_means_nothing_is_one_sentence(
