@@ -44,6 +44,10 @@ class EpisodeView:
         return self._source.images(steps, camera, size)
 
 
+def _told(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
 class Concat:
     """Several sources of one spec end to end. Where their action units differ, the unit of the whole is unknown."""
 
@@ -52,10 +56,13 @@ class Concat:
             raise DataError("concat needs at least one source; it was given none.")
         first = sources[0].spec
         for other in sources[1:]:
-            if (other.spec.action_names, other.spec.proprio_names) != (first.action_names, first.proprio_names):
-                raise MismatchError(
-                    f"sources to concatenate must share action and proprio names; {first.embodiment} and {other.spec.embodiment} do not."
-                )
+            for what in ("action_names", "proprio_names"):
+                one, two = getattr(first, what), getattr(other.spec, what)
+                if one != two:
+                    raise MismatchError(
+                        f"data to be learned from together must have the same {what.replace('_', ' ')}; {first.embodiment} has {_told(one)}, "
+                        f"{other.spec.embodiment} {_told(two)}: leave one out, or record it as the other."
+                    )
         shared = {c: s for c, s in first.cameras.items() if all(c in o.spec.cameras for o in sources)}
         unit = first.action_unit if len({s.spec.action_unit for s in sources}) == 1 else "unknown"
         self.spec = Spec(**{**first.to_json(), "cameras": shared, "action_unit": unit})

@@ -61,8 +61,13 @@ def test_concat_refuses_nothing_and_other_names() -> None:
     with pytest.raises(DataError, match="at least one source"):
         Concat([])
     other = dataclasses.replace(SPEC, action_names=("dx",))
-    with pytest.raises(MismatchError, match="share action"):
+    with pytest.raises(MismatchError, match="the same action names"):
         Concat([Memory([1]), Memory([1], spec=other)])
+    more = dataclasses.replace(SPEC, proprio_names=(*SPEC.proprio_names, "thing_x"))
+    with pytest.raises(
+        MismatchError, match=r"the same proprio names; panda has x, .*, panda x, .*, thing_x: leave one out"
+    ):
+        Concat([Memory([1]), Memory([1], spec=more)])
 
 
 def test_a_view_and_its_leaf() -> None:
