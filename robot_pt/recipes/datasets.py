@@ -101,8 +101,12 @@ def cache(
     return {"out": str(out), "cameras": sorted(source.spec.cameras), "frames": source.episodes.steps, "bytes": total}
 
 
-def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str) -> EpisodeSource:
+def open_all(
+    paths: Sequence[Path], *, assume_success: bool, reading: Reading, what: str, own_rewards: bool = False
+) -> EpisodeSource:
     """The training splits of `paths` as one source; says loudly what their success labels mean for the rewards.
+
+    `own_rewards`: the data's own are learned from, which labels do not touch.
 
     Raises DataError where one has no actions that a policy could learn from, MismatchError for two versions of a simulator.
     """
@@ -115,7 +119,14 @@ def open_all(paths: Sequence[Path], *, assume_success: bool, reading: Reading, w
                 f"robot-pt pretrain --objective and one of {', '.join(without_actions())}."
             )
     whole = joined(sources)
-    say_success(whole, assume_success, what)
+    if own_rewards:
+        found = whole.rewards
+        least, most = (float(found.min()), float(found.max())) if len(found) else (0.0, 0.0)
+        say(
+            f"{what}: {len(whole.episodes)} episodes, {whole.episodes.steps} steps, rewards as recorded, {least:g} to {most:g}."
+        )
+    else:
+        say_success(whole, assume_success, what)
     return whole
 
 

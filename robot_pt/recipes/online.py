@@ -140,7 +140,9 @@ def _prepare(start: Path, out: Path, wanted: Wanted, resume: bool, reading: Read
     origin = origin_of(start, out, resume)
     trained = PolicyRecord.from_json(read_json(origin.folder(start) / "policy.json"))
     spec = setup.spec_of_episodes(trained, wanted)
-    sources = setup.open_sources(out, wanted, reading, settings.algorithm)
+    sources = setup.open_sources(
+        out, wanted, reading, settings.algorithm, own_rewards=settings.reward.source == "stored"
+    )
     tasks = setup.task_table(trained, start, wanted, sources)
     agent = settings.build(spec, ranks.device)
     agent.grad_sync = ranks.mean_gradients

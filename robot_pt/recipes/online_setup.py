@@ -251,11 +251,19 @@ def spec_of_episodes(trained: PolicyRecord, wanted: Wanted) -> Spec:
     return offered
 
 
-def open_sources(out: Path, wanted: Wanted, reading: Reading, algorithm: str) -> dict[str, EpisodeSource]:
-    """The data that is there already, by its name in the mixture. Raises as `prior_of`, MismatchError for two versions of a simulator."""
+def open_sources(
+    out: Path, wanted: Wanted, reading: Reading, algorithm: str, *, own_rewards: bool = False
+) -> dict[str, EpisodeSource]:
+    """The data that is there already, by its name in the mixture, see `open_all`. Raises as `prior_of`, MismatchError for two versions of a simulator."""
     given = {"offline": [Path(p) for p in wanted.data], "target": [Path(wanted.target)] if wanted.target else []}
     sources: dict[str, EpisodeSource] = {
-        name: open_all(paths, assume_success=wanted.assume_success, reading=reading.of(paths), what=f"{name} data")
+        name: open_all(
+            paths,
+            assume_success=wanted.assume_success,
+            reading=reading.of(paths),
+            what=f"{name} data",
+            own_rewards=own_rewards,
+        )
         for name, paths in given.items()
         if paths
     }

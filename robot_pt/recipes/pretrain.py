@@ -65,7 +65,10 @@ def pretrain(
     reading = (reading or Reading()).of([*data, *([target] if target else [])])
     wanted: Target | None = None
     if target is None:
-        source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data")
+        own = domain is not None and cal_ql_domains.named(domain).reward.source == "stored"
+        source = open_all(
+            data, assume_success=assume_success, reading=reading, what="pretraining data", own_rewards=own
+        )
     else:
         wanted, source = open_target(
             target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading

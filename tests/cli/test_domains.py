@@ -40,7 +40,9 @@ def test_the_command_line_knows_every_domain() -> None:
     assert get_args(learning.Domain) == cal_ql_domains.NAMES
 
 
-def test_a_run_is_what_its_domain_says_and_goes_on_online_like_it(data: Path, tmp_path: Path) -> None:
+def test_a_run_is_what_its_domain_says_and_goes_on_online_like_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = (
         "--domain",
         "franka_kitchen",
@@ -54,6 +56,9 @@ def test_a_run_is_what_its_domain_says_and_goes_on_online_like_it(data: Path, tm
     out = tmp_path / "run"
     code = cli.main(["pretrain", "--data", str(data), "--out", str(out), "--steps", "1", *STATE, *words])
     assert code == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "4 episodes, 20 steps, rewards as recorded, 0 to 1." in said
+    assert "labelled successful" not in said  # labels decide nothing here
     settings, document = runs.read_settings(out)
     assert (settings.algorithm, settings.gamma, settings.batch_size) == ("cql", 0.99, 256)
     assert (settings.reward.source, settings.reward.scale, settings.reward.beyond) == ("stored", 1.0, "repeat_last")
