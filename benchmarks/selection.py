@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from robot_pt import checkpoint
-from robot_pt.errors import DataError
+from robot_pt.errors import DataError, UserError
 from robot_pt.evaluate import PolicyFactory, load
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes.evaluate import play, policy_factory
@@ -117,4 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None

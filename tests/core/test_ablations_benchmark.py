@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +90,17 @@ def test_the_table_tells_runs_of_other_lengths_and_gaps(ablations, tmp_path):
     assert "| 2 | 85 (77 to 91) | 40 of 50, 45 of 50 | 1.00 |" in average
     assert "not run (`--cells softmax:0`)" in softmax
     assert "45 (36 to 55)" in rows[ablations.ABLATIONS["published"].title]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"),
+    [
+        ("ablations", ["--cells", "nope:0"], "--cells nope:0 is no NAME:SEED"),
+        ("selection", ["nowhere", "--task", "maze-u"], "nowhere has no selection.json"),
+    ],
+)
+def test_a_mistake_is_a_sentence(script: str, words: list[str], said: str) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / f"{script}.py"
+    done = subprocess.run([sys.executable, path, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
