@@ -6,6 +6,7 @@ The file is the only source: joint `range` and `actuatorfrcrange`, the numeric `
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from robot_pt.commands import Float64
-from robot_pt.errors import MissingExtraError
+from robot_pt.errors import MissingExtraError, UserError
 
 FINGER_SITES = ("left_finger", "right_finger")
 LINK_SITES = ("elbow", "wrist")
@@ -42,11 +43,18 @@ class ArmModel:
 
 
 def import_mujoco() -> Any:
-    """The mujoco module. Raises MissingExtraError when it is not installed."""
+    """The mujoco module. Raises MissingExtraError when it is not installed, UserError for a MUJOCO_GL that it does not know."""
     try:
         import mujoco
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "mujoco", "sim", "a robot's kinematics") from None
+    except RuntimeError as error:
+        if "MUJOCO_GL" not in str(error):
+            raise
+        given = os.environ.get("MUJOCO_GL", "")
+        raise UserError(
+            f"MUJOCO_GL is {given!r}, which MuJoCo does not know; set it to egl or osmesa, or unset it."
+        ) from None
     return mujoco
 
 

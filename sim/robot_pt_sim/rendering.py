@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robot_pt.errors import MissingExtraError, UserError
+from robot_pt.robots.model import import_mujoco
 from robot_pt.schema import Image
 
 PACKAGES = {"egl": "libegl1 libegl-mesa0 libgl1-mesa-dri", "osmesa": "libosmesa6"}
@@ -86,6 +87,8 @@ def choose_backend() -> Backend:
         raise MissingExtraError("mujoco", "sim", "a simulated robot")
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
+        if given not in PACKAGES:
+            import_mujoco()
         if given in PACKAGES and os.environ.get(PROBED) != given:
             _first_that_renders((given,))
         os.environ[PROBED] = given

@@ -356,3 +356,31 @@ class UpToSeedTwo(_Collector):
         if seed >= 2 and os.environ["MUJOCO_GL"] == os.environ["LOST_OPENGL"]:
             self._simulator._renderer._renderer._gl_context.free()
         return super().__call__(seed)
+
+
+@pytest.mark.parametrize(
+    ("task", "camera"), [("kitchen/open-drawer", "primary"), ("kitchen/open-drawer", "none"), ("lift-red", "primary")]
+)
+def test_an_opengl_that_there_is_not_is_a_sentence(tmp_path, task, camera):
+    if task == "lift-red":
+        pytest.importorskip("robosuite")
+    words = [
+        "collect",
+        "--task",
+        task,
+        "--camera",
+        camera,
+        "--episodes",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "demos"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "robot_pt", *words], capture_output=True, text=True, check=False,
+        env={**os.environ, "MUJOCO_GL": "nonsense"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "MUJOCO_GL is 'nonsense', which MuJoCo does not know" in " ".join(done.stderr.split())
