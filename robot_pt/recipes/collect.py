@@ -95,7 +95,7 @@ def collect(
         "store": str(out), "task": task, "episodes": report.episodes, "successes": report.successes, "steps": report.steps,
         "unreachable": len(report.unreachable),
         "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
-        "store_episodes": len(store.source().episodes),
+        "store_episodes": len(store),
     }  # fmt: skip
 
 

@@ -124,6 +124,28 @@ def test_without_what_writes_rlds_nothing_is_recorded(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_episode_of_before_is_no_reason_to_call_a_recording_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "--task",
+        CARROT,
+        "--episodes",
+        "1",
+        "--workers",
+        "1",
+        "--camera",
+        "none",
+        "--out",
+        str(tmp_path / "demos"),
+    )
+    assert run(capsys, *words)[0] == 0
+    for chunk in (tmp_path / "demos" / "000000" / "actions").glob("c*"):
+        chunk.unlink()
+    status, result = run(capsys, *words, "--seed", "1")
+    assert (status, result["episodes"], result["store_episodes"]) == (0, 1, 2)
+
+
 def test_an_unknown_scene_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, result = run(capsys, "--task", CARROT, "--scene", "9", "--out", str(tmp_path / "demos"))
     assert status == 2
