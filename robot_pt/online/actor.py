@@ -105,7 +105,7 @@ class Actor:
         with held(lock_of(settings.run, settings.index), f"actor {settings.index} of {settings.run}"):
             store = DemoStore.create(store_of(settings.run, settings.index), settings.spec, exist_ok=True)
             store.recover()
-            self._steps = int(store.source().episodes.length.sum()) if len(store) else 0
+            self._steps = int(store.source(skip_corrupt=True).episodes.length.sum()) if len(store) else 0
             end = "stopped"
             player: Player | None = None
             try:

@@ -42,9 +42,9 @@ def of_task(task: str) -> Versions:
 
 
 def of_stores(folders: Iterable[Path]) -> dict[str, Versions]:
-    """Those of `folders` that hold episodes already, by name."""
+    """Those of `folders` that hold episodes already, by name; what is damaged is for who reads it to say."""
     stores = [DemoStore(folder) for folder in folders if is_demo_store(folder)]
-    return {str(store.path): versions_of(store.source()) for store in stores if len(store)}
+    return {str(store.path): versions_of(store.source(skip_corrupt=True)) for store in stores if len(store)}
 
 
 def tell_of_start(trained: PolicyRecord, parts: Mapping[str, Versions]) -> None:

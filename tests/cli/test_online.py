@@ -1,6 +1,7 @@
 """robot-pt online as a user types it, in a maze of numpy: the whole way once, and every refusal in one sentence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,30 @@ def test_the_whole_way(data, start, tmp_path, capsys) -> None:
     assert (code, back["serving"], back["held"]) == (0, number - 1, True)
     code, free, _ = run("--release", out, capsys=capsys)
     assert (code, free["held"]) == (0, False)
+
+
+def damage(store: Path, episode: str) -> None:
+    for chunk in (store / episode / "actions").glob("c*"):
+        chunk.unlink()
+
+
+@pytest.mark.timeout(280)
+def test_a_damaged_episode_is_set_aside_and_nobody_stops(start, data, tmp_path, capsys) -> None:
+    """In a store that others write, from the first moment on; and in an actor's own, before a resumed run."""
+    others, out = tmp_path / "others", tmp_path / "o"
+    shutil.copytree(data, others)
+    damage(others, "000000")
+    words = ["--from", start, "--task", "maze-u", "--out", out, "--follow", others, "--utd", 0.1, "--batch-size", 8]
+    code, result, _ = run(*words, "--episodes", 2, capsys=capsys)
+    assert code == 0, result
+    assert result["episodes"] >= 2, "the damaged one is tried for a while, and the run may be over before"
+    damage(store_of(out, 0), "000000")
+    code, result, said = run(*words, "--episodes", 3, "--resume", capsys=capsys)
+    assert code == 0, result
+    assert len(DemoStore(store_of(out, 0)).episodes) == 3
+    own = f"{store_of(out, 0)}/000000"
+    assert "it joined before and cannot be read any more" in result["set_aside"][own]
+    assert f"set aside {own}" in said
 
 
 def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) -> None:
