@@ -103,8 +103,9 @@ METHODS: dict[str, Method] = {
 }
 BASE, CLONE = "bc", "bc-even"
 """What the others are compared with: the published clone, and the clone that is PTR's policy without a critic."""
-ENCODER = "bc"
-"""Whose encoders the methods look through that have none of their own: those of clones that learned from the robot data what to do."""
+ENCODER = "arrangements"
+"""Whose encoders the methods look through that have none of their own: those that learned to tell where things are, of the robot data and further
+arrangements of its kitchens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class Bench:
 
     def _robot_data(self, method: Method, look: ptr_look.Look | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
-        source = self._through(self.robot_data, look)
+        source = self._through(self.robot_data, look, ptr_look.VIEWS)
         return filter_episodes(source, lambda table, e: table.success[e] == SUCCESS) if method.successes else source
 
     def look(self, method: Method) -> ptr_look.Look | None:
@@ -190,16 +191,17 @@ class Bench:
         if self.version != "features":
             return None
         folder, steps = self.shared / "encoders", self.scale.encoder_updates
-        return ptr_look.trained(method.encoder or ENCODER, self.robot_data, folder, steps)
+        data = partial(ptr_data.pretraining, self.shared, episodes=self.scale.data)
+        return ptr_look.trained(method.encoder or ENCODER, data, folder, steps)
 
-    def _through(self, source: EpisodeSource, look: ptr_look.Look | None) -> EpisodeSource:
+    def _through(self, source: EpisodeSource, look: ptr_look.Look | None, views: int = 1) -> EpisodeSource:
         if look is not None:
-            return look.through(source, self.shared / "features")
+            return look.through(source, self.shared / "features", views)
         return ptr_data.VIEWS[self.version][0](source) if self.version in ptr_data.VIEWS else source
 
     def _seen_demos(self, task: str, seed: int, look: ptr_look.Look | None) -> ptr_data.Demos:
         demos = ptr_data.target(self.shared, self._recorded, task, seed)
-        return ptr_data.Demos(*(self._through(part, look) for part in demos))
+        return ptr_data.Demos(self._through(demos.train, look, ptr_look.VIEWS), self._through(demos.judges, look))
 
     # Training.
 
@@ -208,9 +210,10 @@ class Bench:
         ptr = PTRConfig(augment=None, actor_average=heads.AVERAGE, bc_warm_start_steps=warm, **method.changes)
         algorithm = "ptr" if method.algorithm == "awbc" else method.algorithm
         standard = default_config(algorithm)
+        share = ptr_look.SHARE if self.version == "features" else heads.FEATURE_SHARE
         return runs.RunSettings(
             algorithm=algorithm, encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=0,  # type: ignore[arg-type]
-            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source), ptr=ptr,
+            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source, share), ptr=ptr,
             bc=BCConfig(augment=None, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
             options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE, **method.options), seed=seed,
         )  # fmt: skip

@@ -3,7 +3,7 @@
     python benchmarks/ptr_places.py RUN --task kitchen/put-carrot-on-plate@5 --data runs/ptr --seed 0
 
 reads the thing's and the goal's places off the features by ridge regression (`told`), from the target's own demonstrations alone or with the robot
-data beside them, and lets RUN, a cell that sees the state, act from the cell's own starts with both places wrong by as much all through an episode
+data beside them, and by a small network that knows the task (`learned`), and lets RUN, a cell that sees the state, act from the cell's own starts with both places wrong by as much all through an episode
 (`acted`). Needs data and encoder of the version "features" in --data.
 """
 
@@ -19,22 +19,33 @@ from typing import final
 
 import numpy as np
 import ptr_data
+import ptr_look
+import ptr_told
 import torch
 from ptr_cell import ENCODER, QUICK
 from ptr_look import SEED, Look
+from torch import nn
+from torch.nn.functional import one_hot, smooth_l1_loss
 
 from robot_pt.errors import UserError
 from robot_pt.evaluate import evaluate
 from robot_pt.policy import Policy
 from robot_pt.probes.linear import PENALTIES, Array, Ridge, Scale
 from robot_pt.recipes.origins import Origin
-from robot_pt.schema import Float, Int, Observation
+from robot_pt.schema import Float, Observation
 from robot_pt.sources import EpisodeSource
+from robot_pt_sim.kitchen.seen import NAMES
+from robot_pt_sim.kitchen.seen import seen as state_seen
+from robot_pt_sim.kitchen.tasks import find_kitchen
+from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.rollouts import rollouts
 
 PLACES = ("thing_x", "thing_y", "goal_x", "goal_y")
 MEDIAN = float(np.sqrt(2 * np.log(2)))
 """Of the length of an error in x and y that are each normal with deviation 1."""
+STARTS, FIRST_START = 80, 700_000
+READING, UNIT_M = 2500, 0.05
+"""Updates of the network that reads places, and the unit it reads them in."""
 ERRORS_CM = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -44,18 +55,19 @@ class Seen:
 
     features_nD: Float
     place_nK: Float  # [m], K as PLACES
+    task_n: Sequence[str] = ()
 
 
 def seen(frames: EpisodeSource, state: EpisodeSource, look: Look, cache: Path) -> Seen:
     """Both sources hold the same episodes."""
     columns = [state.spec.proprio_names.index(name) for name in PLACES]
-    return Seen(look.through(frames, cache).proprio[_rows(frames)], state.proprio[_rows(state)][:, columns])
+    table, rows = frames.episodes, ptr_told.rows
+    tasks = [task for task, length in zip(table.task, table.length, strict=True) for _ in range(length)]
+    return Seen(look.through(frames, cache).proprio[rows(frames)], state.proprio[rows(state)][:, columns], tasks)
 
 
-def looked_at(data: Path, task: str, seed: int, objective: str, cameras: Sequence[str]) -> tuple[Seen, Seen, Seen]:
-    """The target's demonstrations to learn from and to judge by, and the robot data, of what benchmarks/ptr.py left in `data`, through that
-    objective's encoders of these cameras."""
-    look = Look(tuple(Origin.of(data / "encoders" / f"{objective}-{camera}-{SEED}") for camera in cameras))
+def looked_at(data: Path, task: str, seed: int, look: Look) -> tuple[Seen, Seen, Seen]:
+    """The target's demonstrations to learn from and to judge by, and the robot data, of what benchmarks/ptr.py left in `data`."""
     frames, state = (ptr_data.target(data, version, task, seed) for version in ("features", "state"))
     robot = [ptr_data.pretraining(data, version, QUICK.data) for version in ("features", "state")]
     pairs = ((frames.train, state.train), (frames.judges, state.judges), (robot[0], robot[1]))
@@ -63,9 +75,16 @@ def looked_at(data: Path, task: str, seed: int, objective: str, cameras: Sequenc
     return train, judges, beside
 
 
-def _rows(source: EpisodeSource) -> Int:
-    table = source.episodes
-    return np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
+def at_starts(task: str, look: Look) -> Seen:
+    """First observations of starts that nobody trains on: nothing of where the thing is can be told from where the hand is."""
+    size, looks, place = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE), look.extractors(), [NAMES.index(n) for n in PLACES]
+    simulator = KitchenSimulator(find_kitchen(task), cameras=ptr_data.CAMERAS, image_size=size)
+    features, places = [], []
+    for seed in range(FIRST_START, FIRST_START + STARTS):
+        features.append(ptr_look.seen(simulator.reset(seed), looks, look.kind).proprio)
+        places.append(state_seen(simulator.definition, simulator.state().objects)[place])
+    simulator.close()
+    return Seen(np.stack(features), np.stack(places).astype(np.float32), [task.split("@")[0]] * STARTS)
 
 
 def told(target: Seen, judges: Seen, robot: Seen | None) -> dict[str, float]:
@@ -80,6 +99,31 @@ def told(target: Seen, judges: Seen, robot: Seen | None) -> dict[str, float]:
     ridge, looked_at = Ridge(scale(x)), scale(judges.features_nD)
     weights = [ridge.weights(y.astype(np.float64), penalty) for penalty in PENALTIES]
     return least([looked_at @ w + offset for w, offset in weights], judges.place_nK)
+
+
+def learned(target: Seen, robot: Seen, judged: Sequence[Seen]) -> list[dict[str, float]]:
+    """As `told`, on each of `judged`, by a small network that knows the task: robot data, a tenth of each batch the target's demonstrations."""
+    torch.manual_seed(0)
+    tasks, scale = sorted({*robot.task_n, *target.task_n}), Scale.of(robot.features_nD)
+
+    def inputs(seen: Seen) -> torch.Tensor:
+        slots = torch.tensor([tasks.index(task) for task in seen.task_n])
+        return torch.cat([torch.from_numpy(scale(seen.features_nD)).float(), one_hot(slots, len(tasks)).float()], 1)
+
+    (x, y), (own, its) = ((inputs(s), torch.from_numpy(s.place_nK / UNIT_M)) for s in (robot, target))
+    net = nn.Sequential(nn.Linear(x.shape[1], 128), nn.ReLU(), nn.Linear(128, len(PLACES)))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, READING)
+    for _ in range(READING):
+        some, few = torch.randint(len(x), (58,)), torch.randint(len(own), (6,))
+        guess = net(torch.cat([x[some], own[few]]))
+        loss = smooth_l1_loss(guess, torch.cat([y[some], its[few]]), beta=0.2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return [least([UNIT_M * net(inputs(seen)).numpy()], seen.place_nK) for seen in judged]
 
 
 def least(guesses: Sequence[Array | Float], place_nK: Float) -> dict[str, float]:
@@ -154,13 +198,22 @@ def main() -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    train, judges, robot = looked_at(
-        options.data, options.task, options.seed, options.objective, options.cameras.split(",")
-    )
+    runs = [options.data / "encoders" / f"{options.objective}-{c}-{SEED}" for c in options.cameras.split(",")]
+    look = Look(tuple(Origin.of(run) for run in runs))
+    train, judges, robot = looked_at(options.data, options.task, options.seed, look)
     constant = np.broadcast_to(train.place_nK.mean(0), judges.place_nK.shape)
     print(json.dumps({"one place for all": least([constant], judges.place_nK)}))
     print(json.dumps({"from demonstrations": told(train, judges, None), "steps": len(train.place_nK)}))
     print(json.dumps({"and robot data": told(train, judges, robot), "steps": len(robot.place_nK)}))
+    starts = at_starts(options.task, look)
+    at_judges, at_first = learned(train, robot, [judges, starts])
+    print(json.dumps({"and robot data, by a network": at_judges}))
+    constant = np.broadcast_to(train.place_nK.mean(0), starts.place_nK.shape)
+    print(
+        json.dumps(
+            {"the same at first observations": at_first, "one place for all": least([constant], starts.place_nK)}
+        )
+    )
     if options.run is not None:
         print(json.dumps({"successes by error [cm]": acted(options.run, options.task, options.seed, options.episodes)}))
 

@@ -73,12 +73,12 @@ def imitate(
     return agent
 
 
-def standard(source: EpisodeSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, deviation) that proprio is standardised with; features behind the state share the weight of `FEATURE_SHARE`."""
+def standard(source: EpisodeSource, share: int = FEATURE_SHARE) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, deviation) that proprio is standardised with; features behind the state share the weight of `share` numbers."""
     mean, std = proprio_statistics(source)
     count = len(std) - len(PROPRIO_NAMES)
     std = std.copy()
-    std[len(PROPRIO_NAMES) :] *= max(1.0, count / FEATURE_SHARE) ** 0.5
+    std[len(PROPRIO_NAMES) :] *= max(1.0, count / share) ** 0.5
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import ptr
 import ptr_aim
+import ptr_arrangements
 import ptr_critic
 import ptr_data
 import ptr_kept
@@ -37,6 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     small = {"a": Split(("kitchen/put-carrot-on-plate@1", "kitchen/open-drawer@1"), (CARROT, CROISSANT))}
     patch = pytest.MonkeyPatch()
     patch.setattr(ptr_data, "SPLITS", small)
+    patch.setattr(ptr_arrangements, "SPLITS", small)
+    patch.setattr(ptr_arrangements, "EACH", 2)
     patch.setattr(ptr_data, "JUDGES", 2)
     yield tmp_path_factory.mktemp("ptr")
     patch.undo()

@@ -1,6 +1,7 @@
 """benchmarks/ptr_places.py: told from features that hold places and from ones that do not; a policy that is told wrong places."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,23 @@ def test_places_are_told_where_features_hold_them_and_not_otherwise() -> None:
     assert held == {"thing_cm": 0.0, "goal_cm": 0.0}
     lost = ptr_places.told(drawn(rng, 300, 0.0), drawn(rng, 2000, 0.0), None)
     assert lost["thing_cm"] == pytest.approx(5 * np.sqrt(2 * np.log(2)), abs=0.6), "no better than the mean place"
+
+
+def test_a_network_tells_the_places_of_a_task_among_others() -> None:
+    rng = np.random.default_rng(0)
+
+    def of(task: str, sign: int, count: int) -> ptr_places.Seen:
+        seen = drawn(rng, count, 1.0)
+        return replace(seen, features_nD=seen.features_nD * sign, task_n=[task] * count)
+
+    robot, target = of("a", 1, 600), of("b", -1, 300)
+    same, blind = ptr_places.learned(target, robot, [of("b", -1, 200), drawn_blind(rng, "b", 200)])
+    assert max(same.values()) < 2.5, "which feature means what is the task's own"
+    assert min(blind.values()) > 4.0
+
+
+def drawn_blind(rng: np.random.Generator, task: str, count: int) -> ptr_places.Seen:
+    return replace(drawn(rng, count, 0.0), task_n=[task] * count)
 
 
 class Told:
