@@ -1,8 +1,10 @@
 """How judged episodes of benchmarks/online.py end, at the switch and after some steps of the job: by letting go, in a pit, at the goal.
 
     python benchmarks/online_ends.py --algorithm cal_ql --seed 8 --steps 170
+    python benchmarks/online_ends.py --task local-drops --set search_boxes=0 offline_updates=2500 --algorithm cql --seed 30 --steps 1500
 
-One line of JSON per moment and way of acting, drawn or central, for a task with a grip; some 20 s of a core.
+One line of JSON per moment and way of acting, drawn, central or searched (the best of `BOXES` along each action number by the critic, whoever
+learned), for a task with a grip; some 20 s of a core.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from online_cell import TASKS, learn_offline, learn_on_the_job, load_data, robot_of
-from online_learners import ALGORITHMS, Learner, Ours, make
+from online_cell import TASKS, changed, learn_offline, learn_on_the_job, load_data, robot_of
+from online_learners import ALGORITHMS, Learner, Ours, make, seen
+from online_search import Searcher
 from online_task import Act, Problem, let_go
 
 from robot_pt.evaluate import episode_seeds
 from robot_pt_sim.point_maze import MAX_STEP_M, MazeBatch, find_maze
+
+BOXES = 6
 
 
 def ends(learner: Ours, act: Act, problem: Problem) -> dict[str, Any]:
@@ -49,9 +54,15 @@ def ends(learner: Ours, act: Act, problem: Problem) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def searched(learner: Ours) -> Act:
+    searcher = Searcher(learner.agent.critic, learner.agent.actor.normalizer, 1.0, BOXES)
+    return lambda proprio_NP: searcher.mode(*seen(proprio_NP)).numpy()
+
+
 def show(learner: Learner, problem: Problem, moment: str) -> None:
     assert isinstance(learner, Ours)
-    for way, act in (("drawn", learner.explore), ("central", learner.act)):
+    ways = {"drawn": learner.explore, "central": learner.act, "searched": searched(learner)}
+    for way, act in ways.items():
         print(json.dumps({"moment": moment, "acts": way, **ends(learner, act, problem)}), flush=True)
 
 
@@ -65,9 +76,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--steps", type=int, default=170, help="of the job")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the task to change")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    task = TASKS[options.task]
+    task = changed(TASKS[options.task], options.set)
     task = replace(task, schedule=replace(task.schedule, online_steps=options.steps, evaluate_every=10**6))
     problem, offline = task.problem, load_data(task.problem)
     learner = make(options.algorithm, task.rates, robot_of(task, offline), options.seed, problem.gamma)

@@ -160,14 +160,14 @@ class Ours:
         return {name: float(value) for name, value in metrics.items()}
 
     def act(self, proprio_NP: Float) -> Float:
-        return self.agent.acting.mode(*_seen(proprio_NP)).numpy()
+        return self.agent.acting.mode(*seen(proprio_NP)).numpy()
 
     @torch.no_grad()
     def explore(self, proprio_NP: Float) -> Float:
         actor = self.agent.acting
         size = len(actor.normalizer.low)
         noise = torch.randn(len(proprio_NP), 1, size, generator=self._noise)
-        action_BKA, _ = actor(*_seen(proprio_NP)).sample(noise)
+        action_BKA, _ = actor(*seen(proprio_NP)).sample(noise)
         return actor.normalizer.decode(action_BKA[:, 0]).numpy()
 
     @torch.no_grad()
@@ -175,14 +175,14 @@ class Ours:
         """(N,) Q, the least head; for agents that have a critic."""
         normalizer, critic = self.agent.actor.normalizer, self.agent.critic
         action_NKA = normalizer.encode(torch.from_numpy(action_NA))[:, None]
-        q_ENK = self.agent.q_values(critic(*critic.state(*_seen(proprio_NP)), action_NKA))
+        q_ENK = self.agent.q_values(critic(*critic.state(*seen(proprio_NP)), action_NKA))
         return q_ENK.amin(0)[:, 0].numpy()
 
     def go_online(self) -> Learner:
         return self if self._online is None else self._online(self.agent)
 
 
-def _seen(proprio_NP: Float) -> tuple[Any, ...]:
+def seen(proprio_NP: Float) -> tuple[Any, ...]:
     count = len(proprio_NP)
     return {}, torch.from_numpy(proprio_NP), torch.zeros(count, dtype=torch.int64), torch.zeros(count, 0)
 
