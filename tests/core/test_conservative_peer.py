@@ -1,6 +1,6 @@
 """Losses of Cal-QL and CQL beside d3rlpy 2.8.1's: the same weights, batch and sampled actions.
 
-Runs where d3rlpy is importable (benchmarks/requirements-d3rlpy.txt says how to put it beside the project). Where its definition
+Runs where d3rlpy is importable (`make test-peers`). Where its definition
 differs, the test says what was set or taken off to make the two comparable:
 
 * d3rlpy multiplies the conservative term by exp(log alpha) even without a Lagrange multiplier; alpha is held at 1 there.

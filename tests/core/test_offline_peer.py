@@ -1,6 +1,6 @@
 """Losses of IQL, AWAC, TD3+BC and ReBRAC beside d3rlpy 2.8.1's: the same weights, batch and sampled actions.
 
-Runs where d3rlpy is importable (benchmarks/requirements-d3rlpy.txt says how to put it beside the project). Where its definition
+Runs where d3rlpy is importable (`make test-peers`). Where its definition
 differs, the test says what was set or taken off to make the two comparable:
 
 * IQL: it takes one step of Q and V together, so V(s') of Q's target is that of before the step; ours, as the authors', of after it.

@@ -1,6 +1,6 @@
 """Losses of plain SAC beside d3rlpy 2.8.1's: the same weights, batch and sampled actions.
 
-Runs where d3rlpy is importable (benchmarks/requirements-d3rlpy.txt says how to put it beside the project). Where its definition differs:
+Runs where d3rlpy is importable (`make test-peers`). Where its definition differs:
 
 * Its critic loss is the sum over heads of the mean squared error, ours, as RLPD's code, the mean over heads: twice ours with two.
 * With a learned temperature it takes the temperature's step before the actor's loss, we, as RLPD's code, after; the two losses themselves
