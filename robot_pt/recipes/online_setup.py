@@ -297,6 +297,11 @@ def replay_of(
             f"the algorithm takes {plan.offline_share:g} of a batch from offline data, target demos and interventions were given "
             f"{wanted.target_share:g} and {wanted.intervention_share:g}; lower one, or give --offline-share."
         )
+    if online < 1e-9 and not wanted.intervention_share:
+        raise UserError(
+            f"offline data and target demos fill a batch ({', '.join(f'{name} {share:g}' for name, (_, share) in fixed.items())}), so that no episode "
+            "of the job would be learned from; leave room within 1 by --offline-share or --target-share, or train on what there is with pretrain."
+        )
     sampling = settings.sampling()
     return OnlineReplay(
         fixed, online=max(online, 0.0), interventions=wanted.intervention_share, spec=spec, cameras=settings.cameras,

@@ -177,6 +177,7 @@ def test_a_run_that_sees_nothing_is_no_encoder(data, start, tmp_path, capsys) ->
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--utd", "0"], "--utd is 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--episodes", "0"], "--episodes is 0"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--offline-share", "0.9", "--intervention-share", "0.2"], "shares of a batch"),
+        (["--from", "START", "--data", "DATA", "--task", "maze-u", "--out", "OUT", "--offline-share", "1"], "no episode of the job would be learned from"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--target-share", "0.2"], "give both, or neither"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--noise", "3"], "--noise is 3"),
         (["--from", "START", "--task", "maze-u", "--out", "OUT", "--help-after", "-1"], "--help-after is -1"),
