@@ -171,7 +171,7 @@ def test_without_matplotlib_the_table_is_made_and_a_picture_asked_for_is_refused
         ptr.main()
 
 
-@pytest.mark.parametrize("name", ["ptr_state.json", "ptr_aimed.json"])
+@pytest.mark.parametrize("name", ["ptr_state.json", "ptr_aimed.json", "ptr_features.json"])
 def test_the_repositorys_cells_are_ones_to_go_on_with(name) -> None:
     path = Path(ptr.__file__).parent / name
     cells = ptr_kept.read(path, QUICK)
