@@ -66,9 +66,7 @@ def pretrain(
     wanted: Target | None = None
     if target is None:
         own = domain is not None and cal_ql_domains.named(domain).reward.source == "stored"
-        source = open_all(
-            data, assume_success=assume_success, reading=reading, what="pretraining data", own_rewards=own
-        )
+        source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data", own_rewards=own)  # fmt: skip
     else:
         wanted, source = open_target(
             target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading
@@ -95,10 +93,7 @@ def pretrain(
         frozen=_frozen(freeze_encoder, encoder_config, start_from),
         seed=seed,
     )
-    if domain is not None:
-        settings = cal_ql_domains.as_in(domain, settings)
-        settings = replace(settings, options=changed(settings.options, options, algorithm))
-    settings = _valued(settings, critic_values)
+    settings = _valued(_published(settings, domain, options), critic_values)
     warn_of_clipping(source, settings.bounds, "pretraining data")
     if wanted is not None:
         warn_of_clipping(wanted.train, settings.bounds, "target data")
@@ -209,6 +204,14 @@ def _frozen(wanted: bool, encoder: EncoderConfig, start: Start | None) -> Frozen
             f"--freeze-encoder keeps the random weights that {encoder.name} starts with; give --encoder RUN unless that is the control."
         )
     return "backbone" if start is None else start.trains
+
+
+def _published(settings: runs.RunSettings, domain: str | None, options: Sequence[str]) -> runs.RunSettings:
+    """With a domain's settings, if one was named, and `options` changed from these."""
+    if domain is None:
+        return settings
+    settings = cal_ql_domains.as_in(domain, settings)
+    return replace(settings, options=changed(settings.options, options, settings.algorithm))
 
 
 def _valued(settings: runs.RunSettings, values: Values) -> runs.RunSettings:
