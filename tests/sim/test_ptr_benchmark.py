@@ -336,7 +336,7 @@ def test_a_policy_is_shown_the_motion_that_it_learned_from(folder, window) -> No
     np.testing.assert_allclose(path, rows[:, :3], atol=1e-5)
     assert len(moving.spec.proprio_names) == moving.proprio.shape[1] == rows.shape[1] + 7
     assert not moving.spec.cameras
-    with pytest.raises(DataError, match="has no camera 'primary'"):
+    with pytest.raises(DataError, match="have no images; camera 'primary'"):
         moving.images(np.array([0]), "primary")
 
 
