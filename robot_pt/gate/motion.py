@@ -16,7 +16,7 @@ import numpy as np
 from robot_pt.commands import ArmState, Float64, PoseTarget
 from robot_pt.gate.kinematics import Manipulator, Solution
 from robot_pt.gate.limits import GateLimits
-from robot_pt.gate.poses import SLACK, RotationBox, Way, farthest, step_position
+from robot_pt.gate.poses import SLACK, RotationBox, Way, action_angle, farthest, step_position
 from robot_pt.gate.reasons import Reason
 from robot_pt.rotations import matrix_to_rpy, rpy_to_matrix
 
@@ -184,7 +184,9 @@ class Motion:
         assert self.sent is not None
         longest = self._limits.max_step_rad
         goal = self._rotations.step(wanted, base, longest)
-        followed = self._rotations.step(goal, self.sent.T_base_tool[:3, :3], LEAD_STEPS * longest)
+        sent, lead = self.sent.T_base_tool[:3, :3], LEAD_STEPS * longest
+        # only ever shortened: a step taken from outside the box would be clipped onto it once more, and reach farther than a step may
+        followed = goal if action_angle(goal, sent) <= lead * (1 + SLACK) else self._rotations.step(goal, sent, lead)
         if self._rotations.excess(wanted) > SLACK:
             reasons.append("orientation")
         elif goal is not wanted:

@@ -13,7 +13,7 @@ from robot_pt.gate import Box, GateLimits, Mode
 from robot_pt.rotations import rpy_to_matrix
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gate_rig import ROOM, START, TICK_NS, Gantry, Planar, Rig, limits, lockstep, pose, rig
+from gate_rig import ROOM, START, TICK_NS, Gantry, Planar, Rig, angle_between, limits, lockstep, pose, rig
 
 # passing
 
@@ -149,6 +149,24 @@ def test_orientation_is_limited_in_the_tangent_space():
         output = r.go(pose(0, 0, 0.3, (0.25, 0, 0)), ticks=1)
     assert output.reasons == ("orientation",)
     np.testing.assert_allclose(output.command.T_base_tool, pose(0, 0, 0.3, (0.2, 0, 0)), atol=1e-9)
+
+
+def test_an_arm_that_is_turned_out_of_its_box_comes_back_by_steps_that_are_no_longer():
+    """Found by the property test: the step that leads back was clipped onto the box a second time, which turned up to half as far again."""
+    rng, back = np.random.default_rng(0), 0
+    box = {"rotation_low": (-0.3, -0.4, -1.5), "rotation_high": (0.3, 0.4, 1.5)}
+    for _ in range(100):
+        stands = rng.uniform((-0.3, 0.45, -1.0), (0.3, 1.0, 1.0))
+        turned = rpy_to_matrix(rng.uniform(-0.1, 0.1, 3)) @ rpy_to_matrix(stands)
+        r = Rig(Gantry(), limits(lockstep=True, **box), (0, 0, 0.3, *stands))
+        r.ready("start_policy")
+        T = pose(0, 0, 0.3)
+        T[:3, :3] = turned
+        output = r.go(T, ticks=1)
+        angle = angle_between(output.command.T_base_tool[:3, :3], rpy_to_matrix(stands))
+        assert angle <= r.limits.max_step_rad * 1.02
+        back += angle > 0.05
+    assert back > 50
 
 
 def test_joint_speed_scales_the_whole_step_back():
