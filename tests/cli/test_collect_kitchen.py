@@ -80,7 +80,8 @@ def test_rlds_is_written_at_once_and_holds_what_a_store_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorflow_datasets", reason="writing RLDS needs the extra rlds")
-    words = ("--task", CARROT, "--scene", "3", "--episodes", "2", "--workers", "1", "--image-size", "32")
+    # workers draw, not this process: Mesa's software renderer and TensorFlow, which other tests load, end each other
+    words = ("--task", CARROT, "--scene", "3", "--episodes", "2", "--workers", "2", "--image-size", "32")
     assert run(capsys, *words, "--out", str(tmp_path / "store"))[0] == 0
     rlds = (*words, "--format", "rlds", "--out", str(tmp_path / "rlds"))
     status, result = run(capsys, *rlds)
