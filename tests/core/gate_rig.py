@@ -208,6 +208,11 @@ class Referee:
         if step > limits.max_step_m * steps * (1 + 1e-5) + 1e-9:
             return f"tool too fast: {step}"
         turn = angle_between(command.T_base_tool[:3, :3], before.T_base_tool[:3, :3])
+        if (
+            limits.lockstep
+        ):  # a step is an action there, and as long as its three angles are: up to 2.4 % less than what they turn
+            angles = matrix_to_rpy(command.T_base_tool[:3, :3] @ before.T_base_tool[:3, :3].T)
+            turn = min(turn, float(np.linalg.norm(angles)))
         return "" if turn <= limits.max_step_rad * steps * 1.02 + 1e-7 else f"tool turns too fast: {turn}"
 
 
