@@ -130,7 +130,7 @@ def can_draw() -> bool:
 
 
 def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path) -> None:
-    """A panel per target: a dot per seed, the rate of all episodes with Wilson's interval; an empty line is a gap."""
+    """A panel per target: a dot per seed, the rate of all episodes with Wilson's interval; gaps say so."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -139,27 +139,45 @@ def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path)
 
     columns = min(4, len(tasks))
     height = -(-len(tasks) // columns)
-    figure, panels = pyplot.subplots(
-        height, columns, squeeze=False, sharey=True, figsize=(2.6 * columns + 1.6, height * (0.26 * len(methods) + 1.0))
-    )
+    size = (2.6 * columns + 1.6, height * (0.26 * len(methods) + 0.6) + 0.5)
+    figure, panels = pyplot.subplots(height, columns, squeeze=False, sharey=True, figsize=size, layout="constrained")
     for panel, task in zip(panels.flat, tasks, strict=False):
         panel.set_title(task.removeprefix("kitchen/"), fontsize=8)
         for line, method in enumerate(methods):
-            successes, count, _ = pooled(cells, method, task)
-            if not count:
-                continue
-            low, high = wilson(successes, count)
-            seeds = [100 * rate for rate in rates_of(cells, method, [task])[task].values()]
-            panel.plot([100 * low, 100 * high], [line, line], color="tab:blue", linewidth=3, alpha=0.4)
-            panel.plot(seeds, [line] * len(seeds), "o", color="tab:blue", markersize=3, alpha=0.6)
-            panel.plot([100 * successes / count], [line], "|", color="black", markersize=10)
+            _line(panel, line, pooled(cells, method, task), rates_of(cells, method, [task]).get(task, {}))
         panel.set_xlim(-2, 102)
         panel.set_ylim(len(methods) - 0.5, -0.5)
-        panel.set_yticks(range(len(methods)), [METHODS[m].title for m in methods], fontsize=7)
+        panel.set_yticks(range(len(methods)), [METHODS[m].title for m in methods])
+        panel.tick_params(labelsize=7)
+        panel.grid(axis="both", color="0.9", linewidth=0.6)
+        panel.set_axisbelow(True)
     for panel in panels.flat[len(tasks) :]:
         panel.set_visible(False)
     figure.supxlabel("success [%]", fontsize=8)
-    figure.tight_layout()
+    told = {
+        label: mark for panel in panels.flat for mark, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(told.values(), told.keys(), loc="outside upper center", ncols=3, fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _line(panel: Any, line: int, found: tuple[int, int, int], by_seed: Mapping[int, float]) -> None:
+    """One method on one target; `found` as `pooled` has it."""
+    successes, count, _ = found
+    if not count:
+        panel.text(50, line, "not run", ha="center", va="center", fontsize=6, color="0.6")
+        return
+    low, high = wilson(successes, count)
+    seeds = [100 * rate for rate in by_seed.values()]
+    panel.plot(
+        [100 * low, 100 * high],
+        [line] * 2,
+        color="tab:blue",
+        linewidth=3,
+        alpha=0.4,
+        label="95 % interval over all episodes",
+    )
+    panel.plot(seeds, [line] * len(seeds), "o", color="tab:blue", markersize=3, alpha=0.6, label="a seed")
+    panel.plot([100 * successes / count], [line], "|", color="black", markersize=10, label="all episodes")

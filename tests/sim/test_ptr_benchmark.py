@@ -267,6 +267,8 @@ def test_the_picture_has_every_target_and_method(tmp_path) -> None:
     drawn = path.read_text()
     for word in ("put-carrot-on-plate@5", "put-croissant-on-plate@6", "BC finetune", "PTR"):
         assert word in drawn
+    assert drawn.count(">not run<") == 3, "what is there is one of four"
+    assert drawn.count(">a seed<") == 1, "one legend for all panels"
 
 
 def test_grasps_are_where_the_gripper_is_told_otherwise() -> None:
