@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 ROBOSUITE := robosuite==1.5.2
 TIMED := tests/ros/test_faults.py
 PEERS := $(VENV)/peers
-AGAIN := --reruns 1 -rR
+AGAIN := --reruns 1 --rerun-show-tracebacks -rR
 # Compiled modules are kept: tests start hundreds of processes, and each would compile the project again where this is set.
 export PYTHONDONTWRITEBYTECODE :=
 APT := sudo apt install -y make python3-venv libegl1 libegl-mesa0 libgl1-mesa-dri

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def forked(work: Callable[[], None]) -> int:
         os.setpgid(0, 0)
         work()
         code = 0
+    except BaseException:  # nobody above will say it: this process ends here
+        traceback.print_exc()
     finally:
         os._exit(code)
 
