@@ -41,6 +41,7 @@ def forked(work: Callable[[], None]) -> int:
         code = 0
     except BaseException:  # nobody above will say it: this process ends here
         traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 
