@@ -118,6 +118,7 @@ def open_all(
                 f"{path} has no actions, which a policy learns from; give robot data as {what}, or train an encoder on it with "
                 f"robot-pt pretrain --objective and one of {', '.join(without_actions())}."
             )
+    _say_conventions(paths, sources, what)
     whole = joined(sources)
     if own_rewards:
         found = whole.rewards
@@ -128,6 +129,19 @@ def open_all(
     else:
         say_success(whole, assume_success, what)
     return whole
+
+
+def _say_conventions(paths: Sequence[Path], sources: Sequence[EpisodeSource], what: str) -> None:
+    """Warns where one motion has other numbers in one part than in another."""
+    for name, unit in (("action_source", ""), ("control_hz", " Hz")):
+        found = [getattr(source.spec, name) for source in sources]
+        if len(set(found)) > 1:
+            told = ", ".join(
+                f"{v:g}{unit} in {p}" if unit else f"{v} in {p}" for v, p in zip(found, paths, strict=True)
+            )
+            warn(
+                f"the {what} differs in {name}: {told}. The same motion has other numbers there, and the policy is recorded with the first's."
+            )
 
 
 def by_path(paths: Sequence[Path], sources: Sequence[EpisodeSource]) -> dict[str, Versions]:

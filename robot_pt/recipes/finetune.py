@@ -203,7 +203,7 @@ def _version(folder: Path) -> str | None:
 
 
 def _say_convention(trained: Spec, target: Spec) -> None:
-    for name in ("action_unit", "action_source"):
+    for name in ("action_unit", "action_source", "control_hz"):
         then, now = getattr(trained, name), getattr(target, name)
         if then != now:
             warn(

@@ -303,8 +303,20 @@ def test_the_policy_is_recorded_for_the_robot_it_was_finetuned_on(pretrained, da
     )  # fmt: skip
     assert code == 0, result
     assert "trained with action_source 'commanded', the target data has 'achieved'" in said
+    assert "trained with control_hz 5.0, the target data has 10.0" in said
     policy = Policy.load(tmp_path / "f", arm)
     assert (policy.spec.embodiment, policy.spec.control_hz) == ("my_arm", 10.0)
+
+
+def test_data_of_two_rates_is_told_of(data, tmp_path, capsys) -> None:
+    faster = store(tmp_path / "faster", "lift-red", 3, spec=dataclasses.replace(SPEC, control_hz=10.0))
+    code, result, said = run(
+        "pretrain", "--data", data["source"], faster, "--out", tmp_path / "p", "--encoder", "small", "--batch-size", 8, "--steps", 1,
+        capsys=capsys,
+    )  # fmt: skip
+    assert code == 0, result
+    assert f"differs in control_hz: 5 Hz in {data['source']}, 10 Hz in {faster}." in said
+    assert "action_source:" not in said
 
 
 def test_finetuning_refuses_data_whose_state_means_something_else(pretrained, tmp_path, capsys) -> None:
