@@ -25,7 +25,7 @@ from typing import Any
 import ptr_kept
 import ptr_table
 import torch
-from ptr_cell import METHODS, QUICK, VERSIONS, Bench, Cell, Scale
+from ptr_cell import ABLATIONS, METHODS, QUICK, VERSIONS, Bench, Cell, Scale
 from ptr_data import TABLES
 
 from robot_pt.errors import MismatchError, UserError
@@ -45,6 +45,11 @@ def cells_of(methods: Sequence[str], tasks: Sequence[str], seeds: int) -> Iterat
 def methods_of(version: str) -> list[str]:
     """Those that there are: features of their own are nothing where nobody looks at images."""
     return [name for name, method in METHODS.items() if version == "features" or not method.encoder]
+
+
+def rows_of(version: str) -> list[str]:
+    """Those of the table; ablations are run where they are named."""
+    return [name for name in methods_of(version) if name not in ABLATIONS]
 
 
 def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float, kept: Container[Cell] = ()) -> int:
@@ -93,7 +98,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="four methods, two tasks, three seeds, fewer updates")
     parser.add_argument("--version", choices=VERSIONS, default="state")
-    parser.add_argument("--methods", default="", help=f"comma-separated, of {', '.join(METHODS)}; default all")
+    parser.add_argument(
+        "--methods",
+        default="",
+        help=f"comma-separated, of {', '.join(METHODS)}; default all but the level critic's ablations",
+    )
     parser.add_argument(
         "--tasks", default="", help="comma-separated, as kitchen/open-door@5, or A or B for all of a table; default all"
     )
@@ -132,7 +141,7 @@ def main() -> None:
     targets = [task for tasks in TABLES.values() for task in tasks]
     try:
         known = methods_of(options.version)
-        methods = chosen(options.methods, known, QUICK_METHODS if options.quick else known, "method")
+        methods = chosen(options.methods, known, QUICK_METHODS if options.quick else rows_of(options.version), "method")
         tasks = chosen(spelt_out(options.tasks), targets, QUICK_TASKS if options.quick else targets, "target")
         kept = ptr_kept.read(options.kept, scale) if options.kept else []
         if not ptr_table.can_draw():

@@ -30,6 +30,7 @@ from robot_pt.recipes import finetune, heads, pretrain, runs
 from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.evaluate import policy_factory
 from robot_pt.recipes.target import Target
+from robot_pt.rewards import PTR_REWARDS, RewardLabel
 from robot_pt.schema import SUCCESS
 from robot_pt.selection import read_scores
 from robot_pt.sources import EpisodeSource, filter_episodes
@@ -42,7 +43,7 @@ VERSIONS: tuple[Version, ...] = ("state", "motion", "aimed", "features")
 """What the methods see: the state; the state and how the arm moves; the state, with actions that are seen from where the arm is; or frozen
 features of images beside the arm's state, with such actions too."""
 RATIO = 0.9
-"""Share of the robot data in a batch once the target is mixed in (PTR)."""
+"""PTR's mixing ratio."""
 
 
 class Method(NamedTuple):
@@ -63,6 +64,9 @@ class Method(NamedTuple):
     """Of a clone's config."""
     successes: bool = False
     """Learns from the robot data that succeeded alone: what the rewards tell, without a critic."""
+    ratio: float = RATIO
+    """Share of the robot data in a batch once the target is mixed in."""
+    rewards: tuple[float, float] = PTR_REWARDS
 
 
 EVEN: dict[str, Any] = {"likelihood_beta": 1.0, "actor_learning_rate": 3e-4}
@@ -81,6 +85,17 @@ FAST: dict[str, Any] = {**CALM, **EVEN, "actor_loss": "advantage_weighted", "adv
 LEVEL: dict[str, Any] = {**FAST, "conservative_floor": 3.0}
 """As FAST, and uniform actions are pressed no further than what one of them costs at most. With the floor at -8 Q lies 3 to 10 below the returns
 of held-out demonstrations and its advantages tell mostly where the policy misses: weights of 6.9 in the mean, 1.3 here."""
+LEVEL_OF_1: dict[str, Any] = {**LEVEL, "advantage_temperature": 2.0 / 11, "conservative_floor": 3.0 / 11}
+"""LEVEL where rewards are 0 and 1 in place of -1 and 10: temperature and floor are in units of Q."""
+ABLATIONS: dict[str, Method] = {
+    "level-ratio-0": Method("level critic, finetuned on the target alone", "ptr", changes=LEVEL, start="ptr-level", ratio=0.0),
+    "level-ratio-50": Method("level critic, half of a batch from the target", "ptr", changes=LEVEL, start="ptr-level", ratio=0.5),
+    "level-alpha-0": Method("level critic, alpha 0", "ptr", changes={**LEVEL, "alpha": 0.0}),
+    "level-alpha-10": Method("level critic, alpha 10", "ptr", changes={**LEVEL, "alpha": 10.0}),
+    "level-rewards-0-1": Method("level critic, rewards 0 and 1", "ptr", changes=LEVEL_OF_1, rewards=(0.0, 1.0)),
+}  # fmt: skip
+"""Each is the level critic's row but for one thing; run where they are named. Those of the image encoder and of the critic that reads its features:
+ablations.py."""
 METHODS: dict[str, Method] = {
     "ptr": Method("PTR, held near the data", "ptr", changes=HELD),
     "ptr-free": Method("PTR, as published but for alpha", "ptr", changes=CALM),
@@ -100,6 +115,7 @@ METHODS: dict[str, Method] = {
     "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
+    **ABLATIONS,
 }
 BASE, CLONE = "bc", "bc-even"
 """What the others are compared with: the published clone, and the clone that is PTR's policy without a critic."""
@@ -216,13 +232,14 @@ class Bench:
             bounds=BRIDGE_BOUNDS, proprio=heads.standard(source, share), ptr=ptr,
             bc=BCConfig(augment=None, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
             options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE, **method.options), seed=seed,
+            reward=RewardLabel.of(*method.rewards),
         )  # fmt: skip
 
     def _train(self, cell: Cell, method: Method, look: ptr_look.Look | None, demos: ptr_data.Demos) -> Path:
         source, run = self._robot_data(method, look), self.out / "runs" / self.version / cell.name
         settings, scale = self._settings(method, source, cell.seed), self.scale
         if method.how != "finetune":
-            ratio = RATIO if method.how == "joint" else 0.0
+            ratio = method.ratio if method.how == "joint" else 0.0
             wanted = Target(demos.train, demos.judges, ratio, demos.train.episodes.task)
             total = scale.pretraining + scale.finetuning
             pretrain.pretrain_with(
@@ -239,7 +256,7 @@ class Bench:
                 "options": replace(options, **EVEN, actor_average=heads.AVERAGE),
             }
         finetune.finetune_with(
-            start, demos.train, demos.judges, source, run, mixing_ratio=RATIO, steps=scale.finetuning, seed=cell.seed,
+            start, demos.train, demos.judges, source, run, mixing_ratio=method.ratio, steps=scale.finetuning, seed=cell.seed,
             checkpoint_every=scale.finetuning // scale.checkpoints, resume=True, changes=changes,
         )  # fmt: skip
         return run

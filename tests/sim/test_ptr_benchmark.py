@@ -26,7 +26,7 @@ import ptr_kept
 import ptr_motion
 import ptr_still
 import ptr_table
-from ptr_cell import METHODS, QUICK, Bench, Cell, Scale
+from ptr_cell import ABLATIONS, METHODS, QUICK, Bench, Cell, Scale
 
 CARROT, CROISSANT = "kitchen/put-carrot-on-plate@5", "kitchen/put-croissant-on-plate@6"
 TINY = Scale(data=2, pretraining=4, finetuning=4, checkpoints=2, episodes=2, encoder_updates=1)
@@ -197,6 +197,25 @@ def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
     assert not METHODS["ptr-published"].changes
     fast, level = METHODS["ptr-fast"].changes, METHODS["ptr-level"].changes
     assert {name for name in level if level[name] != fast[name]} == {"conservative_floor"}
+
+
+def test_an_ablation_changes_one_thing_of_the_level_critic(folder) -> None:
+    bench = Bench(folder, folder, "aimed", TINY)
+    source = bench._robot_data(METHODS["ptr-level"], None)
+    said = {
+        name: bench._settings(METHODS[name], source, 0).to_json() | {"ratio": METHODS[name].ratio}
+        for name in ("ptr-level", *ABLATIONS)
+    }
+    base = said.pop("ptr-level")
+    differ = {name: {key for key in base if base[key] != one[key]} for name, one in said.items()}
+    assert differ == {
+        "level-ratio-0": {"ratio"}, "level-ratio-50": {"ratio"}, "level-alpha-0": {"ptr"}, "level-alpha-10": {"ptr"},
+        "level-rewards-0-1": {"ptr", "reward"},
+    }  # fmt: skip
+    of = {name: {key for key, value in base["ptr"].items() if one["ptr"][key] != value} for name, one in said.items()}
+    assert of["level-alpha-0"] == of["level-alpha-10"] == {"alpha"}
+    assert of["level-rewards-0-1"] == {"advantage_temperature", "conservative_floor"}, "which are in units of Q"
+    assert not {"level-ratio-0", "level-alpha-0"} & set(ptr.rows_of("aimed")), "where nobody names them"
 
 
 def test_what_is_unknown_is_one_sentence() -> None:
