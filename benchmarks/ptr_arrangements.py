@@ -1,94 +1,165 @@
-"""Further arrangements of the pretraining kitchens as frames with places, for an encoder; of benchmarks/ptr_look.py.
+"""Further arrangements of the pretraining kitchens: frames with the place of everything that lies there, for an encoder; of benchmarks/ptr_sight.py.
 
 600 episodes show 600 arrangements, and nine steps of ten with the hand at the thing, where its place is the hand's. Here every placing task of
-every pretraining kitchen is laid out anew `EACH` times: a frame at the start and one after some steps anywhere, without demonstrations.
+every pretraining kitchen is laid out anew: a frame at the start and one after some steps anywhere, without demonstrations. Over the shoulder the
+camera stands elsewhere every time, as a new kitchen has its own.
+
+Shapes: N frames, K kinds of things, C cameras.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import ptr_data
-import ptr_told
 
-from robot_pt.images import resize
-from robot_pt.schema import UNKNOWN, EpisodeTable, Float, Image, Int, Spec
-from robot_pt_sim.kitchen.seen import NAMES, seen
+from robot_pt.robots.model import import_mujoco
+from robot_pt.schema import Float, Image
+from robot_pt_sim.kitchen.fixtures import HANDLE
+from robot_pt_sim.kitchen.layouts import find_layout
+from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.splits import SPLITS
-from robot_pt_sim.kitchen.tasks import find_kitchen
+from robot_pt_sim.kitchen.tasks import TASKS, KitchenTask, find_kitchen
+from robot_pt_sim.kitchen.things import THINGS
 from robot_pt_sim.kitchen.twin import KitchenSimulator
 
-EACH, FIRST_SEED = 25, 50_000
-OFTEN = 4
-"""As often as every step of the robot data is drawn each of these frames, so that they are half of a batch."""
+EACH, FIRST_SEED = 100, 50_000
+"""Arrangements of every task in every kitchen."""
 FRAMES = 2
 """Of every arrangement."""
 LOW, HIGH, TURN = (-0.05, -0.05, -0.04), (0.05, 0.05, 0.0), 0.25
 """Of the steps away from the start [m], [rad]: one order, given one to three times."""
-SIZE = (64, 64)
-State = tuple[Float, list[str], dict[str, Image]]
+STANDS_LOW, STANDS_HIGH, LOOKS_AT, BESIDE_M = (-0.10, 0.20, 0.44), (0.0, 0.40, 0.54), (0.29, 0.04, 0.0), 0.02
+"""Where the camera over one shoulder or the other stands [m], what it looks at, and how far beside that [m]."""
+
+
+def kinds_of(task: KitchenTask) -> tuple[str, str]:
+    """What is moved, and where to. Of a fixture the handle as it is, and as it is to be."""
+    if task.fixture:
+        return f"{task.fixture} handle", task.name
+    return task.thing, task.place
+
+
+KINDS = tuple(sorted({kind for task in TASKS.values() for kind in kinds_of(task)} | set(THINGS)))
+
+
+class Shots(NamedTuple):
+    """Frames, and where what is."""
+
+    images: dict[str, Image]  # camera -> (N, H, W, 3)
+    proprio_NP: Float
+    place_NK4: Float
+    """x, y, z [m] and yaw [rad] in the base frame; NaN where there is no such thing."""
+    pixel_NCK2: Float
+    """Across and down its frame in [-1, 1]; NaN where it is not in it or unknown."""
+    task: Sequence[str]
+    scene: Sequence[int]
+
+
+def arrangements(folder: Path) -> Shots:
+    """Those of all placing tasks of the pretraining kitchens, made where not in `folder`."""
+    if not (folder / "arrangements.npz").is_file():
+        names = sorted({task for split in SPLITS.values() for task in split.pretraining if "kitchen/put-" in task})
+        made = [shots(name, FIRST_SEED + EACH * number, EACH, moved=True) for number, name in enumerate(names)]
+        _write(folder, joined(made))
+    found = np.load(folder / "arrangements.npz")
+    images = {camera: np.load(folder / f"arrangements-{camera}.npy", mmap_mode="r") for camera in ptr_data.CAMERAS}
+    tasks, scenes = [str(task) for task in found["task"]], found["scene"].tolist()
+    return Shots(images, found["proprio"], found["place"], found["pixel"], tasks, scenes)
+
+
+def joined(parts: Sequence[Shots]) -> Shots:
+    images = {camera: np.concatenate([part.images[camera] for part in parts]) for camera in parts[0].images}
+    proprio, place, pixel = (np.concatenate([part[column] for part in parts]) for column in (1, 2, 3))
+    tasks, scenes = [task for part in parts for task in part.task], [scene for part in parts for scene in part.scene]
+    return Shots(images, proprio, place, pixel, tasks, scenes)
+
+
+def shots(name: str, first_seed: int, count: int, *, moved: bool) -> Shots:
+    """So many starts of a task in a kitchen; `moved`: a frame after some steps too, and other places of the camera over the shoulder."""
+    task, size = find_kitchen(name), (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
+    simulator = KitchenSimulator(task, cameras=ptr_data.CAMERAS, image_size=size)
+    inside = _Inside.of(simulator)
+    if moved:
+        simulator._look = _Anywhere(simulator._look, inside)  # type: ignore[assignment]
+    rng, rows = np.random.default_rng(first_seed), []
+    for seed in range(first_seed, first_seed + count):
+        now = simulator.reset(seed)
+        rows.append((now.images, now.proprio, *inside.where(simulator)))
+        if moved:
+            order, turn = rng.uniform(LOW, HIGH), rng.uniform(-TURN, TURN)
+            for _ in range(rng.integers(1, 4)):
+                now = simulator.step(np.array([*order, 0.0, 0.0, turn, 1.0], np.float32)).observation
+            rows.append((now.images, now.proprio, *inside.where(simulator)))
+    simulator.close()
+    images = {camera: np.stack([row[0][camera] for row in rows]) for camera in ptr_data.CAMERAS}
+    proprio, place, pixel = (np.stack([row[column] for row in rows]).astype(np.float32) for column in (1, 2, 3))
+    return Shots(images, proprio, place, pixel, [task.name] * len(rows), [task.scene] * len(rows))
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """A simulator's cameras, which nobody but who teaches an encoder is to know."""
+
+    model: Any
+    data: Any
+    cameras: tuple[int, ...]
+
+    @classmethod
+    def of(cls, simulator: KitchenSimulator) -> _Inside:
+        model = simulator._model
+        return cls(model, simulator._data, tuple(int(model.camera(camera).id) for camera in ptr_data.CAMERAS))
+
+    def where(self, simulator: KitchenSimulator) -> tuple[Float, Float]:
+        """(K, 4) and (C, K, 2) as `Shots` has them."""
+        place, objects = np.full((len(KINDS), 4), np.nan, np.float32), simulator.state().objects
+        for name, pose in objects.items():
+            kind = kinds_of(simulator.definition)[0] if name == HANDLE else name
+            turned = pose.rotation
+            place[KINDS.index(kind)] = *pose.position, np.arctan2(turned[1, 0], turned[0, 0])
+        layout = find_layout(simulator.definition.scene)
+        for kind, box, height in (("sink", layout.sink, SINK_FLOOR_M), ("stove", layout.stove, STOVE_M)):
+            place[KINDS.index(kind)] = *box.centre, height, 0.0
+        return place, np.stack([self._pixels(camera, place[:, :3]) for camera in self.cameras])
+
+    def _pixels(self, camera: int, place_K3: Float) -> Float:
+        right, up, back = ((place_K3 - self.data.cam_xpos[camera]) @ self.data.cam_xmat[camera].reshape(3, 3)).T
+        half = np.tan(np.deg2rad(self.model.cam_fovy[camera]) / 2)
+        with np.errstate(invalid="ignore"):
+            found = np.stack([right / (-back * half), up / (back * half)], axis=1)
+            found[~((back < 0) & (np.abs(found).max(axis=1) < 1))] = np.nan
+        out: Float = found.astype(np.float32)
+        return out
 
 
 @final
-class Arrangements:
-    """An EpisodeSource whose episodes are arrangements and whose actions are places, as `ptr_told.ToldSource`; made where not in `folder`."""
+class _Anywhere:
+    """A kitchen's looks, with the camera over the shoulder somewhere else."""
 
-    def __init__(self, spec: Spec, folder: Path):
-        state_NP, tasks, self._images = _kept(folder)
-        count = len(state_NP)
-        self.spec, self.episodes = spec, _table(count // FRAMES, tasks)
-        arm = len(spec.proprio_names)
-        self.proprio = state_NP[:, :arm]
-        self.actions = ptr_told.places(state_NP, (*spec.proprio_names, *NAMES))
-        self.rewards, self.terminated = np.zeros(count, np.float32), np.zeros(count, bool)
-        self.truncated = np.arange(count) % FRAMES == FRAMES - 1
+    def __init__(self, look: Any, inside: _Inside):
+        self._look, self._model, self._camera = look, inside.model, inside.cameras[0]
 
-    def images(self, steps: Int, camera: str, size: tuple[int, int] | None = None) -> Image:
-        """They are kept at the encoders' size."""
-        found: Image = self._images[camera][steps]
-        return found if size is None or size == SIZE else resize(found, size)
-
-
-def _table(count: int, tasks: list[str]) -> EpisodeTable:
-    same = {name: [said] * count for name, said in (("instruction", ""), ("dataset", "arrangements"), ("split", ""), ("operator", "scripted"))}  # fmt: skip
-    return EpisodeTable(
-        start=np.arange(0, FRAMES * count, FRAMES), length=np.full(count, FRAMES), task=tasks[::FRAMES],
-        success=np.full(count, UNKNOWN, np.int8), **same,
-    )  # fmt: skip
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """As `robot_pt_sim.kitchen.look.Look.draw`."""
+        found: dict[str, Any] = self._look.draw(rng)
+        stands = rng.uniform(STANDS_LOW, STANDS_HIGH) * (1, rng.choice((-1, 1)), 1)
+        back = stands - (np.array(LOOKS_AT) + rng.uniform(-BESIDE_M, BESIDE_M, 3))
+        back /= np.linalg.norm(back)
+        right = np.cross((0.0, 0.0, 1.0), back)
+        right /= np.linalg.norm(right)
+        axes, quaternion = np.stack([right, np.cross(back, right), back], axis=1), np.zeros(4)
+        import_mujoco().mju_mat2Quat(quaternion, axes.flatten())
+        self._model.cam_pos[self._camera], self._model.cam_quat[self._camera] = stands, quaternion
+        return found
 
 
-def _kept(folder: Path) -> State:
-    path = folder / "arrangements.npz"
-    if not path.is_file():
-        state, tasks, images = _made()
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(path, state=state, tasks=np.array(tasks), **images)
-    found = np.load(path)
-    return found["state"], [str(task) for task in found["tasks"]], {c: found[c] for c in ptr_data.CAMERAS}
-
-
-def _made() -> State:
-    names = sorted({task for split in SPLITS.values() for task in split.pretraining if "kitchen/put-" in task})
-    state: list[Float] = []
-    tasks: list[str] = []
-    frames: dict[str, list[Image]] = {camera: [] for camera in ptr_data.CAMERAS}
-    for number, name in enumerate(names):
-        size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
-        simulator = KitchenSimulator(find_kitchen(name), cameras=ptr_data.CAMERAS, image_size=size)
-        rng = np.random.default_rng(number)
-        for start in range(EACH):
-            now = simulator.reset(FIRST_SEED + 100 * number + start)
-            for frame in range(FRAMES):
-                for camera, kept in frames.items():
-                    kept.append(now.images[camera])
-                state.append(np.concatenate([now.proprio, seen(simulator.definition, simulator.state().objects)]))
-                tasks.append(name.split("@")[0])
-                if frame < FRAMES - 1:
-                    order, turn = rng.uniform(LOW, HIGH), rng.uniform(-TURN, TURN)
-                    for _ in range(rng.integers(1, 4)):
-                        now = simulator.step(np.array([*order, 0.0, 0.0, turn, 1.0], np.float32)).observation
-        simulator.close()
-    small = {camera: np.ascontiguousarray(resize(np.stack(kept), SIZE)) for camera, kept in frames.items()}
-    return np.array(state, np.float32), tasks, small
+def _write(folder: Path, made: Shots) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for camera, frames in made.images.items():
+        np.save(folder / f"arrangements-{camera}.npy", frames)
+    columns = {"proprio": made.proprio_NP, "place": made.place_NK4, "pixel": made.pixel_NCK2}
+    np.savez(folder / "arrangements.npz", **columns, task=np.array(made.task), scene=np.array(made.scene))

@@ -119,9 +119,9 @@ METHODS: dict[str, Method] = {
 }
 BASE, CLONE = "bc", "bc-even"
 """What the others are compared with: the published clone, and the clone that is PTR's policy without a critic."""
-ENCODER = "arrangements"
-"""Whose encoders the methods look through that have none of their own: those that learned to tell where things are, of the robot data and further
-arrangements of its kitchens."""
+ENCODER = "sight"
+"""Whose encoder the methods look through that have none of their own: a detector that learned in simulation to tell where things are, of the
+robot data and further arrangements of its kitchens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +197,12 @@ class Bench:
         """Whose demonstrations are read."""
         return "state" if self.version in ptr_data.VIEWS else self.version
 
-    def _robot_data(self, method: Method, look: ptr_look.Look | None) -> EpisodeSource:
+    def _robot_data(self, method: Method, look: ptr_look.Looking | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
         source = self._through(self.robot_data, look, ptr_look.VIEWS)
         return filter_episodes(source, lambda table, e: table.success[e] == SUCCESS) if method.successes else source
 
-    def look(self, method: Method) -> ptr_look.Look | None:
+    def look(self, method: Method) -> ptr_look.Looking | None:
         """The frozen encoders that the method looks through; trained on the robot data where they are not there."""
         if self.version != "features":
             return None
@@ -210,12 +210,12 @@ class Bench:
         data = partial(ptr_data.pretraining, self.shared, episodes=self.scale.data)
         return ptr_look.trained(method.encoder or ENCODER, data, folder, steps)
 
-    def _through(self, source: EpisodeSource, look: ptr_look.Look | None, views: int = 1) -> EpisodeSource:
+    def _through(self, source: EpisodeSource, look: ptr_look.Looking | None, views: int = 1) -> EpisodeSource:
         if look is not None:
             return look.through(source, self.shared / "features", views)
         return ptr_data.VIEWS[self.version][0](source) if self.version in ptr_data.VIEWS else source
 
-    def _seen_demos(self, task: str, seed: int, look: ptr_look.Look | None) -> ptr_data.Demos:
+    def _seen_demos(self, task: str, seed: int, look: ptr_look.Looking | None) -> ptr_data.Demos:
         demos = ptr_data.target(self.shared, self._recorded, task, seed)
         return ptr_data.Demos(self._through(demos.train, look, ptr_look.VIEWS), self._through(demos.judges, look))
 
@@ -235,7 +235,7 @@ class Bench:
             reward=RewardLabel.of(*method.rewards),
         )  # fmt: skip
 
-    def _train(self, cell: Cell, method: Method, look: ptr_look.Look | None, demos: ptr_data.Demos) -> Path:
+    def _train(self, cell: Cell, method: Method, look: ptr_look.Looking | None, demos: ptr_data.Demos) -> Path:
         source, run = self._robot_data(method, look), self.out / "runs" / self.version / cell.name
         settings, scale = self._settings(method, source, cell.seed), self.scale
         if method.how != "finetune":
@@ -275,7 +275,7 @@ class Bench:
 
     # Judging.
 
-    def _act(self, run: Path, step: int, cell: Cell, look: ptr_look.Look | None) -> list[bool]:
+    def _act(self, run: Path, step: int, cell: Cell, look: ptr_look.Looking | None) -> list[bool]:
         """Success from each start; the same starts for all methods of a seed."""
         folder = checkpoint.folder_of(run, step)
         acting: PolicyFactory

@@ -18,7 +18,7 @@ import ptr_motion
 from robot_pt.evaluate import PolicyFactory
 from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.target import split_demos
-from robot_pt.schema import SUCCESS
+from robot_pt.schema import SUCCESS, Int
 from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes
 from robot_pt.store import DemoStore, is_demo_store
 from robot_pt_sim.kitchen.splits import SPLITS
@@ -87,6 +87,18 @@ def _recorded(folder: Path, task: str, episodes: int, quality: Any, seed: int, v
             task, episodes - have, folder, quality=quality, strength=NOISE, image_size=IMAGE_SIZE, workers=1,
             seed=next_seed(DemoStore(folder), seed) if have else seed, cameras=cameras_of(version),
         )  # fmt: skip
+
+
+def rows(source: EpisodeSource) -> Int:
+    """Of all steps of its episodes, in their order."""
+    table = source.episodes
+    return np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
+
+
+def tasks_of(source: EpisodeSource) -> list[str]:
+    """The task of each of `rows`."""
+    table = source.episodes
+    return [task for task, length in zip(table.task, table.length, strict=True) for _ in range(length)]
 
 
 def share_of(source: EpisodeSource) -> dict[str, Any]:

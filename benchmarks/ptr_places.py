@@ -19,11 +19,10 @@ from typing import final
 
 import numpy as np
 import ptr_data
-import ptr_look
-import ptr_told
+import ptr_sight
 import torch
 from ptr_cell import ENCODER, QUICK
-from ptr_look import SEED, Look
+from ptr_look import SEED, Look, Looking, Sight
 from torch import nn
 from torch.nn.functional import one_hot, smooth_l1_loss
 
@@ -32,10 +31,11 @@ from robot_pt.evaluate import evaluate
 from robot_pt.policy import Policy
 from robot_pt.probes.linear import PENALTIES, Array, Ridge, Scale
 from robot_pt.recipes.origins import Origin
-from robot_pt.schema import Float, Observation
+from robot_pt.schema import PROPRIO_NAMES, Float, Observation
 from robot_pt.sources import EpisodeSource
 from robot_pt_sim.kitchen.seen import NAMES
 from robot_pt_sim.kitchen.seen import seen as state_seen
+from robot_pt_sim.kitchen.splits import PRETRAINING_SCENES
 from robot_pt_sim.kitchen.tasks import find_kitchen
 from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.rollouts import rollouts
@@ -58,15 +58,15 @@ class Seen:
     task_n: Sequence[str] = ()
 
 
-def seen(frames: EpisodeSource, state: EpisodeSource, look: Look, cache: Path) -> Seen:
+def seen(frames: EpisodeSource, state: EpisodeSource, look: Looking, cache: Path) -> Seen:
     """Both sources hold the same episodes."""
     columns = [state.spec.proprio_names.index(name) for name in PLACES]
-    table, rows = frames.episodes, ptr_told.rows
-    tasks = [task for task, length in zip(table.task, table.length, strict=True) for _ in range(length)]
-    return Seen(look.through(frames, cache).proprio[rows(frames)], state.proprio[rows(state)][:, columns], tasks)
+    rows = ptr_data.rows
+    places = state.proprio[rows(state)][:, columns]
+    return Seen(look.through(frames, cache).proprio[rows(frames)], places, ptr_data.tasks_of(frames))
 
 
-def looked_at(data: Path, task: str, seed: int, look: Look) -> tuple[Seen, Seen, Seen]:
+def looked_at(data: Path, task: str, seed: int, look: Looking) -> tuple[Seen, Seen, Seen]:
     """The target's demonstrations to learn from and to judge by, and the robot data, of what benchmarks/ptr.py left in `data`."""
     frames, state = (ptr_data.target(data, version, task, seed) for version in ("features", "state"))
     robot = [ptr_data.pretraining(data, version, QUICK.data) for version in ("features", "state")]
@@ -75,16 +75,30 @@ def looked_at(data: Path, task: str, seed: int, look: Look) -> tuple[Seen, Seen,
     return train, judges, beside
 
 
-def at_starts(task: str, look: Look) -> Seen:
+def at_starts(task: str, look: Looking) -> Seen:
     """First observations of starts that nobody trains on: nothing of where the thing is can be told from where the hand is."""
-    size, looks, place = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE), look.extractors(), [NAMES.index(n) for n in PLACES]
+    size, eyes, place = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE), look.eyes(), [NAMES.index(n) for n in PLACES]
     simulator = KitchenSimulator(find_kitchen(task), cameras=ptr_data.CAMERAS, image_size=size)
     features, places = [], []
     for seed in range(FIRST_START, FIRST_START + STARTS):
-        features.append(ptr_look.seen(simulator.reset(seed), looks, look.kind).proprio)
+        features.append(eyes.seen(simulator.reset(seed), task.split("@")[0]).proprio)
         places.append(state_seen(simulator.definition, simulator.state().objects)[place])
     simulator.close()
     return Seen(np.stack(features), np.stack(places).astype(np.float32), [task.split("@")[0]] * STARTS)
+
+
+def outright(starts: Seen) -> dict[str, float]:
+    """Median distance [cm] of what a detector itself says from where things are."""
+    arm, base = len(PROPRIO_NAMES), slice(len(ptr_sight.TOLD), len(ptr_sight.TOLD) + 2)
+    thing, goal = (starts.features_nD[:, arm + one * ptr_sight.ONE :][:, base] for one in range(2))
+    return least([np.concatenate([thing, goal], axis=1) * ptr_sight.UNIT_M], starts.place_nK)
+
+
+def look_of(encoders: Path, objective: str, cameras: Sequence[str]) -> Looking:
+    """What benchmarks/ptr.py left in `encoders`."""
+    if objective == "sight":
+        return Sight(ptr_sight.kept_in(encoders, SEED, QUICK.encoder_updates))
+    return Look(tuple(Origin.of(encoders / f"{objective}-{camera}-{SEED}") for camera in cameras))
 
 
 def told(target: Seen, judges: Seen, robot: Seen | None) -> dict[str, float]:
@@ -198,8 +212,12 @@ def main() -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    runs = [options.data / "encoders" / f"{options.objective}-{c}-{SEED}" for c in options.cameras.split(",")]
-    look = Look(tuple(Origin.of(run) for run in runs))
+    look = look_of(options.data / "encoders", options.objective, options.cameras.split(","))
+    if isinstance(look, Sight):
+        kitchens = [
+            f"{options.task.split('@')[0]}@{scene}" for scene in (*PRETRAINING_SCENES, options.task.split("@")[1])
+        ]
+        print(json.dumps({"read off first observations": {task: outright(at_starts(task, look)) for task in kitchens}}))
     train, judges, robot = looked_at(options.data, options.task, options.seed, look)
     constant = np.broadcast_to(train.place_nK.mean(0), judges.place_nK.shape)
     print(json.dumps({"one place for all": least([constant], judges.place_nK)}))

@@ -1,0 +1,103 @@
+"""benchmarks/ptr_sight.py and ptr_arrangements.py: frames show what is told of them, a detector learns it, and acts on what it was trained on."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_pt.schema import Observation
+from robot_pt.store import DemoStore
+from robot_pt_sim import collect
+from robot_pt_sim.kitchen.splits import Split
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import ptr_arrangements
+import ptr_data
+import ptr_look
+import ptr_sight
+
+CARROT = "kitchen/put-carrot-on-plate@1"
+KIND = ptr_arrangements.KINDS.index("carrot")
+
+
+@pytest.fixture(scope="module")
+def shots():
+    return ptr_arrangements.shots(CARROT, 50_000, 4, moved=True)
+
+
+def test_where_a_carrot_is_told_the_frame_is_orange(shots) -> None:
+    looked_at = 0
+    for number, camera in enumerate(ptr_data.CAMERAS):
+        for frame, at in zip(shots.images[camera], shots.pixel_NCK2[:, number, KIND], strict=True):
+            if np.isfinite(at).all():
+                column, row = ((at + 1) / 2 * ptr_data.IMAGE_SIZE).astype(int)
+                around = frame[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3].astype(int)
+                looked_at += 1
+                assert (around[..., 0] - around[..., 2]).max() > 60
+    assert looked_at >= 8
+    assert np.isnan(shots.place_NK4[:, ptr_arrangements.KINDS.index("banana")]).all(), (
+        "nothing is told of what is not there"
+    )
+
+
+def test_a_frame_after_some_steps_and_a_camera_elsewhere(shots) -> None:
+    assert np.linalg.norm(shots.proprio_NP[1, :3] - shots.proprio_NP[0, :3]) > 0.005, "the hand went somewhere"
+    sink = shots.pixel_NCK2[::2, 0, ptr_arrangements.KINDS.index("sink")]
+    assert np.nanstd(sink, axis=0).max() > 0.05, "the sink stays, so the camera moved"
+
+
+def test_arrangements_are_made_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(ptr_arrangements, "SPLITS", {"a": Split((CARROT, "kitchen/open-door@1"), ())})
+    monkeypatch.setattr(ptr_arrangements, "EACH", 2)
+    found = ptr_arrangements.arrangements(tmp_path)
+    assert found.task == ["kitchen/put-carrot-on-plate"] * 4, "doors have no arrangements"
+    before = (tmp_path / "arrangements.npz").stat().st_mtime_ns
+    again = ptr_arrangements.arrangements(tmp_path)
+    np.testing.assert_array_equal(again.place_NK4, found.place_NK4)
+    np.testing.assert_array_equal(again.images["wrist"], found.images["wrist"])
+    assert (tmp_path / "arrangements.npz").stat().st_mtime_ns == before
+
+
+def test_places_are_told_from_where_the_hand_is_and_turned() -> None:
+    arm = np.array([[0.2, 0.1, 0.0, 0.0, 0.0, np.pi / 2, 1.0]], np.float32)
+    place = np.array([[0.2, 0.15, 0.01, np.pi]], np.float32)
+    told = dict(zip(ptr_sight.TOLD, ptr_sight.from_hand(place, arm)[0], strict=True))
+    assert (told["ahead"], told["aside"]) == pytest.approx((0.05 / ptr_sight.UNIT_M, 0.0), abs=1e-6)
+    assert (told["turn_cos"], told["turn_sin"]) == pytest.approx((-1.0, 0.0), abs=1e-6), "a quarter turn, twice"
+    np.testing.assert_allclose(ptr_sight.in_base(ptr_sight.from_hand(place, arm), arm), place[:, :2], atol=1e-6)
+
+
+def test_a_detector_learns_where_the_thing_of_the_task_is(shots, monkeypatch) -> None:
+    monkeypatch.setattr(ptr_sight, "BATCH", 6)
+    monkeypatch.setattr(ptr_sight, "OF_ROBOT", 1)
+    errors = []
+    for steps in (1, 60):
+        detector = ptr_sight.taught(shots, shots, steps, 0)
+        read = ptr_sight.read_off(detector, shots.images, shots.proprio_NP, shots.task)
+        assert read.shape == (len(shots.task), 2 * ptr_sight.ONE)
+        said = read[:, len(ptr_sight.TOLD) :][:, :2] * ptr_sight.UNIT_M
+        errors.append(np.median(np.linalg.norm(said - shots.place_NK4[:, KIND, :2], axis=1)))
+    assert errors[1] < 0.02 < errors[0]
+
+
+def test_a_policy_sees_what_it_was_trained_on(tmp_path) -> None:
+    from robot_pt_sim.simulators import spec_of
+
+    store = DemoStore.create(tmp_path / "demos", spec_of(CARROT, ptr_data.CAMERAS, (96, 96)))
+    collect(CARROT, 1, store, workers=1, camera=ptr_data.CAMERAS, image_size=(96, 96))
+    source, path = store.source(), tmp_path / "sight.pt"
+    ptr_sight.save(ptr_sight.Detector().eval(), path)
+    through = ptr_look.Sight(path).through(source, tmp_path, views=2)
+    rows = np.arange(len(source.actions))
+    assert through.proprio.shape == (2 * len(rows), 7 + 2 * ptr_sight.ONE)
+    assert through.spec.cameras == {}
+    eyes = ptr_look.Sight(path).eyes()
+    frames = {camera: source.images(rows, camera, (96, 96)) for camera in ptr_data.CAMERAS}
+    for row in rows[::7]:
+        shown = Observation({camera: seen[row] for camera, seen in frames.items()}, source.proprio[row])
+        np.testing.assert_allclose(
+            eyes.seen(shown, "kitchen/put-carrot-on-plate").proprio, through.proprio[row], atol=0.02
+        )
+    assert np.abs(through.proprio[len(rows) :] - through.proprio[: len(rows)]).max() > 1e-3, "views differ"
