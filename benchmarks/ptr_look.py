@@ -32,7 +32,7 @@ from robot_pt.policy import Policy
 from robot_pt.recipes import heads, pretrain, represent, runs
 from robot_pt.recipes.objectives import config_for
 from robot_pt.recipes.origins import Origin
-from robot_pt.schema import Float, Image, Int, Observation, window_of
+from robot_pt.schema import ACTION_NAMES, Float, Image, Int, Observation, window_of
 from robot_pt.sources import Concat, EpisodeSource
 
 SIZE = (64, 64)
@@ -42,6 +42,7 @@ SEED = 7
 CLONE = BCConfig(augment=AugmentConfig(pad=2), actor_average=heads.AVERAGE, learning_rate=heads.LEARNING_RATE)
 """Whose encoder is kept: a published clone that sees one camera and the arm. Shifts by 2 pixels of 64, as PTR's by 4 of 128."""
 
+GRIPPER = ACTION_NAMES.index("gripper")
 VIEWS, SHIFTED, NUDGED = 2, AugmentConfig(pad=2), AugmentConfig(pad=1)
 """Of every frame that is learned from: as it is, and with a crop and colours as the methods' own augmentation would draw them;
 by half as many pixels where places are told, as a pixel is a centimetre."""
@@ -136,7 +137,10 @@ class SeenSource:
 
 @final
 class LookingPolicy:
-    """A policy of the arm's reading and features that is shown frames."""
+    """A policy of the arm's reading and features that is shown frames.
+
+    A mean between open and closed moves the gripper a little, which the next order then repeats: it closed 8 cm over the carrot, step by step.
+    """
 
     def __init__(self, policy: ActingPolicy, eyes: Eyes):
         self.version, self.window = f"{policy.version}+{eyes.fingerprint}", window_of(policy)
@@ -147,8 +151,10 @@ class LookingPolicy:
         self._task = (task or "").split("@")[0]
 
     def act(self, history: Sequence[Observation]) -> Float:
-        """As `robot_pt.policy.Policy.act`."""
-        return self._policy.act([self._eyes.seen(one, self._task) for one in history[-self.window :]])
+        """As `robot_pt.policy.Policy.act`; the gripper is ordered open or closed, as in all that it learned from."""
+        action = self._policy.act([self._eyes.seen(one, self._task) for one in history[-self.window :]]).copy()
+        action[:, GRIPPER] = np.round(action[:, GRIPPER])
+        return action
 
 
 @final
@@ -198,7 +204,7 @@ def trained(objective: str, data: RobotData, folder: Path, steps: int) -> Lookin
         if not path.is_file():
             robot = ptr_sight.robot_data(data("features"), data("state"))
             further = ptr_arrangements.arrangements(folder / "sight")
-            ptr_sight.save(ptr_sight.taught(further, robot, ptr_sight.updates(steps), SEED), path)
+            ptr_sight.save(ptr_sight.taught(further, robot, steps, SEED), path)
         return Sight(path)
     return Look(tuple(_trained(objective, camera, data, folder, steps) for camera in ptr_data.CAMERAS))
 

@@ -13,7 +13,7 @@ Shapes: B frames, C cameras, K kinds, P pairs of a frame and a kind.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -38,7 +38,8 @@ SIZE = (4 * GRID, 4 * GRID)
 """Of frames as it sees them [px]."""
 BATCH, OF_ROBOT, RATE = 64, 20, 1.5e-3
 """Frames per update, how many of them are robot data, the learning rate's start."""
-LONGER = 1.2
+PHASES = ((1.2, 0.2), (0.8, 1.0))
+"""Updates, beside those of other encoders, and what yaw weighs in them: places first. At 0.2 all along it was not learned from afar."""
 BLUR = 0.06
 """Deviation of a thing's target in its heat map, of half a frame."""
 UNIT_M = 0.05
@@ -142,8 +143,8 @@ def in_base(told_P5: Float, proprio_P7: Float) -> Float:
     return out
 
 
-def loss_of(detector: Detector, shots: Shots) -> tuple[Tensor, dict[str, float]]:
-    """On these frames, in colours drawn anew."""
+def loss_of(detector: Detector, shots: Shots, turn: float = 1.0) -> tuple[Tensor, dict[str, float]]:
+    """On these frames, in colours drawn anew; `turn` is what a thing's yaw weighs."""
     frames = {name: _coloured(torch.from_numpy(shots.images[name])) for name in ptr_data.CAMERAS}
     seen = detector(frames)
     place, proprio = shots.place_NK4, shots.proprio_NP
@@ -153,7 +154,7 @@ def loss_of(detector: Detector, shots: Shots) -> tuple[Tensor, dict[str, float]]
     guess = detector.told(seen, torch.from_numpy(proprio), row, kind)
     known = torch.isfinite(wanted)
     missed = torch.where(known, smooth_l1_loss(guess, wanted.nan_to_num(), beta=0.2, reduction="none"), 0.0)
-    read = (missed * torch.tensor([1.0, 1.0, 0.5, 0.2, 0.2])).sum(1).mean()
+    read = (missed * torch.tensor([1.0, 1.0, 0.5, turn, turn])).sum(1).mean()
     heat, there = torch.zeros(()), torch.zeros(())
     for number, camera in enumerate(seen.values()):
         one, other = _pixels(camera, shots.pixel_NCK2[:, number], row_P, kind_P)
@@ -203,25 +204,26 @@ def robot_data(frames: EpisodeSource, state: EpisodeSource) -> Shots:
     return Shots(images, frames.proprio[rows], place, pixel, tasks, [0] * len(rows))
 
 
-def taught(
-    further: Shots, robot: Shots, steps: int, seed: int, looked_at: Callable[[Detector], None] | None = None
-) -> Detector:
-    """A detector after so many updates; `looked_at` is shown it four times on the way."""
+def taught(further: Shots, robot: Shots, steps: int, seed: int) -> Detector:
+    """A detector whose phases have so many updates each, times `PHASES`."""
     torch.manual_seed(seed)
-    further, robot = (
-        shots._replace(images={c: resized(f) for c, f in shots.images.items()}) for shots in (further, robot)
-    )
-    rng, detector = np.random.default_rng(seed), Detector()
-    detector = detector.to(memory_format=torch.channels_last)
+    small = [shots._replace(images={c: resized(f) for c, f in shots.images.items()}) for shots in (further, robot)]
+    detector, colours = Detector().to(memory_format=torch.channels_last), torch.get_rng_state()
+    for number, (share, turn) in enumerate(PHASES):
+        torch.set_rng_state(colours)
+        learn(detector, small[0], small[1], max(1, int(share * steps)), turn, seed + number)
+    return detector.eval()
+
+
+def learn(detector: Detector, further: Shots, robot: Shots, steps: int, turn: float, seed: int) -> None:
+    """One phase, of frames of SIZE."""
+    rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, max(steps, 40), pct_start=0.05)
     for step in range(steps):
-        parts = [
-            (further, rng.integers(len(further.task), size=BATCH - OF_ROBOT)),
-            (robot, rng.integers(len(robot.task), size=OF_ROBOT)),
-        ]
-        batch = joined([some(shots, rows) for shots, rows in parts])
-        loss, said = loss_of(detector, batch)
+        drawn = ((further, BATCH - OF_ROBOT), (robot, OF_ROBOT))
+        batch = joined([some(shots, rng.integers(len(shots.task), size=count)) for shots, count in drawn])
+        loss, said = loss_of(detector, batch, turn)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
@@ -229,9 +231,6 @@ def taught(
         schedule.step()
         if step % 100 == 99:
             print(step + 1, {name: round(value, 3) for name, value in said.items()}, flush=True)
-        if looked_at is not None and (step + 1) % max(1, steps // 4) == 0:
-            looked_at(detector)
-    return detector.eval()
 
 
 def some(shots: Shots, rows: Int) -> Shots:
@@ -277,14 +276,9 @@ def features(detector: Detector, source: EpisodeSource, cache: Path, view: int, 
     return np.load(path)  # type: ignore[no-any-return]
 
 
-def updates(steps: int) -> int:
-    """Of a detector, where other encoders make `steps`."""
-    return int(LONGER * steps)
-
-
 def kept_in(folder: Path, seed: int, steps: int) -> Path:
     """Where the detector of these lies."""
-    return folder / f"sight-{seed}-{updates(steps)}.pt"
+    return folder / f"sight-{seed}-{steps}.pt"
 
 
 def save(detector: Detector, path: Path) -> None:

@@ -87,3 +87,11 @@ def test_a_camera_that_changes_changes_its_own_features_alone(source, tmp_path) 
     one, other = (look.through(source, tmp_path).proprio for look in (both, wrist))
     np.testing.assert_array_equal(one[:, 7 + 16 :], other[:, 7 + 16 :])
     assert np.abs(one[:, 7:23] - other[:, 7:23]).max() > 0.1
+
+
+def test_the_gripper_is_ordered_open_or_closed(source) -> None:
+    orders = np.zeros((2, 7), np.float32)
+    orders[:, 6] = 0.7, 0.2
+    policy = ptr_look.LookingPolicy(Imitator(orders), look_of("wrist").eyes())
+    shown = Observation({"wrist": np.zeros((96, 96, 3), np.uint8)}, source.proprio[0])
+    assert [policy.act([shown])[0, 6] for _ in orders] == [1.0, 0.0]
