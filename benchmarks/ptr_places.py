@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+import ptr_arrangements
 import ptr_data
 import ptr_sight
 import torch
@@ -31,12 +32,12 @@ from robot_pt.evaluate import evaluate
 from robot_pt.policy import Policy
 from robot_pt.probes.linear import PENALTIES, Array, Ridge, Scale
 from robot_pt.recipes.origins import Origin
-from robot_pt.schema import PROPRIO_NAMES, Float, Observation
+from robot_pt.schema import Float, Observation
 from robot_pt.sources import EpisodeSource
 from robot_pt_sim.kitchen.seen import NAMES
 from robot_pt_sim.kitchen.seen import seen as state_seen
 from robot_pt_sim.kitchen.splits import PRETRAINING_SCENES
-from robot_pt_sim.kitchen.tasks import find_kitchen
+from robot_pt_sim.kitchen.tasks import TASKS, find_kitchen
 from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.rollouts import rollouts
 
@@ -44,6 +45,8 @@ PLACES = ("thing_x", "thing_y", "goal_x", "goal_y")
 MEDIAN = float(np.sqrt(2 * np.log(2)))
 """Of the length of an error in x and y that are each normal with deviation 1."""
 STARTS, FIRST_START = 80, 700_000
+OWN = 18
+"""Of its own arrangements a detector is asked for each so many-th."""
 READING, UNIT_M = 2500, 0.05
 """Updates of the network that reads places, and the unit it reads them in."""
 ERRORS_CM = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -87,11 +90,25 @@ def at_starts(task: str, look: Looking) -> Seen:
     return Seen(np.stack(features), np.stack(places).astype(np.float32), [task.split("@")[0]] * STARTS)
 
 
-def outright(starts: Seen) -> dict[str, float]:
-    """Median distance [cm] of what a detector itself says from where things are."""
-    arm, base = len(PROPRIO_NAMES), slice(len(ptr_sight.TOLD), len(ptr_sight.TOLD) + 2)
-    thing, goal = (starts.features_nD[:, arm + one * ptr_sight.ONE :][:, base] for one in range(2))
-    return least([np.concatenate([thing, goal], axis=1) * ptr_sight.UNIT_M], starts.place_nK)
+def outright(detector: ptr_sight.Detector, shots: ptr_arrangements.Shots) -> dict[str, list[float]]:
+    """Median and 80th percentile of how far off the places [cm] and the thing's yaw [degrees] are that a detector itself tells."""
+    kinds = [ptr_arrangements.kinds_of(TASKS[task]) for task in shots.task]
+    slots = np.array([[ptr_arrangements.KINDS.index(kind) for kind in pair] for pair in kinds])
+    read = ptr_sight.read_off(detector, shots.images, shots.proprio_NP, shots.task).reshape(
+        len(kinds), 2, ptr_sight.ONE
+    )
+    told = len(ptr_sight.TOLD)
+    found = {}
+    for one, name in enumerate(("thing_cm", "goal_cm")):
+        place = shots.place_NK4[np.arange(len(kinds)), slots[:, one]]
+        off = np.linalg.norm(read[:, one, told : told + 2] * ptr_sight.UNIT_M - place[:, :2], axis=1)
+        found[name] = (100 * np.percentile(off, (50, 80))).round(1).tolist()
+        if one == 0:
+            true, turn = ptr_sight.from_hand(place, shots.proprio_NP)[:, 3:5], read[:, 0, 3:5]
+            cosine = (true * turn).sum(1) / np.linalg.norm(turn, axis=1)
+            yaw = np.degrees(np.arccos(cosine.clip(-1, 1))) / 2
+            found["thing_yaw_deg"] = np.percentile(yaw, (50, 80)).round(0).tolist()
+    return found
 
 
 def look_of(encoders: Path, objective: str, cameras: Sequence[str]) -> Looking:
@@ -211,13 +228,21 @@ def main() -> None:
         raise SystemExit(str(error)) from None
 
 
+def say_outright(task: str, look: Sight, folder: Path) -> None:
+    """What the detector reads off first observations: of its own arrangements, of other starts of the task in its kitchens, of the target's."""
+    (name, _, scene), detector = task.partition("@"), ptr_sight.opened(look.path)
+    own = ptr_arrangements.arrangements(folder)
+    first = np.arange(0, len(own.task), OWN * ptr_arrangements.FRAMES)
+    print(json.dumps({"read off its own arrangements": outright(detector, ptr_sight.some(own, first))}))
+    for kitchen in (*PRETRAINING_SCENES, int(scene)):
+        shots = ptr_arrangements.shots(f"{name}@{kitchen}", FIRST_START, STARTS, moved=False)
+        print(json.dumps({f"read off other starts of {name}@{kitchen}": outright(detector, shots)}))
+
+
 def report(options: argparse.Namespace) -> None:
     look = look_of(options.data / "encoders", options.objective, options.cameras.split(","))
     if isinstance(look, Sight):
-        kitchens = [
-            f"{options.task.split('@')[0]}@{scene}" for scene in (*PRETRAINING_SCENES, options.task.split("@")[1])
-        ]
-        print(json.dumps({"read off first observations": {task: outright(at_starts(task, look)) for task in kitchens}}))
+        say_outright(options.task, look, options.data / "encoders" / "sight")
     train, judges, robot = looked_at(options.data, options.task, options.seed, look)
     constant = np.broadcast_to(train.place_nK.mean(0), judges.place_nK.shape)
     print(json.dumps({"one place for all": least([constant], judges.place_nK)}))

@@ -12,7 +12,9 @@ from robot_pt.schema import Observation
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import ptr_arrangements
 import ptr_places
+import ptr_sight
 
 
 def drawn(rng: np.random.Generator, count: int, hold: float) -> ptr_places.Seen:
@@ -45,6 +47,19 @@ def test_a_network_tells_the_places_of_a_task_among_others() -> None:
 
 def drawn_blind(rng: np.random.Generator, task: str, count: int) -> ptr_places.Seen:
     return replace(drawn(rng, count, 0.0), task_n=[task] * count)
+
+
+def test_what_a_detector_tells_is_compared_with_where_things_are(monkeypatch) -> None:
+    shots = ptr_arrangements.shots("kitchen/put-carrot-on-plate@1", 50_000, 2, moved=False)
+    slots = [ptr_arrangements.KINDS.index(kind) for kind in ("carrot", "plate")]
+    parts = []
+    for slot, off_m, turned in ((slots[0], 0.03, 0.2), (slots[1], 0.01, 0.0)):
+        place = shots.place_NK4[:, slot] + np.array([off_m, 0, 0, turned], np.float32)
+        told = ptr_sight.from_hand(place, shots.proprio_NP)
+        parts += [told, place[:, :2] / ptr_sight.UNIT_M, np.zeros((2, 2), np.float32)]
+    monkeypatch.setattr(ptr_sight, "read_off", lambda *_: np.concatenate(parts, axis=1))
+    found = ptr_places.outright(ptr_sight.Detector(), shots)
+    assert found == {"thing_cm": [3.0, 3.0], "thing_yaw_deg": [11.0, 11.0], "goal_cm": [1.0, 1.0]}
 
 
 class Told:
