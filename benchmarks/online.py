@@ -6,6 +6,9 @@
     python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 30    a table, and a policy that searches all actions
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
     python benchmarks/online.py --task drops          where the episode can be ended at every step (deep-pits: by a fall; explored-drops: and is); --set changes a task
+    python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 40 --set offline_share=1.0 --out runs/still
+                                                      what success wobbles by when the job's updates see old data alone; then, to take it off,
+    python benchmarks/online.py --task local-drops --table --control runs/still
     python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
@@ -28,7 +31,7 @@ import torch
 from online_cell import TASKS, Task, changed, run_cell
 from online_learners import ALGORITHMS, PEERS
 
-from robot_pt.aggregate import bootstrap_interval, iqm
+from robot_pt.aggregate import bootstrap_interval, iqm, mean
 from robot_pt.errors import UserError
 from robot_pt.safe_files import read_json, replace_json
 
@@ -100,6 +103,24 @@ def summarise(summaries: list[dict[str, Any]]) -> dict[str, Any]:
         name: {"iqm": round(float(iqm(row)), 3), "interval": [round(v, 3) for v in bootstrap_interval(row)]}
         for name, row in rows.items()
     }
+
+
+def beyond(found: dict[str, list[dict[str, Any]]], control: dict[str, list[dict[str, Any]]]) -> str:
+    """Of algorithms in both, by the central action: dip here less dip in the control of the same seed, mean and 95 % interval over the pairs [%].
+
+    A dip is the lowest of many evaluations below the lowest of a few, so it is above 0 where success merely wobbles. A control with the same
+    updates and evaluations of which only what is asked about is missing, the job's steps in the batches, wobbles alike.
+    """
+    lines = []
+    for name in [name for name in found if name in control]:
+        here, there = (
+            {cell["seed"]: measures_of(cell["central"])["dip"] for cell in cells}
+            for cells in (found[name], control[name])
+        )
+        if pairs := [here[seed] - there[seed] for seed in here if seed in there]:
+            value = {"iqm": float(np.mean(pairs)), "interval": bootstrap_interval([pairs], mean)}
+            lines.append(f"{NAMES[name]}: dip beyond the control's, mean of {len(pairs)} pairs: {_percent(value)}")
+    return "\n".join(lines)
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -212,6 +233,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=f"default {RESULTS.relative_to(HERE.parent)}/TASK")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument(
+        "--control", type=Path, help="another --out: how far dips go beyond those of the same seeds there"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="one seed, a tenth of the steps, into a folder of its own: does it run?"
     )
     options = parser.parse_args()
@@ -229,13 +253,15 @@ def main() -> None:
         task = changed(task, options.set)
         if not options.table:
             run(algorithms, 1 if options.quick else options.seeds, task, out, first=options.first_seed)
-        found = load(out)
+        found, control = load(out), load(options.control) if options.control else {}
     except UserError as error:
         raise SystemExit(str(error)) from None
     if not found:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
     page = HERE if options.table else out
     print(table(found))
+    if control:
+        print(beyond(found, control))
     name = "online" if options.task == "detours" else "online_" + options.task.replace("-", "_")
     (page / f"{name}.json").write_text(digest(found))
     try:

@@ -134,6 +134,7 @@ TASKS["local-drops"] = Task(
     schedule=Schedule(offline_updates=1_000, online_steps=1_500, evaluate_every=100, explore=0.1),
     rates=replace(
         TASKS["local-shelves"].rates,
+        table_apart=True,
         table_start=-10.0,
         search_boxes=6,
         critic_rate=0.05,
@@ -148,7 +149,8 @@ action numbers for the conservative term to press. drops: what is carried can be
 the data reach -1. explored-drops: every tenth step of the job is drawn evenly, so that letting go is tried at once and often. shelves: a fall
 on one side of every way, worth -5; explored actions are held for five steps, a third of all; slow targets, which keep CQL's Q at -8. local-shelves: the same
 with a table as the critic, two action numbers, which are all that the table reads, and training until CQL's Q is as low.
-local-drops: a table again, letting go as in drops, and a policy that searches all actions instead of climbing from its own samples."""
+local-drops: a table again, letting go as in drops, and a policy that searches all actions instead of climbing from its own samples; the
+knots of its two heads lie half a step apart, for a search finds the knot that overshoots."""
 
 
 load_data = cache(offline_data)  # every cell of a table has the same
@@ -159,11 +161,7 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
     each point of the job."""
     begun, problem, schedule, rates = time.process_time(), task.problem, task.schedule, task.rates
     offline = load_data(problem)
-    seen = standardising(offline.columns["proprio"], rates.input_scale)
-    table = Shape(*find_maze(problem.maze).free.shape, *rates.table_knots) if rates.critic == "table" else None
-    learner = make(
-        algorithm, rates, Robot(problem.spec, problem.bounds, seen, table, rates.table_start), seed, problem.gamma
-    )
+    learner = make(algorithm, rates, robot_of(task, offline), seed, problem.gamma)
     before, scale = learn_offline(learner, offline, task, seed)
     learner = learner.go_online()
     held = [judged(learner, offline, Steps(problem), problem)]
@@ -181,7 +179,8 @@ def run_cell(algorithm: str, seed: int, task: Task) -> dict[str, Any]:
 
 def robot_of(task: Task, offline: Steps) -> Robot:
     problem, rates = task.problem, task.rates
-    table = Shape(*find_maze(problem.maze).free.shape, *rates.table_knots) if rates.critic == "table" else None
+    shape = find_maze(problem.maze).free.shape
+    table = Shape(*shape, *rates.table_knots, rates.table_apart) if rates.critic == "table" else None
     seen = standardising(offline.columns["proprio"], rates.input_scale)
     return Robot(problem.spec, problem.bounds, seen, table, rates.table_start)
 

@@ -32,25 +32,42 @@ class Shape(NamedTuple):
     """Knots over the displacements along one axis, from one longest step to the other."""
     grips: int
     """Knots over the grip's range, where there is one."""
+    apart: bool = False
+    """See `Table`."""
 
 
 class Table(nn.Module):
     """E functions of D numbers, linear in each of them between the knots; held at the rim beyond it.
 
+    What is learned between knots lies on lines, so that a knot itself may overshoot all of it. Heads on one grid learn the same of the same
+    steps and overshoot alike, and their minimum does not see it. Apart, one head's knots lie where another is between its own, as tilings do.
+
     Args:
         low, high: (D,) rim. knots: (D,) at least 2 each, evenly apart.
         heads: E, all 0 at the start.
+        apart: along every axis head e's knots are moved by e / E of what is between two, with one knot more.
     """
 
-    def __init__(self, low: tuple[float, ...], high: tuple[float, ...], knots: tuple[int, ...], heads: int):
+    def __init__(
+        self,
+        low: tuple[float, ...],
+        high: tuple[float, ...],
+        knots: tuple[int, ...],
+        heads: int,
+        *,
+        apart: bool = False,
+    ):
         super().__init__()
-        self.heads, self._knots = heads, knots
-        count = torch.tensor(knots)
+        self.heads, self._apart = heads, int(apart)
+        self._knots = tuple(number + apart for number in knots)
+        count = torch.tensor(self._knots)
         strides = torch.cat([count[1:].flip(0).cumprod(0).flip(0), torch.ones(1, dtype=torch.int64)])
         corners = torch.tensor(list(product((0, 1), repeat=len(knots))))
         self.weight = nn.Parameter(torch.zeros(int(count.prod()), heads))
         self.register_buffer("_low", torch.tensor(low), persistent=False)
-        self.register_buffer("_per_unit", (count - 1) / (torch.tensor(high) - torch.tensor(low)), persistent=False)
+        self.register_buffer(
+            "_per_unit", (torch.tensor(knots) - 1) / (torch.tensor(high) - torch.tensor(low)), persistent=False
+        )
         self.register_buffer("_last", count - 1, persistent=False)
         self.register_buffer("_strides", strides, persistent=False)
         self.register_buffer("_corners", corners, persistent=False)
@@ -59,7 +76,15 @@ class Table(nn.Module):
         """(N, E)"""
         own: Any = self
         at_ND = ((point_ND - own._low) * own._per_unit).clamp(min=0)
-        at_ND = torch.minimum(at_ND, own._last.to(at_ND.dtype))
+        at_ND = torch.minimum(at_ND, (own._last - self._apart).to(at_ND.dtype))
+        if not self._apart:
+            return self._read(at_ND, self.weight)
+        heads = [self._read(at_ND + e / self.heads, self.weight[:, e : e + 1]) for e in range(self.heads)]
+        return torch.cat(heads, dim=1)
+
+    def _read(self, at_ND: Tensor, weight: Tensor) -> Tensor:
+        """(N, heads of `weight`) at so many knots from the first."""
+        own: Any = self
         below_ND = torch.minimum(at_ND.detach().floor().long(), own._last - 1)
         inside_ND = at_ND - below_ND
         row_NC = (below_ND * own._strides).sum(1, keepdim=True) + (own._corners * own._strides).sum(1)
@@ -67,9 +92,7 @@ class Table(nn.Module):
         share_NC = share_ND2[:, 0]
         for number in range(1, len(self._knots)):  # corners count up with the last number fastest, as strides do
             share_NC = (share_NC[:, :, None] * share_ND2[:, number, None]).flatten(1)
-        corner_NCE = self.weight.index_select(0, row_NC.flatten()).view(
-            *row_NC.shape, -1
-        )  # embedding_bag's gradient sorts
+        corner_NCE = weight.index_select(0, row_NC.flatten()).view(*row_NC.shape, -1)  # embedding_bag's gradient sorts
         return (share_NC[:, :, None] * corner_NCE).sum(1)
 
 
@@ -90,7 +113,7 @@ class TableCritic(nn.Module):
         knots = (shape.per_metre * shape.columns + 1, shape.per_metre * shape.rows + 1, shape.steps, shape.steps)
         if grip and copies:
             low, high, knots = (*low, -1.0), (*high, 1.0), (*knots, shape.grips)
-        self.q = Table(low, high, knots, heads)
+        self.q = Table(low, high, knots, heads, apart=shape.apart)
 
     def state(self, images: Mapping[str, Tensor], proprio_BP: Tensor, task_B: Tensor, language_BL: Tensor) -> State:
         """(place (B, 2) [m], displacement that is left of the last step (B, 2) [m])."""

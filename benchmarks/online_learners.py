@@ -29,6 +29,8 @@ class Rates:
     """table = `online_critic`'s, where one step's Q is learned apart from all others'; state values of IQL too."""
     table_knots: tuple[int, int, int] = (3, 9, 5)
     """Of that table: per metre, over the displacements along an axis, over the grip's range."""
+    table_apart: bool = False
+    """The knots of its heads lie half a step apart, see `online_critic.Table`."""
     table_start: float = 0.0
     """Q of a table that nothing has been learned of."""
     search_boxes: int = 0

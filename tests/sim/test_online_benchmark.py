@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from robot_pt.errors import UserError
 
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import online
 import online_ends
 from online_cell import TASKS, Schedule, Task, changed, exploring, run_cell, summary, watched
+from online_critic import Shape
 from online_learners import ALGORITHMS, Rates, Robot, make, standardising
 from online_task import Problem, Steps, batches, let_go, offline_data, play_episode, success_rate, towards_pits
 
@@ -168,6 +170,41 @@ def test_ends_of_episodes_are_told_apart():
             "let_go": 0, "pit": 0, "goal": 0, "out_of_time": 0, end: problem.evaluation_episodes
         }  # fmt: skip
         assert found["grip"] == pytest.approx(grip)
+
+
+def test_where_it_lets_go_is_told_beside_what_a_fall_is_worth():
+    """A critic that is a table filled by hand: -4 for grips that let go, -6 for those that hold, so all are above -5 or none of -3."""
+    from robot_pt_sim.point_maze import MAX_STEP_M, find_maze
+
+    problem = replace(PROBLEM, grip=0.5, fall_reward=-4.9, reward_shift=-0.1)
+    offline = offline_data(problem)
+    robot = _robot(problem)._replace(table=Shape(*find_maze("maze-u").free.shape, 2, 3, 2))
+    learner = make("cql", Rates(critic="table", search_boxes=6), robot, 0, problem.gamma)
+    with torch.no_grad():
+        learner.agent.critic.q.weight.view(-1, 2, 2)[:] = torch.tensor([-4.0, -6.0])[:, None]
+    state = offline.columns["proprio"][:7] + np.float32([0.0, 0.0, 0.3, 0.0])
+    at = np.concatenate([state, np.tile(np.float32([0, 0, -MAX_STEP_M]), (7, 1))], axis=1)
+    found = online_ends.where_it_lets_go(learner, problem, offline, at)
+    assert found == {
+        "q_there": -4.0, "more_than_a_fall_is_worth": 1.0, "q_of_holding_there": pytest.approx(-5.17, abs=0.01), "from_the_data": 0.0
+    }  # fmt: skip
+    assert (
+        online_ends.where_it_lets_go(learner, replace(problem, fall_reward=-2.9), offline, at)[
+            "more_than_a_fall_is_worth"
+        ]
+        == 0
+    )
+
+
+def test_a_dip_is_held_against_that_of_the_same_seed_in_the_control():
+    """By hand: 0.2 less 0.1 and 0.3 less 0; seed 3 has no pair."""
+
+    def cell(seed, dip):
+        return {"seed": seed, "central": {"before": 1, "wobble": 0.1, "lowest": 0.9 - dip, "after": 1, "regret": 0}}
+
+    found = {"cql": [cell(1, 0.2), cell(2, 0.3), cell(3, 0.9)], "iql": [cell(1, 0.5)]}
+    told = online.beyond(found, {"cql": [cell(2, 0.0), cell(1, 0.1)]})
+    assert told == "CQL: dip beyond the control's, mean of 2 pairs: 20 (10 to 30)"
 
 
 def test_fields_of_a_task_are_set_by_name():

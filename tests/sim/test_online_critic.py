@@ -45,6 +45,38 @@ def test_between_its_knots_a_table_is_what_scipy_interpolates_and_beyond_its_rim
         np.testing.assert_allclose(table(torch.from_numpy(beyond)).detach().numpy()[:, head], known(rim), atol=1e-6)
 
 
+def test_heads_apart_are_what_scipy_interpolates_on_grids_half_a_step_apart():
+    interpolate = pytest.importorskip("scipy.interpolate")
+    table, points = Table(LOW, HIGH, KNOTS, 2, apart=True).double(), _points(500)
+    with torch.no_grad():
+        table.weight.normal_(generator=torch.Generator().manual_seed(0))
+    for head in range(2):
+        step = [(b - a) / (k - 1) for a, b, k in zip(LOW, HIGH, KNOTS, strict=True)]
+        grid = [a - head * s / 2 + s * np.arange(k + 1) for a, s, k in zip(LOW, step, KNOTS, strict=True)]
+        values = table.weight.detach().numpy()[:, head].reshape([k + 1 for k in KNOTS])
+        known = interpolate.RegularGridInterpolator(grid, values)
+        np.testing.assert_allclose(table(torch.from_numpy(points)).detach().numpy()[:, head], known(points), atol=1e-6)
+        beyond = table(torch.from_numpy(np.tile(np.add(HIGH, 3.0), (1, 1)))).detach().numpy()[0, head]
+        np.testing.assert_allclose(beyond, np.ravel(known(HIGH))[0], atol=1e-6)
+
+
+def test_a_knot_that_overshoots_is_seen_by_heads_apart_alone():
+    """Learned to be -3 between knots that stay low, one head on one grid and two on it are above -3 at the knot; the lesser of two apart is not."""
+    at, highest = torch.linspace(0.15, 0.85, 8, dtype=torch.float64)[:, None] + 1.0, {}
+    for apart in (False, True):
+        table = Table((0.0,), (4.0,), (5,), 2, apart=apart).double()
+        torch.nn.init.constant_(table.weight, -16.0)
+        held = torch.full((8, 2), -16.0, dtype=torch.float64)
+        for _ in range(4_000):  # lies at -16 half a step below what is learned, as what is pressed does
+            loss = (table(at) + 3).square().mean() + (table(at - 0.75) - held).square().mean()
+            (gradient,) = torch.autograd.grad(loss, table.weight)
+            with torch.no_grad():
+                table.weight -= 0.3 * gradient
+        highest[apart] = float(table(torch.linspace(0, 4, 81, dtype=torch.float64)[:, None]).detach().amin(1).max())
+    assert highest[False] > -3 + 1
+    assert highest[True] < highest[False] - 1
+
+
 def test_its_gradients_are_those_of_finite_differences():
     table, points = _table(), torch.from_numpy(_points(6)).requires_grad_()
     assert torch.autograd.gradcheck(table, (points,))
