@@ -113,6 +113,7 @@ METHODS: dict[str, Method] = {
     "cql-target": Method("CQL, target only", "ptr", "target", HELD),
     "bc-target": Method("BC, target only", "bc", "target"),
     "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr"),
+    "clone": Method("BC on a clone's features", "bc", encoder="bc"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
     **ABLATIONS,

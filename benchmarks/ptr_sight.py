@@ -272,7 +272,10 @@ def features(detector: Detector, source: EpisodeSource, cache: Path, view: int, 
                 }
             found[part] = read_off(detector, images, source.proprio[part], tasks[first : first + CHUNK])
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, found)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, found)
+        part.replace(path)
     return np.load(path)  # type: ignore[no-any-return]
 
 
