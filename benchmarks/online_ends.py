@@ -2,9 +2,10 @@
 
     python benchmarks/online_ends.py --algorithm cal_ql --seed 8 --steps 170
     python benchmarks/online_ends.py --task local-drops --set search_boxes=0 offline_updates=2500 --algorithm cql --seed 30 --steps 1500
+    python benchmarks/online_ends.py --task local-drops --cell --set table_apart=False --algorithm cal_ql --seed 33 --steps 1500
 
 One line of JSON per moment and way of acting, drawn, central or searched (the best of `BOXES` along each action number by the critic, whoever
-learned), for a task with a grip; some 20 s of a core.
+learned), for a task with a grip; some 20 s of a core, with --cell as long as that cell.
 """
 
 from __future__ import annotations
@@ -101,15 +102,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--steps", type=int, default=170, help="of the job")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the task to change")
+    parser.add_argument(
+        "--cell",
+        action="store_true",
+        help="the very job of online.py's cell, shown at its end alone: being judged draws from the noise it explores by",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     task = changed(TASKS[options.task], options.set)
-    task = replace(task, schedule=replace(task.schedule, online_steps=options.steps, evaluate_every=10**6))
+    every = task.schedule.evaluate_every if options.cell else 10**6
+    task = replace(task, schedule=replace(task.schedule, online_steps=options.steps, evaluate_every=every))
     problem, offline = task.problem, load_data(task.problem)
     learner = make(options.algorithm, task.rates, robot_of(task, offline), options.seed, problem.gamma)
     learn_offline(learner, offline, task, options.seed)
     learner = learner.go_online()
-    show(learner, problem, offline, "switch")
+    if not options.cell:
+        show(learner, problem, offline, "switch")
     learn_on_the_job(learner, offline, task, options.seed, [])
     show(learner, problem, offline, f"{options.steps} steps")
 
