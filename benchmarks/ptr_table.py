@@ -135,6 +135,7 @@ def plot(cells: Found, methods: Sequence[str], tasks: Sequence[str], path: Path)
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["svg.hashsalt"] = "ptr"  # the same picture is the same file
     from matplotlib import pyplot
 
     columns = min(4, len(tasks))

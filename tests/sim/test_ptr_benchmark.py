@@ -288,6 +288,8 @@ def test_the_picture_has_every_target_and_method(tmp_path) -> None:
         assert word in drawn
     assert drawn.count(">not run<") == 3, "what is there is one of four"
     assert drawn.count(">a seed<") == 1, "one legend for all panels"
+    ptr_table.plot([found("bc", CARROT, 0, 1)], ["bc", "ptr"], [CARROT, CROISSANT], path)
+    assert path.read_text() == drawn, "the same picture is the same file"
 
 
 def test_grasps_are_where_the_gripper_is_told_otherwise() -> None:
