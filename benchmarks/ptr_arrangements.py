@@ -57,7 +57,9 @@ class Shots(NamedTuple):
     pixel_NCK2: Float
     """Across and down its frame in [-1, 1]; NaN where it is not in it or unknown."""
     task: Sequence[str]
+    """Without its scene."""
     scene: Sequence[int]
+    """Which kitchen; 0 where nobody said."""
 
 
 def arrangements(folder: Path) -> Shots:
@@ -73,6 +75,7 @@ def arrangements(folder: Path) -> Shots:
 
 
 def joined(parts: Sequence[Shots]) -> Shots:
+    """One after the other."""
     images = {camera: np.concatenate([part.images[camera] for part in parts]) for camera in parts[0].images}
     proprio, place, pixel = (np.concatenate([part[column] for part in parts]) for column in (1, 2, 3))
     tasks, scenes = [task for part in parts for task in part.task], [scene for part in parts for scene in part.scene]
@@ -80,7 +83,8 @@ def joined(parts: Sequence[Shots]) -> Shots:
 
 
 def shots(name: str, first_seed: int, count: int, *, moved: bool) -> Shots:
-    """So many starts of a task in a kitchen; `moved`: a frame after some steps too, and other places of the camera over the shoulder."""
+    """So many starts of a task in a kitchen, as `kitchen/put-carrot-on-plate@1`, a frame each; `moved`: a second frame after some steps, and the
+    camera over the shoulder somewhere else at each start."""
     task, size = find_kitchen(name), (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
     simulator = KitchenSimulator(task, cameras=ptr_data.CAMERAS, image_size=size)
     inside = _Inside.of(simulator)
@@ -158,8 +162,11 @@ class _Anywhere:
 
 
 def _write(folder: Path, made: Shots) -> None:
+    """The file that says they are there last, and whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for camera, frames in made.images.items():
         np.save(folder / f"arrangements-{camera}.npy", frames)
     columns = {"proprio": made.proprio_NP, "place": made.place_NK4, "pixel": made.pixel_NCK2}
-    np.savez(folder / "arrangements.npz", **columns, task=np.array(made.task), scene=np.array(made.scene))
+    written = folder / "arrangements.part.npz"
+    np.savez(written, **columns, task=np.array(made.task), scene=np.array(made.scene))
+    written.replace(folder / "arrangements.npz")

@@ -56,6 +56,8 @@ class Method(NamedTuple):
     """Of PTR's settings."""
     encoder: str = ""
     """Whose frozen features it looks at; "" for those of all others. Only where there are features."""
+    cameras: tuple[str, ...] = ptr_data.CAMERAS
+    """That an encoder of its own looks through; an encoder per camera is what such a row costs."""
     start: str = ""
     """Whose pretrained run it is finetuned from; "" for one of its own."""
     head: bool = False
@@ -116,6 +118,7 @@ METHODS: dict[str, Method] = {
     "clone": Method("BC on a clone's features", "bc", encoder="bc"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
+    "mae-primary": Method("BC on MAE features, primary camera alone", "bc", encoder="mae", cameras=("primary",)),
     **ABLATIONS,
 }
 BASE, CLONE = "bc", "bc-even"
@@ -209,7 +212,7 @@ class Bench:
             return None
         folder, steps = self.shared / "encoders", self.scale.encoder_updates
         data = partial(ptr_data.pretraining, self.shared, episodes=self.scale.data)
-        return ptr_look.trained(method.encoder or ENCODER, data, folder, steps)
+        return ptr_look.trained(method.encoder or ENCODER, data, folder, steps, method.cameras)
 
     def _through(self, source: EpisodeSource, look: ptr_look.Looking | None, views: int = 1) -> EpisodeSource:
         if look is not None:

@@ -196,9 +196,11 @@ def _load(folder: Path, look: Looking) -> ActingPolicy:
     return LookingPolicy(ptr_aim.AimedPolicy(Policy.load(folder)), look.eyes())
 
 
-def trained(objective: str, data: RobotData, folder: Path, steps: int) -> Looking:
-    """Encoders of so many updates, trained on the robot data where they are not in `folder`; `objective` is "sight", or one of `robot-pt
-    pretrain` or "bc", of which every camera has its own."""
+def trained(
+    objective: str, data: RobotData, folder: Path, steps: int, cameras: Sequence[str] = ptr_data.CAMERAS
+) -> Looking:
+    """Encoders of so many updates, trained on the robot data where they are not in `folder`; `objective` is "sight", which sees both cameras, or
+    one of `robot-pt pretrain` or "bc", of which each of `cameras` has its own."""
     if objective == "sight":
         path = ptr_sight.kept_in(folder, SEED, steps)
         if not path.is_file():
@@ -206,7 +208,7 @@ def trained(objective: str, data: RobotData, folder: Path, steps: int) -> Lookin
             further = ptr_arrangements.arrangements(folder / "sight")
             ptr_sight.save(ptr_sight.taught(further, robot, steps, SEED), path)
         return Sight(path)
-    return Look(tuple(_trained(objective, camera, data, folder, steps) for camera in ptr_data.CAMERAS))
+    return Look(tuple(_trained(objective, camera, data, folder, steps) for camera in cameras))
 
 
 def _trained(objective: str, camera: str, data: RobotData, folder: Path, steps: int) -> Origin:

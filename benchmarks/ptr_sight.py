@@ -47,8 +47,6 @@ GAIN, SHIFT = 0.12, 0.06
 """Deviations of each colour's brightness while it learns."""
 TOLD = ("ahead", "aside", "height", "turn_cos", "turn_sin")
 """Of one thing, from the hand [UNIT_M]; height in the base frame; twice its yaw seen from the hand, as most things look the same from behind."""
-
-
 ONE, CHUNK = len(TOLD) + 2 + len(ptr_data.CAMERAS), 256
 """Features of one thing: what is told, its place in the base frame [UNIT_M], how sure each camera is to see it; frames looked at at a time."""
 
@@ -57,12 +55,15 @@ class Seen(NamedTuple):
     """Of all kinds in one camera's frames."""
 
     pixel_BK2: Tensor
+    """Across and down in [-1, 1]: the mean of `heat_BKG` as a distribution."""
     heat_BKG: Tensor
-    """Logits."""
+    """Logits of the GRID * GRID cells, row by row."""
     there_BK: Tensor
     """Logit of being in the frame."""
     near_BKW: Tensor
+    """NEAR numbers of where it is, by the same distribution."""
     whole_BV: Tensor
+    """WHOLE numbers of the frame."""
 
 
 def _layer(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
@@ -113,6 +114,7 @@ class Detector(nn.Module):
         )
 
     def forward(self, frames: Mapping[str, Tensor]) -> dict[str, Seen]:
+        """By camera, of frames as `Camera` takes them."""
         return {name: camera(frames[name]) for name, camera in self.cameras.items()}
 
     def told(self, seen: Mapping[str, Seen], proprio_BP: Tensor, row_P: Tensor, kind_P: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ def in_base(told_P5: Float, proprio_P7: Float) -> Float:
 
 
 def loss_of(detector: Detector, shots: Shots, turn: float = 1.0) -> tuple[Tensor, dict[str, float]]:
-    """On these frames, in colours drawn anew; `turn` is what a thing's yaw weighs."""
+    """On these frames of SIZE, in colours drawn anew, and its parts; `turn` is what a thing's yaw weighs. Some frame has to show something."""
     frames = {name: _coloured(torch.from_numpy(shots.images[name])) for name in ptr_data.CAMERAS}
     seen = detector(frames)
     place, proprio = shots.place_NK4, shots.proprio_NP
@@ -162,12 +164,11 @@ def loss_of(detector: Detector, shots: Shots, turn: float = 1.0) -> tuple[Tensor
     return read + 0.3 * heat + 0.3 * there, {"read": read.item(), "heat": heat.item(), "there": there.item()}
 
 
-def _pixels(seen: Seen, pixel_BK2: Float, row_P: np.ndarray, kind_P: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Cross entropies of where things are in one camera's frames, and of whether; robot data, whose pixels are not known, is left out."""
-    known = np.isfinite(pixel_BK2[..., 0]).any(axis=1)[
-        row_P
-    ]  # the stove or another thing: some frame of all kinds shows something
-    row, kind = row_P[known], kind_P[known]
+def _pixels(seen: Seen, pixel_BK2: Float, row_P: Int, kind_P: Int) -> tuple[Tensor, Tensor]:
+    """Cross entropies of where things are in one camera's frames, and of whether. Frames of which no pixel is known are left out: all robot data,
+    and the few others that show nothing at all."""
+    shows_B = np.isfinite(pixel_BK2[..., 0]).any(axis=1)
+    row, kind = row_P[shows_B[row_P]], kind_P[shows_B[row_P]]
     at = torch.from_numpy(pixel_BK2[row, kind])
     inside = torch.isfinite(at[:, 0])
     there = binary_cross_entropy_with_logits(seen.there_BK[row, kind], inside.float())
@@ -177,6 +178,7 @@ def _pixels(seen: Seen, pixel_BK2: Float, row_P: np.ndarray, kind_P: np.ndarray)
 
 
 def _grid() -> Tensor:
+    """(GRID * GRID, 2): across and down of the cells' middles, row by row."""
     at = torch.linspace(-1 + 1 / GRID, 1 - 1 / GRID, GRID)
     down, across = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([across.flatten(), down.flatten()], dim=1)
@@ -234,7 +236,7 @@ def learn(detector: Detector, further: Shots, robot: Shots, steps: int, turn: fl
 
 
 def some(shots: Shots, rows: Int) -> Shots:
-    """These frames."""
+    """The frames of these numbers, in their order."""
     images = {camera: frames[rows] for camera, frames in shots.images.items()}
     picked = (shots.proprio_NP[rows], shots.place_NK4[rows], shots.pixel_NCK2[rows])
     return Shots(images, *picked, [shots.task[row] for row in rows], [shots.scene[row] for row in rows])
@@ -256,7 +258,8 @@ def read_off(detector: Detector, images: Mapping[str, Image], proprio_BP: Float,
 
 def features(detector: Detector, source: EpisodeSource, cache: Path, view: int, augmentation: AugmentConfig) -> Float:
     """(N, 2 * ONE) of the rows of `source`, zero outside episodes, kept in `cache`; view 0 is of frames as they are, others of such crops and colours."""
-    path = cache / f"sight-{fingerprint(detector)}-{fingerprint_of(source, ptr_data.CAMERAS[0])}-{view}.npy"
+    drawn = f"-{hashlib.sha256(repr(augmentation).encode()).hexdigest()[:8]}" if view else ""
+    path = cache / f"sight-{fingerprint(detector)}-{fingerprint_of(source, ptr_data.CAMERAS[0])}-{view}{drawn}.npy"
     if not path.is_file():
         rows, tasks = ptr_data.rows(source), ptr_data.tasks_of(source)
         found = np.zeros((len(source.proprio), 2 * ONE), np.float32)
@@ -272,10 +275,10 @@ def features(detector: Detector, source: EpisodeSource, cache: Path, view: int, 
                 }
             found[part] = read_off(detector, images, source.proprio[part], tasks[first : first + CHUNK])
         cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        written = path.with_suffix(".part")
+        with written.open("wb") as file:
             np.save(file, found)
-        part.replace(path)
+        written.replace(path)
     return np.load(path)  # type: ignore[no-any-return]
 
 
@@ -285,8 +288,11 @@ def kept_in(folder: Path, seed: int, steps: int) -> Path:
 
 
 def save(detector: Detector, path: Path) -> None:
+    """Its weights, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(detector.state_dict(), path)
+    written = path.with_suffix(".part")
+    torch.save(detector.state_dict(), written)
+    written.replace(path)
 
 
 def opened(path: Path) -> Detector:
@@ -305,6 +311,6 @@ def fingerprint(detector: Detector) -> str:
 
 
 def resized(frames: Image) -> Image:
-    """To what it sees."""
+    """(N, H, W, 3) to SIZE, some at a time, as arrangements are a memory map."""
     parts = [resize(np.asarray(frames[first : first + 512]), SIZE) for first in range(0, len(frames), 512)]
     return np.concatenate(parts)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from robot_pt.augment import AugmentConfig
 from robot_pt.schema import Observation
 from robot_pt.store import DemoStore
 from robot_pt_sim import collect
@@ -67,6 +69,54 @@ def test_places_are_told_from_where_the_hand_is_and_turned() -> None:
     assert (told["ahead"], told["aside"]) == pytest.approx((0.05 / ptr_sight.UNIT_M, 0.0), abs=1e-6)
     assert (told["turn_cos"], told["turn_sin"]) == pytest.approx((-1.0, 0.0), abs=1e-6), "a quarter turn, twice"
     np.testing.assert_allclose(ptr_sight.in_base(ptr_sight.from_hand(place, arm), arm), place[:, :2], atol=1e-6)
+
+
+def test_robot_data_tell_of_thing_and_goal_what_the_simulator_does(tmp_path) -> None:
+    from robot_pt_sim.simulators import spec_of
+
+    sources = []
+    for name, cameras in (("frames", ptr_data.CAMERAS), ("state", ())):
+        store = DemoStore.create(tmp_path / name, spec_of(CARROT, cameras, (96, 96)))
+        collect(CARROT, 1, store, workers=1, camera=cameras, image_size=(96, 96), seed=3)
+        sources.append(store.source())
+    robot, start = ptr_sight.robot_data(*sources), ptr_arrangements.shots(CARROT, 3, 1, moved=False)
+    plate = ptr_arrangements.KINDS.index("plate")
+    assert (len(robot.task), robot.task[0]) == (len(sources[0].actions), "kitchen/put-carrot-on-plate")
+    assert np.isfinite(robot.place_NK4[..., 0]).nonzero()[1].tolist() == sorted((KIND, plate)) * len(robot.task)
+    np.testing.assert_allclose(robot.place_NK4[0, KIND], start.place_NK4[0, KIND], atol=1e-5)
+    np.testing.assert_allclose(robot.place_NK4[0, plate, :3], start.place_NK4[0, plate, :3], atol=1e-5)
+    np.testing.assert_allclose(robot.proprio_NP[0], start.proprio_NP[0], atol=1e-5)
+    assert np.isnan(robot.place_NK4[:, plate, 3]).all(), "a goal's yaw is not recorded"
+    assert np.isnan(robot.pixel_NCK2).all()
+
+
+def test_frames_whose_pixels_nobody_knows_teach_nothing_about_pixels(shots) -> None:
+    generator, (count, _, kinds, _) = torch.Generator().manual_seed(0), shots.pixel_NCK2.shape
+    heat = torch.randn(2 * count, kinds, ptr_sight.GRID**2, generator=generator)
+    there, nothing = torch.randn(2 * count, kinds, generator=generator), torch.zeros(0)
+
+    def losses(frames: slice, pixel: np.ndarray) -> list[float]:
+        row, kind = np.nonzero(np.isfinite(np.concatenate([shots.place_NK4] * 2)[frames, :, 0]))
+        seen = ptr_sight.Seen(nothing, heat[frames], there[frames], nothing, nothing)
+        return [loss.item() for loss in ptr_sight._pixels(seen, pixel, row, kind)]
+
+    known = shots.pixel_NCK2[:, 0]
+    alone = losses(slice(count), known)
+    assert losses(slice(2 * count), np.concatenate([known, np.full_like(known, np.nan)])) == pytest.approx(alone)
+    assert losses(slice(2 * count), np.concatenate([known, known])) != pytest.approx(alone), "were they known"
+
+
+def test_features_of_other_crops_are_not_read_for_these(tmp_path) -> None:
+    from robot_pt_sim.simulators import spec_of
+
+    store = DemoStore.create(tmp_path / "demos", spec_of(CARROT, ptr_data.CAMERAS, (96, 96)))
+    collect(CARROT, 1, store, workers=1, camera=ptr_data.CAMERAS, image_size=(96, 96))
+    detector, source = ptr_sight.Detector().eval(), store.source()
+    one, other = (ptr_sight.features(detector, source, tmp_path, 1, AugmentConfig(pad=pad)) for pad in (1, 6))
+    assert np.abs(one - other).max() > 1e-3
+    again = ptr_sight.features(detector, source, tmp_path, 0, AugmentConfig(pad=1))
+    np.testing.assert_array_equal(again, ptr_sight.features(detector, source, tmp_path, 0, AugmentConfig(pad=6)))
+    assert len(list(tmp_path.glob("sight-*.npy"))) == 3, "frames as they are are of no crop"
 
 
 def test_a_detector_learns_where_the_thing_of_the_task_is(shots, monkeypatch) -> None:
