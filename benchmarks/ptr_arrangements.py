@@ -131,6 +131,7 @@ class _Inside:
         return place, np.stack([self._pixels(camera, place[:, :3]) for camera in self.cameras])
 
     def _pixels(self, camera: int, place_K3: Float) -> Float:
+        """(K, 2) in a pinhole camera that looks along its -z; NaN behind it and beside its frame, which is square."""
         right, up, back = ((place_K3 - self.data.cam_xpos[camera]) @ self.data.cam_xmat[camera].reshape(3, 3)).T
         half = np.tan(np.deg2rad(self.model.cam_fovy[camera]) / 2)
         with np.errstate(invalid="ignore"):

@@ -23,6 +23,7 @@ import ptr_arrangements
 import ptr_critic
 import ptr_data
 import ptr_kept
+import ptr_look
 import ptr_motion
 import ptr_still
 import ptr_table
@@ -197,6 +198,15 @@ def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
     assert not METHODS["ptr-published"].changes
     fast, level = METHODS["ptr-fast"].changes, METHODS["ptr-level"].changes
     assert {name for name in level if level[name] != fast[name]} == {"conservative_floor"}
+
+
+def test_a_row_looks_through_its_own_encoders_of_its_own_cameras(folder, monkeypatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(ptr_look, "_trained", lambda objective, camera, *_: asked.append((objective, camera)))
+    bench = Bench(folder, folder, "features", TINY)
+    assert [len(bench.look(METHODS[name]).origins) for name in ("mae", "mae-primary")] == [2, 1]
+    assert asked == [("mae", "primary"), ("mae", "wrist"), ("mae", "primary")]
+    assert Bench(folder, folder, "aimed", TINY).look(METHODS["ptr"]) is None, "the state has no cameras"
 
 
 def test_an_ablation_changes_one_thing_of_the_level_critic(folder) -> None:
