@@ -96,8 +96,9 @@ ABLATIONS: dict[str, Method] = {
     "level-alpha-10": Method("level critic, alpha 10", "ptr", changes={**LEVEL, "alpha": 10.0}),
     "level-rewards-0-1": Method("level critic, rewards 0 and 1", "ptr", changes=LEVEL_OF_1, rewards=(0.0, 1.0)),
 }  # fmt: skip
-"""Each is the level critic's row but for one thing; run where they are named. Those of the image encoder and of the critic that reads its features:
+"""Each is `ABLATED` but for one thing; run where they are named. Those of the image encoder and of the critic that reads its features:
 ablations.py."""
+ABLATED = "ptr-level"
 METHODS: dict[str, Method] = {
     "ptr": Method("PTR, held near the data", "ptr", changes=HELD),
     "ptr-free": Method("PTR, as published but for alpha", "ptr", changes=CALM),

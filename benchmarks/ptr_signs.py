@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from compare_record import rank_correlation
-from ptr_cell import METHODS
+from ptr_cell import ABLATIONS, METHODS
 from ptr_table import succeeded
 
 from robot_pt.intervals import wilson
@@ -45,13 +45,14 @@ class Signed(NamedTuple):
 
 
 def signed(cells: Sequence[Mapping[str, Any]]) -> list[Signed]:
+    """Without ablations, with which one row would count several times."""
     return [
         Signed(
             (c["version"], c["method"]), c["task"],
             {**{name: c["critic"][name] for name in SIGNS[:3]}, "action_error": _error(c)},
             c["critic"]["steps_at_grasp"], succeeded(c), c["episodes"],
         )
-        for c in cells if c["critic"] is not None
+        for c in cells if c["critic"] is not None and c["method"] not in ABLATIONS
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptr_cell import BASE, CLONE, METHODS
+from ptr_cell import ABLATED, ABLATIONS, BASE, CLONE, METHODS
 from ptr_data import TABLES
 
 from robot_pt.aggregate import bootstrap_interval, improvement, improvement_interval, mean
@@ -81,7 +81,7 @@ def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dic
         whole = None if scores is None else {"value": float(mean(scores)), "interval": span}
         out.append({
             "method": method, "tasks": by_task, "mean": whole, "better": better(cells, method, tasks),
-            "better_than_clone": better(cells, method, tasks, CLONE),
+            "better_than_clone": better(cells, method, tasks, CLONE), "better_than_ablated": better(cells, method, tasks, ABLATED),
         })  # fmt: skip
     return out
 
@@ -95,17 +95,21 @@ def tables(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
 
 
 def table(cells: Found, methods: Sequence[str], tasks: Sequence[str], shown: Sequence[str] | None = None) -> str:
-    """Success [%]; "–" is a cell that was not run. A column for each of `shown`, or of all; mean and comparisons are over all."""
+    """Success [%]; "–" is a cell that was not run. A column for each of `shown`, or of all; mean and comparisons are over all; one with what
+    is ablated where an ablation is among `methods`."""
     shown = tasks if shown is None else shown
     names = [task.removeprefix("kitchen/") for task in shown]
     whole_of = "mean" if shown else f"mean of {len(tasks)}"
-    head = [*names, whole_of, f"better than {METHODS[BASE].title}", "than the clone with PTR's head"]
+    columns = {"better": f"better than {METHODS[BASE].title}", "better_than_clone": "than the clone with PTR's head"}
+    if set(methods) & set(ABLATIONS):
+        columns["better_than_ablated"] = f"than {METHODS[ABLATED].title}"
+    head = [*names, whole_of, *columns.values()]
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for row in rows(cells, methods, tasks):
         told = [_rate(row["tasks"].get(task)) for task in shown]
         whole = row["mean"]
         told.append("–" if whole is None else f"{100 * whole['value']:.0f}{_span(whole['interval'], 100, 0)}")
-        told += [_chance(row[name]) for name in ("better", "better_than_clone")]
+        told += [_chance(row[name]) for name in columns]
         lines.append(f"| {METHODS[row['method']].title} | {' | '.join(told)} |")
     return "\n".join(lines)
 

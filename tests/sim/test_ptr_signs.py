@@ -27,8 +27,8 @@ OPPOSED = [
 
 
 def test_rows_and_seeds_are_told_apart() -> None:
-    cells = ptr_signs.signed([*OPPOSED, {**cell("bc", 0, 0.0, 9), "critic": None}])
-    assert len(cells) == 6
+    cells = ptr_signs.signed([*OPPOSED, {**cell("bc", 0, 0.0, 9), "critic": None}, cell("level-ratio-0", 0, 0.5, 9)])
+    assert len(cells) == 6, "neither a clone nor an ablation"
     assert ptr_signs.between_rows(cells, "at_grasp") == pytest.approx(-1)
     found, count = ptr_signs.between_seeds(cells, "at_grasp")
     assert found == pytest.approx(1)
