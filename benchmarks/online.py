@@ -3,7 +3,7 @@
     python benchmarks/online.py                       every algorithm, seeds 0 to 4; what is there already is not run again
     python benchmarks/online.py --task shelves --first-seed 9    where the job explores beside a fall, the page's first table
     python benchmarks/online.py --task local-shelves    the same with a table as the critic
-    python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 30    a table, and a policy that searches all actions
+    python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 40    a table, and a policy that searches all actions
     python benchmarks/online.py --task pits           the same in a maze where an episode can end without success
     python benchmarks/online.py --task drops          where the episode can be ended at every step (deep-pits: by a fall; explored-drops: and is); --set changes a task
     python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 40 --set offline_share=1.0 --out runs/still
@@ -177,6 +177,7 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["svg.hashsalt"] = "online"  # the same picture is the same file
     from matplotlib import pyplot
 
     columns = 4

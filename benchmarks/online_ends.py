@@ -1,7 +1,7 @@
 """How judged episodes of benchmarks/online.py end, at the switch and after some steps of the job: by letting go, in a pit, at the goal.
 
     python benchmarks/online_ends.py --algorithm cal_ql --seed 8 --steps 170
-    python benchmarks/online_ends.py --task local-drops --set search_boxes=0 offline_updates=2500 --algorithm cql --seed 30 --steps 1500
+    python benchmarks/online_ends.py --task local-drops --set table_apart=False search_boxes=0 offline_updates=2500 --algorithm cql --seed 30 --steps 1500
     python benchmarks/online_ends.py --task local-drops --cell --set table_apart=False --algorithm cal_ql --seed 33 --steps 1500
 
 One line of JSON per moment and way of acting, drawn, central or searched (the best of `BOXES` along each action number by the critic, whoever
