@@ -47,11 +47,15 @@ def pooled(cells: Found, method: str, task: str) -> tuple[int, int, int]:
     return sum(map(succeeded, of)), sum(c["episodes"] for c in of), len(of)
 
 
-def better(cells: Found, method: str, tasks: Sequence[str], than: str = BASE) -> dict[str, Any] | None:
-    """Probability that a run of the method succeeds more often than one of another, over the tasks and seeds that both have; no interval
-    of a single seed, which a bootstrap would call certain."""
+def better(
+    cells: Found, method: str, tasks: Sequence[str], than: str = BASE, *, same_seeds: bool = False
+) -> dict[str, Any] | None:
+    """Probability that a run of the method succeeds more often than one of another, over the tasks that both have and, where `same_seeds`, the
+    seeds; no interval of a single seed, which a bootstrap would call certain."""
     mine, base = rates_of(cells, method, tasks), rates_of(cells, than, tasks)
     both = sorted(set(mine) & set(base))
+    if same_seeds:
+        mine, base = ({t: {s: of[t][s] for s in set(mine[t]) & set(base[t])} for t in both} for of in (mine, base))
     one, other = (square({t: of[t] for t in both}) for of in (mine, base))
     if method == than or one is None or other is None:
         return None
@@ -81,7 +85,8 @@ def rows(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> list[dic
         whole = None if scores is None else {"value": float(mean(scores)), "interval": span}
         out.append({
             "method": method, "tasks": by_task, "mean": whole, "better": better(cells, method, tasks),
-            "better_than_clone": better(cells, method, tasks, CLONE), "better_than_ablated": better(cells, method, tasks, ABLATED),
+            "better_than_clone": better(cells, method, tasks, CLONE),
+            "better_than_ablated": better(cells, method, tasks, ABLATED, same_seeds=True),
         })  # fmt: skip
     return out
 
@@ -96,7 +101,7 @@ def tables(cells: Found, methods: Sequence[str], tasks: Sequence[str]) -> str:
 
 def table(cells: Found, methods: Sequence[str], tasks: Sequence[str], shown: Sequence[str] | None = None) -> str:
     """Success [%]; "–" is a cell that was not run. A column for each of `shown`, or of all; mean and comparisons are over all; one with what
-    is ablated where an ablation is among `methods`."""
+    is ablated, over the seeds of both, where an ablation is among `methods`."""
     shown = tasks if shown is None else shown
     names = [task.removeprefix("kitchen/") for task in shown]
     whole_of = "mean" if shown else f"mean of {len(tasks)}"

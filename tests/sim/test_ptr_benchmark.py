@@ -276,11 +276,11 @@ def test_rows_are_compared_with_the_clone_that_has_ptrs_head_too() -> None:
 
 
 def test_ablations_are_compared_with_what_they_ablate_too() -> None:
-    rates = {"ptr-level": (2, 3), "level-ratio-0": (3, 1)}
+    rates = {"ptr-level": (2, 3, 4), "level-ratio-0": (3, 1)}
     cells = [found(m, CARROT, seed, s) for m, of in rates.items() for seed, s in enumerate(of)]
     whole, ablated = ptr_table.rows(cells, list(rates), [CARROT])
     assert whole["better_than_ablated"] is None
-    assert ablated["better_than_ablated"]["value"] == pytest.approx(1.5 / 4), "3 above 2 and even with 3, 1 below both"
+    assert ablated["better_than_ablated"]["value"] == pytest.approx(1.5 / 4), "of the seeds of both"
     titles = "than the clone with PTR's head | than PTR, level critic, advantage-weighted |"
     assert ptr_table.table(cells, list(rates), [CARROT]).splitlines()[0].endswith(titles)
     assert "level critic" not in ptr_table.table(cells, ["bc", "ptr"], [CARROT]), "where no ablation is told of"
