@@ -252,9 +252,12 @@ def main() -> None:
         task, out = replace(task, schedule=short), out / "quick"
     try:
         task = changed(task, options.set)
+        control = load(options.control) if options.control else {}
+        if options.control and not control:
+            raise UserError(f"{options.control} holds no cell; run the control with that as its --out first.")
         if not options.table:
             run(algorithms, 1 if options.quick else options.seeds, task, out, first=options.first_seed)
-        found, control = load(out), load(options.control) if options.control else {}
+        found = load(out)
     except UserError as error:
         raise SystemExit(str(error)) from None
     if not found:

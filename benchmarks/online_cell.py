@@ -271,7 +271,8 @@ def begun(columns: dict[str, Any], rows: Int) -> Int:
 
 
 def changed(task: Task, words: Sequence[str]) -> Task:
-    """A task with fields of its problem, schedule or rates set anew, given as NAME=VALUE. Raises UserError for what there is not."""
+    """A task with fields of its problem, schedule or rates set anew, given as NAME=VALUE. Raises UserError for what there is not, and for a value of
+    another kind than the field's."""
     for word in words:
         name, _, text = word.partition("=")
         parts = [
@@ -283,8 +284,15 @@ def changed(task: Task, words: Sequence[str]) -> Task:
             value = literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
+        before = getattr(getattr(task, parts[0]), name)
+        if None not in (before, value) and _kind(value) is not _kind(before):
+            raise UserError(f"{name} is {text!r}; give a value like {before!r}.")
         task = replace(task, **{parts[0]: replace(getattr(task, parts[0]), **{name: value})})  # type: ignore[arg-type]
     return task
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def exploring(act: Act, bounds: Bounds, probability: float, rng: np.random.Generator, *, steps: int = 1) -> Act:

@@ -216,6 +216,26 @@ def test_fields_of_a_task_are_set_by_name():
         changed(SHORT, ["weight=1"])
 
 
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("table_apart=perhaps", "table_apart is 'perhaps'; give a value like False."),
+        ("copies=many", "copies is 'many'; give a value like "),
+        ("gamma=True", "gamma is 'True'; give a value like "),
+        ("backup=3", "backup is '3'; give a value like "),
+    ],
+)
+def test_a_field_of_a_task_takes_values_of_its_own_kind(word, sentence):
+    with pytest.raises(UserError, match=sentence):
+        changed(SHORT, [word])
+
+
+def test_a_control_without_cells_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["online.py", "--table", "--control", str(tmp_path)])
+    with pytest.raises(SystemExit, match="holds no cell; run the control"):
+        online.main()
+
+
 @pytest.mark.parametrize("name", ["cql", "cal_ql"])
 def test_the_conservative_weight_may_be_another_on_the_job(name):
     learner = make(name, Rates(online_weight=0.0), _robot(PROBLEM), 0, 0.97)
