@@ -153,7 +153,7 @@ def loader(folder: Path, threads: int) -> Callable[[float], float]:
     import robot_pt_data
 
     source = robot_pt_data.open(folder)
-    rows = _rows(source)
+    rows = source.episodes.rows()
     pool = ThreadPoolExecutor(threads)
     source.threads = 1  # each worker decodes its own batch, as replay does
 
@@ -265,7 +265,7 @@ def anonymous():
     return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1]) / 1024
 imported, base = time.perf_counter() - begun, anonymous()
 source = robot_pt_data.open(sys.argv[1])
-rows = np.concatenate([np.arange(s, s + n) for s, n in zip(source.episodes.start, source.episodes.length)])
+rows = source.episodes.rows()
 rng = np.random.default_rng(0); seen = []
 for i in range(int(sys.argv[2]) // 64):
     steps = rng.choice(rows, 64)
@@ -288,14 +288,9 @@ def memory(folder: Path, samples: int) -> dict[str, Any]:
     return result
 
 
-def _rows(source: Any) -> np.ndarray[Any, Any]:
-    table = source.episodes
-    return np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
-
-
 def _blobs(source: Any) -> Iterator[bytes]:
     for camera in CAMERAS:
-        yield from source.encoded(np.random.default_rng(0).choice(_rows(source), 512), camera)
+        yield from source.encoded(np.random.default_rng(0).choice(source.episodes.rows(), 512), camera)
 
 
 def measure(root: Path, args: argparse.Namespace) -> dict[str, Any]:

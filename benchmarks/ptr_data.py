@@ -91,8 +91,7 @@ def _recorded(folder: Path, task: str, episodes: int, quality: Any, seed: int, v
 
 def rows(source: EpisodeSource) -> Int:
     """Of all steps of its episodes, in their order."""
-    table = source.episodes
-    return np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
+    return source.episodes.rows()
 
 
 def tasks_of(source: EpisodeSource) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from robot_pt.errors import DataError
 from robot_pt.evaluate import ActingPolicy, PolicyFactory
 from robot_pt.images import resize
-from robot_pt.schema import Float, Image, Int, Observation, window_of
+from robot_pt.schema import Float, Image, Observation, window_of
 from robot_pt.sources import EpisodeSource
 
 
@@ -94,8 +94,7 @@ def mean_images(source: EpisodeSource, cameras: Sequence[str], frames: int = 256
     table = source.episodes
     if table.steps == 0:
         raise DataError("the mean image needs at least one step; the source is empty.")
-    rows: Int = np.concatenate([np.arange(s, s + n) for s, n in zip(table.start, table.length, strict=True)])
-    chosen = np.random.default_rng(seed).choice(rows, min(frames, len(rows)), replace=False)
+    chosen = np.random.default_rng(seed).choice(table.rows(), min(frames, table.steps), replace=False)
     return {c: source.images(np.sort(chosen), c).mean(axis=0).round().astype(np.uint8) for c in cameras}
 
 

@@ -198,11 +198,10 @@ def fingerprint(source: EpisodeSource, camera: str) -> str:
 
 
 def _steps(source: EpisodeSource) -> Int:
-    spans = zip(source.episodes.start.tolist(), source.episodes.length.tolist(), strict=True)
-    parts = [np.arange(start, start + length) for start, length in spans if length > 0]
-    if not parts:
+    steps = source.episodes.rows()
+    if not len(steps):
         raise DataError("there is no step to look at; give data with episodes.")
-    return np.concatenate(parts)
+    return steps
 
 
 def _write(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_pt.errors import DataError
@@ -70,7 +69,7 @@ def fit_bounds(source: EpisodeSource, *, quantiles: tuple[float, float] = (0.0, 
     """
     if not 0 <= quantiles[0] < quantiles[1] <= 1:
         raise DataError(f"bounds quantiles are {quantiles}; give two rising numbers within [0, 1].")
-    actions_NA = source.actions[_rows(source)]
+    actions_NA = source.actions[source.episodes.rows()]
     actions_NA = actions_NA[np.isfinite(actions_NA).all(1)]
     if not len(actions_NA):
         raise DataError("action bounds need at least one step with finite actions; this source has none.")
@@ -86,7 +85,7 @@ def fit_bounds(source: EpisodeSource, *, quantiles: tuple[float, float] = (0.0, 
 
 def share_clipped(source: EpisodeSource, bounds: Bounds) -> Float:
     """(A,) share of the source's steps whose action lies outside `bounds` by more than 1 % of the range: what training cannot see."""
-    actions_NA = source.actions[_rows(source)]
+    actions_NA = source.actions[source.episodes.rows()]
     low, high = np.array(bounds.low, np.float32), np.array(bounds.high, np.float32)
     room = 0.01 * (high - low)
     outside_NA = (actions_NA < low - room) | (actions_NA > high + room)
@@ -95,7 +94,7 @@ def share_clipped(source: EpisodeSource, bounds: Bounds) -> Float:
 
 def proprio_statistics(source: EpisodeSource) -> tuple[Float, Float]:
     """(mean, standard deviation) of every proprio dimension of `source`, each (P,), the deviation at least 1e-3."""
-    rows = source.proprio[_rows(source)].astype(np.float64)
+    rows = source.proprio[source.episodes.rows()].astype(np.float64)
     if not len(rows):
         raise DataError("proprio statistics need at least one step; this source has none.")
     return rows.mean(0).astype(np.float32), np.maximum(rows.std(0), 1e-3).astype(np.float32)
@@ -146,9 +145,3 @@ class ProprioNormalizer(nn.Module):
 
     def forward(self, proprio: Tensor) -> Tensor:
         return (proprio - self.mean) / self.std
-
-
-def _rows(source: EpisodeSource) -> NDArray[np.int64]:
-    spans = zip(source.episodes.start, source.episodes.length, strict=True)
-    parts = [np.arange(s, s + n, dtype=np.int64) for s, n in spans]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)

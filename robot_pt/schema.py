@@ -117,6 +117,16 @@ class EpisodeTable:
         """Number of steps of all episodes."""
         return int(self.length.sum())
 
+    def rows(self, episodes: Sequence[int] | Int | None = None) -> Int:
+        """(M,) the rows of the source's columns that hold the steps of all episodes, or of these: one after the other, in their order."""
+        start, length = self.start, self.length
+        if episodes is not None:
+            chosen = np.asarray(episodes, np.int64)
+            start, length = start[chosen], length[chosen]
+        ends = np.cumsum(length)
+        rows: Int = np.repeat(start - (ends - length), length) + np.arange(length.sum())
+        return rows
+
     def select(self, rows: Sequence[int] | Int | Bool) -> EpisodeTable:
         """The given rows, in that order; `start` still points into the original columns."""
         chosen = np.asarray(rows)

@@ -114,8 +114,7 @@ def _write(
     progress: Progress | None,
 ) -> None:
     table = source.episodes
-    spans = [np.arange(s, s + n) for s, n in zip(table.start.tolist(), table.length.tolist(), strict=True)]
-    rows = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+    rows = table.rows()
     for name in _COLUMNS:
         np.save(part / f"{name}.npy", np.asarray(getattr(source, name))[rows])
     total, done = len(rows) * len(roles), 0

@@ -121,7 +121,7 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
     order = sorted(range(len(table)), key=lambda row: table.split[row])  # stable; LeRobot's splits are ranges
     also = recorded_everywhere(source)
     for done, row in enumerate(order, 1):
-        rows = np.arange(table.start[row], table.start[row] + table.length[row])
+        rows = table.rows([row])
         below, first = leaf(source, int(rows[0]))
         frames = {camera: _frames(source, rows, below, first, camera) for camera in source.spec.cameras}
         recorded = getattr(below, "recorded", None)

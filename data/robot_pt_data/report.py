@@ -66,6 +66,7 @@ def inspect_path(
         for split in splits
     }
     first = next(iter(sources.values()))
+    steps = first.episodes.rows()
     out: dict[str, Any] = {
         "path": layout.url or str(layout.folder),
         "kind": layout.kind,
@@ -75,8 +76,8 @@ def inspect_path(
         "splits": {split: _split_summary(source) for split, source in sources.items()},
         **{k: v for k, v in first.spec.to_json().items() if k != "cameras"},
         "cameras": {role: list(size) for role, size in first.spec.cameras.items()},
-        "action": _ranges(first.actions, _rows(first), first.spec.action_names),
-        "proprio": _ranges(first.proprio, _rows(first), first.spec.proprio_names),
+        "action": _ranges(first.actions, steps, first.spec.action_names),
+        "proprio": _ranges(first.proprio, steps, first.spec.proprio_names),
         "instructions": _instructions(sources),
         "executable": first.spec.action_unit == "metric",
     }
@@ -167,12 +168,6 @@ def _split_summary(source: EpisodeSource) -> dict[str, Any]:
         "failure": int((success == FAILURE).sum()),
         "unknown": int((success == UNKNOWN).sum()),
     }
-
-
-def _rows(source: EpisodeSource) -> Int:
-    table = source.episodes
-    spans = [np.arange(s, s + n) for s, n in zip(table.start.tolist(), table.length.tolist(), strict=True)]
-    return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
 
 def _ranges(column: Float, rows: Int, names: tuple[str, ...]) -> dict[str, dict[str, float]]:

@@ -74,8 +74,7 @@ def thresholds(probability: Float, label: Bool, chosen: float) -> list[dict[str,
 
 def episode_probability(classifier: SuccessClassifier, source: EpisodeSource, e: int) -> Float:
     """(T,) of every frame of episode `e`."""
-    steps = int(source.episodes.start[e]) + np.arange(int(source.episodes.length[e]))
-    return classifier(source.images(steps, classifier.card.camera, classifier.card.image_size))
+    return classifier(source.images(source.episodes.rows([e]), classifier.card.camera, classifier.card.image_size))
 
 
 def _seen(run: Path) -> dict[str, set[str]]:

@@ -74,6 +74,17 @@ def test_selecting_rows_keeps_starts_and_order() -> None:
     assert chosen.steps == 5
 
 
+def test_rows_are_the_steps_of_the_episodes_in_their_order() -> None:
+    full = table([2, 5, 0, 3])
+    assert full.rows().tolist() == list(range(10))
+    assert full.rows([3, 0]).tolist() == [7, 8, 9, 0, 1]
+    assert full.rows([2]).tolist() == full.rows([]).tolist() == []
+    assert table([]).rows().dtype == np.int64
+    parts = full.select([3, 2, 1])  # starts stay those of the whole source
+    wanted = [row for s, n in zip(parts.start, parts.length, strict=True) for row in range(s, s + n)]
+    assert parts.rows().tolist() == wanted == [7, 8, 9, 2, 3, 4, 5, 6]
+
+
 def test_selecting_by_mask_nothing_and_from_nothing() -> None:
     full = table([2, 5])
     assert full.select(np.array([False, True])).length.tolist() == [5]
