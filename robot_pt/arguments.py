@@ -15,7 +15,8 @@ from robot_pt.errors import UserError
 
 
 def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, description: str) -> Any:
-    """An object of the class in `verbs` that the first argument names, its fields filled from the others.
+    """An object of the class in `verbs` that the first argument names, its fields filled from the others; a field `given` with the names
+    of those that the arguments name, whatever their values.
 
     `--help` prints and raises SystemExit(0). Raises UserError: no such verb, or arguments it does not take.
     """
@@ -24,14 +25,23 @@ def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, descript
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.extras.subcommand_cli_from_dict(
+            verb = tyro.extras.subcommand_cli_from_dict(
                 dict(verbs), prog=prog, description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as done:
         if not done.code:
             raise
-        verb = f" {arguments[0]}" if arguments[0] in verbs else ""
-        raise UserError(f"{_sentence(_first_paragraph(said.getvalue()))}; run: {prog}{verb} --help") from None
+        asked = f" {arguments[0]}" if arguments[0] in verbs else ""
+        raise UserError(f"{_sentence(_first_paragraph(said.getvalue()))}; run: {prog}{asked} --help") from None
+    if hasattr(verb, "given"):
+        verb.given = _named(arguments)
+    return verb
+
+
+def _named(arguments: Sequence[str]) -> frozenset[str]:
+    """The fields that the words ``--name``, ``--name=value`` and ``--no-name`` are about."""
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
+    return frozenset(name for word in words for name in (word, word.removeprefix("no_")))
 
 
 def _no_verb(prog: str, arguments: Sequence[str], verbs: Sequence[str]) -> str:

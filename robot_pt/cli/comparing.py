@@ -57,8 +57,8 @@ class Compare:
     """RUNs whose encoders are compared too, as they are."""
     protocol: Path | None = None
     """JSON file with pretraining data, tasks by distance and budgets, or one of the project: table_top (default), kitchen."""
-    seeds: int = 3
-    """Seeds of pretraining, demonstrations, heads and evaluation starts."""
+    seeds: int | None = None
+    """Seeds of pretraining, demonstrations, heads and evaluation starts; default: 3, with --quick 1."""
     demos: tuple[int, ...] = ()
     """Demonstrations a head learns from; default: the protocol's."""
     online: int | None = None
@@ -70,7 +70,7 @@ class Compare:
     workers: int = 0
     """Parallel simulators; 0 means one per core. 1 keeps its simulator from cell to cell, others start anew for each."""
     quick: bool = False
-    """A tenth of everything and one seed, in minutes: does it run?"""
+    """A tenth of everything that is not given and one seed, in minutes: does it run?"""
     table: bool = False
     """Run nothing, draw the table from what is there."""
     json: bool = False

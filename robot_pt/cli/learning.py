@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -87,6 +87,8 @@ class Pretrain:
     rewards can give, -25 to 10 as PTR has them."""
     rewards: tuple[float, float] = (-1.0, 10.0)
     """Of a step, and of the last three of a success (PTR: -1 10; its ablation: 0 1)."""
+    discount: float = 0.96
+    """Of the reward one control step later, from 0 up to, not including, 1 (PTR: 0.96; a --domain has its own)."""
     camera: str = "primary"
     """Camera role to train on; none: learn from the state alone."""
     language: bool = False
@@ -118,6 +120,8 @@ class Pretrain:
     reading: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
+    given: frozenset[str] = field(init=False, default=frozenset())
+    """No option: those that the command line names, also with the value they would have anyway. They stand above what --domain says."""
 
     def run(self) -> dict[str, Any]:
         if self.algorithm is not None and self.objective is not None:
@@ -137,7 +141,7 @@ class Pretrain:
         if algorithm != "ptr":
             self._refuse(("route", "bc_warm_start"), f"shapes PTR's policy and {algorithm} has its own")
         if ALGORITHMS[algorithm].imitates:
-            self._refuse(("rewards",), f"is what a critic learns from and {algorithm} has none")
+            self._refuse(("rewards", "discount"), f"is what a critic learns from and {algorithm} has none")
             self._refuse(("critic_values",), f"is about a critic and {algorithm} has none")
         if self.domain is not None:
             self._refuse(("rewards",), f"is decided by --domain {self.domain}")
@@ -153,7 +157,7 @@ class Pretrain:
             mixing_ratio=self.mixing_ratio, freeze_encoder=self.freeze_encoder,
             checkpoint_every=self.checkpoint_every, bf16=self.bf16, seed=self.seed, resume=self.resume,
             reading=self.reading.to_reading(), options=self.options, encoder_norm=self.encoder_norm, pooling=self.pooling,
-            rewards=self.rewards, critic_values=self.critic_values,
+            rewards=self.rewards, discount=self.discount if "discount" in self.given else None, critic_values=self.critic_values,
         )  # fmt: skip
 
     def _amounts(self) -> tuple[int, int]:
@@ -162,16 +166,16 @@ class Pretrain:
             return self.steps, self.batch_size
         from robot_pt.recipes import cal_ql_domains
 
-        domain, standard = cal_ql_domains.named(self.domain), {f.name: f.default for f in fields(self)}
-        steps = domain.offline_steps if self.steps == standard["steps"] else self.steps
-        return steps, domain.plan.batch_size if self.batch_size == standard["batch_size"] else self.batch_size
+        domain = cal_ql_domains.named(self.domain)
+        steps = self.steps if "steps" in self.given else domain.offline_steps
+        return steps, self.batch_size if "batch_size" in self.given else domain.plan.batch_size
 
     def _represent(self) -> dict[str, Any]:
         from robot_pt.recipes import represent
 
         policy = (
             "domain", "language", "route", "bc_warm_start", "target", "demos", "mixing_ratio", "freeze_encoder", "encoder_norm", "pooling",
-            "rewards", "critic_values",
+            "rewards", "discount", "critic_values",
         )  # fmt: skip
         self._refuse(policy, f"shapes a policy and --objective {self.objective} trains none")
         objective: Any = self.objective
@@ -184,9 +188,8 @@ class Pretrain:
 
     def _refuse(self, options: Sequence[str], why: str) -> None:
         """Raise UserError for one of these that was given and would change nothing."""
-        standard = {f.name: f.default for f in fields(self)}
         for name in options:
-            if getattr(self, name) != standard[name]:
+            if name in self.given:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} {why}; leave {option} out.")
 

@@ -131,6 +131,11 @@ def named(name: str) -> Domain:
     return makers[name]()
 
 
+def keeps_rewards(name: str | None) -> bool:
+    """Whether that domain, if any, learns from the data's own rewards. Raises as `named`."""
+    return name is not None and named(name).reward.source == "stored"
+
+
 def as_in(name: str, settings: RunSettings) -> RunSettings:
     """`settings` with that domain's networks, losses, rewards and discount. Raises UserError for an algorithm that has none there."""
     domain = named(name)

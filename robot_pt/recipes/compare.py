@@ -50,7 +50,7 @@ EASY = 0.9
 
 
 def compare(
-    methods: Sequence[str], out: Path, *, runs: Sequence[Path] = (), protocol: Path | None = None, seeds: int = 3,
+    methods: Sequence[str], out: Path, *, runs: Sequence[Path] = (), protocol: Path | None = None, seeds: int | None = None,
     demos: Sequence[int] = (), online: int | None = None, captions: Path | None = None, permuted: bool = False, workers: int = 0,
     quick: bool = False, table: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
@@ -58,6 +58,7 @@ def compare(
 
     methods: objectives to pretrain by, all of them where none is named and no run is given. `table` only draws what is there.
     """
+    seeds = (1 if quick else 3) if seeds is None else seeds
     at_least(1, seeds=seeds)
     at_least(0, workers=workers)
     if table and not (out / "protocol.json").is_file():
@@ -76,7 +77,7 @@ def compare(
     if not table:
         _keep(out, wanted)
         _keep_runs(out, given)
-        plan = cells_of(wanted, names, 1 if quick else seeds, permuted)
+        plan = cells_of(wanted, names, seeds, permuted)
         with closing(compare_cells.Bench(wanted, out, given, names, workers)) as bench:
             _run(plan, bench)
     return report(out, wanted, names)
@@ -90,6 +91,7 @@ def _protocol(
     path: Path | None, demos: Sequence[int], online: int | None, captions: Path | None, quick: bool
 ) -> Protocol:
     found = read_protocol(path)
+    found = found.quick() if quick else found
     if captions is not None or found.captions:
         path = captions or Path(found.captions)
         found = replace(found, captions=str(path.resolve()), captions_version=CaptionTable.read(path).version)
@@ -97,7 +99,7 @@ def _protocol(
         found = replace(found, demos=tuple(sorted(set(demos))))
     if online is not None:
         found = replace(found, online_episodes=online)
-    return found.quick() if quick else found
+    return found
 
 
 def _given(runs: Sequence[Path]) -> dict[str, Path]:

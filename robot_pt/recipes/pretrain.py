@@ -32,7 +32,7 @@ from robot_pt.recipes.progress import warn
 from robot_pt.recipes.target import HELD_OUT as HELD_OUT
 from robot_pt.recipes.target import Target, judge, named, open_target, outcome, prior_of, selector_of
 from robot_pt.replay import Replay
-from robot_pt.rewards import PTR_REWARDS, RewardLabel
+from robot_pt.rewards import PTR_REWARDS, RewardLabel, require_gamma
 from robot_pt.schema import ACTION_NAMES, Spec
 from robot_pt.sources import EpisodeSource, split_episodes
 from robot_pt.tasks import TaskTable
@@ -53,20 +53,22 @@ def pretrain(
     bf16: bool = False, target: Path | None = None, demos: int = 10, mixing_ratio: float = 0.9, freeze_encoder: bool = False, seed: int = 0,
     resume: bool = False, reading: Reading | None = None, options: Sequence[str] = (), encoder_norm: Norm = "group",
     pooling: Pooling = "spatial_embeddings", rewards: tuple[float, float] = PTR_REWARDS, domain: str | None = None,
-    critic_values: Values = "scalar",
+    critic_values: Values = "scalar", discount: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a fresh run on `data`; the arguments are those of the command line. Returns what was done, as JSON values.
+    """Train a fresh run on `data`; the arguments are those of the command line, no discount is PTR's or the domain's. Returns JSON values.
 
     Raises UserError and its kinds for whatever cannot be used: data, camera, an `out` that holds a run.
     """
     runs.require_amounts(steps, seed)
     at_least(1, batch_size=batch_size)
+    require_gamma(discount or 0.0)
     at_least(0, checkpoint_every=checkpoint_every, bc_warm_start=bc_warm_start)
     reading = (reading or Reading()).of([*data, *([target] if target else [])])
     wanted: Target | None = None
     if target is None:
-        own = domain is not None and cal_ql_domains.named(domain).reward.source == "stored"
-        source = open_all(data, assume_success=assume_success, reading=reading, what="pretraining data", own_rewards=own)  # fmt: skip
+        source = open_all(
+            data, assume_success=assume_success, reading=reading, what="pretraining data", own_rewards=cal_ql_domains.keeps_rewards(domain)
+        )  # fmt: skip
     else:
         wanted, source = open_target(
             target, data, demos=demos, mixing_ratio=mixing_ratio, assume_success=assume_success, seed=seed, reading=reading
@@ -93,7 +95,7 @@ def pretrain(
         frozen=_frozen(freeze_encoder, encoder_config, start_from),
         seed=seed,
     )
-    settings = _valued(_published(settings, domain, options), critic_values)
+    settings = _valued(_published(settings, domain, options, discount), critic_values)
     warn_of_clipping(source, settings.bounds, "pretraining data")
     if wanted is not None:
         warn_of_clipping(wanted.train, settings.bounds, "target data")
@@ -206,25 +208,31 @@ def _frozen(wanted: bool, encoder: EncoderConfig, start: Start | None) -> Frozen
     return "backbone" if start is None else start.trains
 
 
-def _published(settings: runs.RunSettings, domain: str | None, options: Sequence[str]) -> runs.RunSettings:
-    """With a domain's settings, if one was named, and `options` changed from these."""
-    if domain is None:
-        return settings
-    settings = cal_ql_domains.as_in(domain, settings)
-    return replace(settings, options=changed(settings.options, options, settings.algorithm))
+def _published(
+    settings: runs.RunSettings, domain: str | None, options: Sequence[str], discount: float | None
+) -> runs.RunSettings:
+    """With a domain's settings, if one was named, `options` changed from these, and the discount that was asked for."""
+    if domain is not None:
+        settings = cal_ql_domains.as_in(domain, settings)
+        settings = replace(settings, options=changed(settings.options, options, settings.algorithm))
+    return settings if discount is None else replace(settings, gamma=discount)
 
 
 def _valued(settings: runs.RunSettings, values: Values) -> runs.RunSettings:
-    """With a critic that learns a distribution over exactly the returns that the rewards can give."""
-    if values == "scalar":
-        return settings
+    """With a critic that learns a distribution, asked for or the algorithm's own, over exactly the returns that the rewards can give."""
     own = "ptr" if settings.algorithm == "ptr" else "options"
-    if settings.algorithm == "bc" or not hasattr(getattr(settings, own), "categories"):
-        raise UserError(
-            f"--critic-values {values} is about a critic, and {settings.algorithm} has none that it could be of; leave it out."
-        )
-    code = CategoricalConfig.of_rewards(settings.reward, settings.gamma, kind=values, bins=BINS[values])
-    return replace(settings, **{own: replace(getattr(settings, own), categories=code)})
+    config = getattr(settings, own)
+    if values != "scalar":
+        if settings.algorithm == "bc" or not hasattr(config, "categories"):
+            raise UserError(
+                f"--critic-values {values} is about a critic, and {settings.algorithm} has none that it could be of; leave it out."
+            )
+        code = CategoricalConfig.of_rewards(settings.reward, settings.gamma, kind=values, bins=BINS[values])
+    elif (before := getattr(config, "categories", None)) is not None:
+        code = CategoricalConfig.of_rewards(settings.reward, settings.gamma, kind=before.kind, bins=before.bins)
+    else:
+        return settings
+    return replace(settings, **{own: replace(config, categories=code)})
 
 
 def _options(algorithm: Algorithm, bf16: bool, words: Sequence[str]) -> Any:

@@ -22,7 +22,7 @@ FLAGS = {
     "collect": {"task", "episodes", "out", "format", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "domain", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",
-        "encoder_norm", "pooling", "rewards", "critic_values", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
+        "encoder_norm", "pooling", "rewards", "discount", "critic_values", "language", "captions", "options", "route", "bc_warm_start", "assume_success", "target", "demos", "mixing_ratio", "checkpoint_every", "bf16",
         "seed", "resume", "mapping", "action_source", "skip_corrupt", "labels", "mixed_versions",
     },
     "finetune": {
@@ -66,7 +66,7 @@ def verbs() -> dict[str, type]:
 
 def flags(verb: type) -> set[str]:
     """Names of a verb's flags; the options of reading data stand beside its own."""
-    names = {f.name for f in dataclasses.fields(verb)} - {"json"}
+    names = {f.name for f in dataclasses.fields(verb) if f.init} - {"json"}
     readings = [f.default_factory for f in dataclasses.fields(verb) if f.name == "reading"]
     return names - {"reading"} | {f.name for reading in readings for f in dataclasses.fields(reading)}
 

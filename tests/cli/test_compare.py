@@ -173,6 +173,24 @@ def test_numbers_of_a_run_are_of_one_checkpoint(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "runs.json").read_text()) == {"mine": "0a", "yours": "0b"}
 
 
+@pytest.mark.parametrize(
+    ("words", "seeds", "demos", "online"),
+    [
+        ({}, 3, (10, 50), 0),
+        ({"quick": True}, 1, (4,), 0),
+        ({"quick": True, "seeds": 3, "demos": (10, 50), "online": 9}, 3, (10, 50), 9),
+    ],
+)
+def test_what_is_given_stands_above_quick(tmp_path, monkeypatch, words, seeds, demos, online):
+    plans = []
+    monkeypatch.setattr(compare, "_run", lambda plan, bench: plans.append(plan))
+    monkeypatch.setattr(compare, "report", lambda out, wanted, names: wanted)
+    monkeypatch.setattr(compare.compare_cells, "Bench", lambda *a: SimpleNamespace(close=lambda: None))
+    wanted = compare.compare(["atc"], tmp_path / "out", workers=1, **words)
+    assert {cell.seed for cell in plans[0]} == set(range(seeds))
+    assert (wanted.demos, wanted.online_episodes) == (demos, online)
+
+
 QUICK = ["compare", "curl", "--quick", "--permuted", "--online", "2", "--demos", "4", "--workers", "1", "--json"]
 
 

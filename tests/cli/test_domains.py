@@ -9,7 +9,8 @@ import pytest
 
 from robot_pt import cli
 from robot_pt.cli import learning
-from robot_pt.recipes import cal_ql_domains, pretrain, runs
+from robot_pt.networks.encoders import EncoderConfig
+from robot_pt.recipes import algorithms, cal_ql_domains, pretrain, runs
 from robot_pt.recipes.online_setup import Wanted, plan_of
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
@@ -79,9 +80,33 @@ def test_steps_and_batch_are_the_domains_where_nobody_says_otherwise(
         return {}
 
     monkeypatch.setattr(pretrain, "pretrain", note)
-    for words in ((), ("--steps", "7", "--batch-size", "32", "--algorithm", "cql")):
+    for words in (
+        (),
+        ("--steps", "7", "--batch-size", "32", "--algorithm", "cql"),
+        ("--steps=160000", "--batch_size", "64"),  # what they are without a domain, said all the same
+    ):
         cli.main(["pretrain", "--data", str(data), "--out", "o", *STATE, "--domain", "adroit_binary", *words, "--json"])
-    assert asked == [(20_000, 256, "cal_ql"), (7, 32, "cql")]
+    assert asked == [(20_000, 256, "cal_ql"), (7, 32, "cql"), (160_000, 64, "cal_ql")]
+
+
+@pytest.mark.parametrize(
+    ("words", "gamma"),
+    [
+        ((), 0.96),
+        (("--discount", "0.9"), 0.9),
+        (("--domain", "antmaze"), 0.99),
+        (("--domain", "antmaze", "--discount", "0.9"), 0.9),
+        (("--domain", "antmaze", "--discount", "0.96"), 0.96),
+    ],
+)
+def test_the_discount_is_the_one_given_then_the_domains(
+    data: Path, tmp_path: Path, words: tuple[str, ...], gamma: float
+) -> None:
+    small = ("--options", "critic_hidden=8", "actor_hidden=8") if "--domain" in words else ()
+    out = tmp_path / "run"
+    batch = ("--batch-size", "4", "--steps", "1")
+    assert cli.main(["pretrain", "--data", str(data), "--out", str(out), *STATE, *batch, *words, *small]) == 0
+    assert runs.read_settings(out)[0].gamma == gamma
 
 
 @pytest.mark.parametrize(("algorithm", "values", "bins"), [("ptr", "hl_gauss", 128), ("cal_ql", "c51", 51)])
@@ -97,12 +122,31 @@ def test_a_critic_learns_a_distribution_over_the_returns_there_can_be(
     assert (found.low, found.high) == pytest.approx((-25.0, 10.0))
 
 
+@pytest.mark.parametrize(("gamma", "low"), [(0.96, -25.0), (0.9, -10.0)])
+def test_the_distribution_that_scaled_ql_learns_reaches_as_far_as_the_returns(gamma: float, low: float) -> None:
+    config = algorithms.default_config("scaled_ql")
+    encoder = EncoderConfig(name="small")
+    settings = runs.RunSettings(
+        algorithm="scaled_ql", encoder=encoder, camera="primary", image_size=(64, 64), task_slots=1, gamma=gamma, options=config
+    )  # fmt: skip
+    found = pretrain._valued(settings, "scalar").options
+    assert (found.categories.kind, found.categories.bins) == ("c51", 51)
+    assert (found.categories.low, found.categories.high) == pytest.approx((low, 10.0))
+    assert (found == config) == (gamma == 0.96)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("--domain", "antmazes"), "choose one of adroit_binary, antmaze"),
         (("--domain", "antmaze", "--algorithm", "iql"), "has settings for cal_ql and cql, not for iql"),
         (("--domain", "antmaze", "--rewards", "0", "1"), "--rewards is decided by --domain antmaze"),
+        (("--domain", "antmaze", "--rewards", "-1", "10"), "--rewards is decided by --domain antmaze"),
+        (("--algorithm", "cql", "--route", "max_q"), "--route shapes PTR's policy"),
+        (("--demos", "10"), "--demos is about --target"),
+        (("--discount", "1"), "the discount gamma is 1.0; give a number from 0 up to, not including, 1"),
+        (("--algorithm", "bet", "--discount", "0.9"), "--discount is what a critic learns from and bet has none"),
+        (("--objective", "curl", "--discount", "0.96"), "--discount shapes a policy"),
         (("--domain", "antmaze", "--objective", "curl"), "--domain shapes a policy"),
         (("--domain", "antmaze", "--critic-values", "c51"), "cannot be told from stored rewards"),
         (("--algorithm", "bc", "--critic-values", "c51"), "is about a critic and bc has none"),
