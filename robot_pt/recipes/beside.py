@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from robot_pt.errors import UserError
+from robot_pt.orphans import leave_with_parent
 from robot_pt.recipes.progress import bar
 from robot_pt.report import read_metrics
 
@@ -56,7 +56,7 @@ def beside(work: Callable[..., None], *arguments: Any, log: Path) -> Iterator[No
 
 
 def _child(work: Callable[..., None], arguments: Sequence[Any], log: Path, threads: int) -> None:
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     torch.set_num_threads(threads)
     with log.open("a", buffering=1) as words:
         os.dup2(words.fileno(), 1)
@@ -65,13 +65,6 @@ def _child(work: Callable[..., None], arguments: Sequence[Any], log: Path, threa
         work(*arguments)
     except (UserError, KeyboardInterrupt) as error:
         sys.exit(str(error))
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def wait_for_updates(description: str, policies: Sequence[Sequence[Path]], updates: int) -> None:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from robot_pt.errors import UserError
+from robot_pt.orphans import leave_with_parent
 from robot_pt_sim.rendering import PROBED, Redrawing, RendererFailed
 
 MEMORY_PER_WORKER_GB = 1.0
@@ -53,7 +54,7 @@ def default_workers() -> int:
 def run_jobs(setup: Setup, jobs: Sequence[Any], workers: int) -> Generator[Any, None, None]:
     """Yield the result of each job in order; `workers` = 1 runs them in this process, unless it has loaded TensorFlow.
 
-    Closing the iterator or Ctrl-C lets the jobs already started end and drops the others. A job whose renderer fails is done again in
+    Closing the iterator or Ctrl-C lets the jobs already started end and drops the others; the processes end with this one if it is killed. A job whose renderer fails is done again in
     fresh processes, see `rendering.Redrawing`. Raises UserError for what a worker refuses, for a worker that dies, for a renderer that
     keeps failing, and for fewer than one worker.
     """
@@ -155,6 +156,7 @@ _worker: Worker | None = None
 
 def _enter(setup: Setup) -> None:
     global _setup
+    leave_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _setup = setup
 

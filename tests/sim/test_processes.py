@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -109,6 +110,38 @@ def test_closing_drops_what_has_not_begun():
     start = time.monotonic()
     jobs.close()
     assert time.monotonic() - start < 5  # 100 jobs would take 10 s
+
+
+def test_children_leave_with_a_parent_that_is_killed(tmp_path):
+    script = (
+        "from test_processes import Doubling\nfrom robot_pt_sim.processes import run_jobs\n"
+        "if __name__ == '__main__':\n"
+        "    for _, pid in run_jobs(Doubling(), [(k, 0.2) for k in range(1000)], 2):\n"
+        "        print(pid, flush=True)\n"
+    )
+    path = tmp_path / "killed.py"
+    path.write_text(script)
+    parent = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
+    children: set[int] = set()
+    while len(children) < 2:
+        children.add(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 30
+    while any(map(_runs, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = list(filter(_runs, children))
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def _runs(pid):
+    """Neither gone nor waiting for somebody to ask how it ended."""
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_fewer_than_one_worker_is_refused():
