@@ -31,9 +31,8 @@ from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.evaluate import policy_factory
 from robot_pt.recipes.target import Target
 from robot_pt.rewards import PTR_REWARDS, RewardLabel
-from robot_pt.schema import SUCCESS
 from robot_pt.selection import read_scores
-from robot_pt.sources import EpisodeSource, filter_episodes
+from robot_pt.sources import EpisodeSource
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 from robot_pt_sim.rollouts import rollouts
 
@@ -64,8 +63,9 @@ class Method(NamedTuple):
     """A clone with PTR's head instead of the published one: what of PTR's success is its head's."""
     options: Mapping[str, Any] = {}
     """Of a clone's config."""
-    successes: bool = False
-    """Learns from the robot data that succeeded alone: what the rewards tell, without a critic."""
+    failed: float | None = None
+    """Share of the robot data's episodes that failed, of all failed ones and of as many others as make it so; None as it was recorded. 0 leaves
+    the failed ones out: what the rewards tell, without a critic."""
     ratio: float = RATIO
     """Share of the robot data in a batch once the target is mixed in."""
     rewards: tuple[float, float] = PTR_REWARDS
@@ -96,8 +96,10 @@ ABLATIONS: dict[str, Method] = {
     "level-alpha-0": Method("level critic, alpha 0", "ptr", changes={**LEVEL, "alpha": 0.0}),
     "level-alpha-10": Method("level critic, alpha 10", "ptr", changes={**LEVEL, "alpha": 10.0}),
     "level-rewards-0-1": Method("level critic, rewards 0 and 1", "ptr", changes=LEVEL_OF_1, rewards=(0.0, 1.0)),
+    "level-failed-75": Method("level critic, three quarters of the robot data failed", "ptr", changes=LEVEL, failed=0.75),
+    "even-failed-75": Method("the clone with PTR's head on the same data", "bc", head=True, failed=0.75),
 }  # fmt: skip
-"""Each is `ABLATED` but for one thing; run where they are named. Those of the image encoder and of the critic that reads its features:
+"""Each is `ABLATED` but for one thing (or `CLONE`, to compare one of them with); run where they are named. Those of the image encoder and of the critic that reads its features:
 ablations.py."""
 ABLATED = "ptr-level"
 METHODS: dict[str, Method] = {
@@ -108,7 +110,7 @@ METHODS: dict[str, Method] = {
     "ptr-level": Method("PTR, level critic, advantage-weighted", "ptr", changes=LEVEL),
     "bc": Method("BC finetune", "bc"),
     "bc-even": Method("BC finetune, PTR's head, beta-NLL", "bc", head=True),
-    "bc-success": Method("the same on successes alone", "bc", head=True, successes=True),
+    "bc-success": Method("the same on successes alone", "bc", head=True, failed=0.0),
     "bc-joint": Method("BC joint", "bc", "joint"),
     "ar-bc": Method("autoregressive BC", "autoregressive_bc"),
     "ar-bc-100": Method("autoregressive BC, PTR's 100 bins", "autoregressive_bc", options={"bins": 100}),
@@ -206,7 +208,7 @@ class Bench:
     def _robot_data(self, method: Method, look: ptr_look.Looking | None) -> EpisodeSource:
         """What of it the method learns from, as it sees it."""
         source = self._through(self.robot_data, look, ptr_look.VIEWS)
-        return filter_episodes(source, lambda table, e: table.success[e] == SUCCESS) if method.successes else source
+        return source if method.failed is None else ptr_data.with_failed(source, method.failed)
 
     def look(self, method: Method) -> ptr_look.Looking | None:
         """The frozen encoders that the method looks through; trained on the robot data where they are not there."""

@@ -110,6 +110,18 @@ def share_of(source: EpisodeSource) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def with_failed(source: EpisodeSource, share: float) -> EpisodeSource:
+    """All episodes of `source` that failed, and of the others as many as make `share` of all failed, at random but always the same; all others
+    where it has too few for that. With `share` 0 it is the others alone."""
+    failed = np.asarray(source.episodes.success) != SUCCESS
+    others = np.flatnonzero(~failed)
+    if not share:
+        return EpisodeView(source, source.episodes.select(others))
+    count = min(round(int(failed.sum()) * (1 - share) / share), len(others))
+    kept = np.random.default_rng(0).choice(others, count, replace=False)
+    return EpisodeView(source, source.episodes.select(np.sort(np.append(np.flatnonzero(failed), kept))))
+
+
 def asked(doc: str) -> tuple[list[Path], EpisodeSource]:
     """The command line of a script that looks into cells: their runs, and demonstrations none was trained on, as the cells see them."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])

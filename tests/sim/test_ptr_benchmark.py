@@ -13,6 +13,7 @@ from robot_pt.errors import DataError, MismatchError, UserError
 from robot_pt.intervals import wilson
 from robot_pt.recipes.runs import read_settings
 from robot_pt.schema import Observation
+from robot_pt.sources import Concat
 from robot_pt_sim.kitchen.splits import Split
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -213,14 +214,16 @@ def test_an_ablation_changes_one_thing_of_the_level_critic(folder) -> None:
     bench = Bench(folder, folder, "aimed", TINY)
     source = bench._robot_data(METHODS["ptr-level"], None)
     said = {
-        name: bench._settings(METHODS[name], source, 0).to_json() | {"ratio": METHODS[name].ratio}
-        for name in ("ptr-level", *ABLATIONS)
+        name: bench._settings(METHODS[name], source, 0).to_json()
+        | {"ratio": METHODS[name].ratio, "failed": METHODS[name].failed}
+        for name in ("ptr-level", "bc-even", *ABLATIONS)
     }
-    base = said.pop("ptr-level")
+    base, clone, other = (said.pop(name) for name in ("ptr-level", "bc-even", "even-failed-75"))
+    assert {key for key in clone if clone[key] != other[key]} == {"failed"}, "and what that one is compared with"
     differ = {name: {key for key in base if base[key] != one[key]} for name, one in said.items()}
     assert differ == {
         "level-ratio-0": {"ratio"}, "level-ratio-50": {"ratio"}, "level-alpha-0": {"ptr"}, "level-alpha-10": {"ptr"},
-        "level-rewards-0-1": {"ptr", "reward"},
+        "level-rewards-0-1": {"ptr", "reward"}, "level-failed-75": {"failed"},
     }  # fmt: skip
     of = {name: {key for key, value in base["ptr"].items() if one["ptr"][key] != value} for name, one in said.items()}
     assert of["level-alpha-0"] == of["level-alpha-10"] == {"alpha"}
@@ -494,6 +497,18 @@ def test_a_clone_of_successes_sees_no_failed_episode(folder) -> None:
     assert len(every) == 4
     assert len(some) == sum(every.success == 1)
     assert (some.success == 1).all()
+
+
+@pytest.mark.parametrize(("share", "others"), [(0.9, 1), (0.75, 2), (0.5, 6), (0.1, 34)])
+def test_all_that_failed_and_as_many_others_as_make_the_share(folder, share: float, others: int) -> None:
+    many = Concat([ptr_data.pretraining(folder, "state", 2)] * 10)
+    table = many.episodes
+    table.success[:] = [0] * 6 + [1] * 34
+    some = ptr_data.with_failed(many, share).episodes
+    assert list(some.start[some.success == 0]) == list(table.start[:6])
+    assert len(some) - 6 == others, "34 is all there are, where more would be needed"
+    assert len(set(some.start.tolist())) == len(some)
+    np.testing.assert_array_equal(some.start, ptr_data.with_failed(many, share).episodes.start)
 
 
 def test_share_of_failures(folder) -> None:
