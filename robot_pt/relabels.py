@@ -108,7 +108,7 @@ def read(root: Path, uid: str, choice: str = NEWEST) -> Relabels | None:
             f"{root} has no labels {choice!r}; it has {', '.join(known) or 'none given later'}: choose one, newest or none."
         )
     path = path_of(root, name)
-    hint = "move it away, or read with another pass (--labels ID) or the recorded labels (--labels none)"
+    hint = f"set it aside (`robot-pt data repair {root}`), or read with another pass (--labels ID) or the recorded labels (--labels none)"
     try:
         document = read_json(path)
     except DataError as error:

@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +27,14 @@ from robot_pt import relabels, store_episode, zarr_files
 from robot_pt.errors import DataError, MismatchError
 from robot_pt.relabels import NEWEST, Provenance, Relabels, Verdict
 from robot_pt.schema import Episode, Spec
-from robot_pt.store_source import DemoSource, episode_ids, labels_in_force, read_labels
+from robot_pt.store_source import DemoSource, episode_ids, labels_in_force, read_labels, with_remedy
+
+Progress = Callable[[int, int], None]
+"""(episodes done, episodes in all) -> None."""
 
 SCHEMA_VERSION = 1
+QUARANTINE = "quarantine"
+"""Folder of a store for what is damaged: moved there, never deleted."""
 LABELS = ("success", "task", "instruction", "split")
 
 
@@ -131,7 +136,11 @@ class DemoStore:
         """One episode with everything that was recorded, frames encoded; raises DataError if it is absent or damaged."""
         if name not in self.episodes:
             raise DataError(f"{self.path} has no episode {name!r}; it has {len(self)}, see DemoStore.episodes.")
-        return store_episode.read(self.path / name, self.spec, self.labels().get(name, {}))
+        labels = self.labels().get(name, {})
+        try:
+            return store_episode.read(self.path / name, self.spec, labels)
+        except DataError as error:
+            raise with_remedy(error, self.path) from None
 
     def source(self, split: str | None = None, *, skip_corrupt: bool = False, labels: str = NEWEST) -> DemoSource:
         """The store as an EpisodeSource; `skip_corrupt` leaves damaged episodes out and lists them in `.skipped`.
@@ -193,23 +202,50 @@ class DemoStore:
             known[name] = {**known.get(name, {}), **labels}
             zarr_files.replace_file(self.path / "labels.json", json.dumps(known, indent=0).encode())
 
-    def recover(self, *, check_all: bool = False, timeout: float = 30.0) -> Recovery:
+    def recover(self, *, check_all: bool = False, timeout: float = 30.0, progress: Progress | None = None) -> Recovery:
         """Finish or set aside what a crash left behind.
 
         A ``.part`` whose every byte is there becomes an episode; any other moves to ``quarantine/`` with its reason in
-        ``reason.txt``. With `check_all` finished episodes are checked against their checksums too, damaged ones moved.
+        ``reason.txt``. With `check_all` finished episodes are checked too, against their checksums and by decoding every frame, and
+        damaged ones moved; who records meanwhile is not held up. Raises DataError where none of them is sound, moving nothing.
         """
-        report = Recovery([], {})
+        damaged = self._damaged(progress) if check_all else {}
+        report = Recovery([], damaged)
         with self.writing(timeout), _disk_errors(f"recovering {self.path}"):
-            for part in sorted(self.path.glob("*.part")):
-                if re.fullmatch(r"\d{6,}\.part", part.name):
-                    self._settle(part, report, self.path / part.stem)
-            for name in self.episodes if check_all else []:
-                self._settle(self.path / name, report, None)
+            for part in parts_of(self.path):
+                self._settle(part, report)
             for leftover in self.path.glob(".*.part"):
                 leftover.unlink(missing_ok=True)
             zarr_files.sync(self.path)
+        for name in [name for name in damaged if not name.endswith(".part")]:
+            self.set_aside(name, damaged[name], timeout=timeout)
         return report
+
+    def _damaged(self, progress: Progress | None) -> dict[str, str]:
+        """Whole episodes that cannot be read -> why."""
+        damaged, names = dict[str, str](), self.episodes
+        for done, name in enumerate(names, 1):
+            try:
+                store_episode.check(self.path / name, self.spec)
+            except DataError as error:
+                damaged[name] = str(error)
+            if progress is not None:
+                progress(done, len(names))
+        if damaged and len(damaged) == len(names):
+            raise DataError(
+                f"none of the {len(names)} episodes of {self.path} is sound, so none was set aside: see that its zarr.json is its own. "
+                f"The first: {damaged[names[0]]}"
+            )
+        return damaged
+
+    def set_aside(self, name: str, why: str, *, timeout: float = 30.0) -> None:
+        """Move a file or folder of the store, such as an episode, to ``quarantine/``, under another name where there is one of its own.
+
+        Raises DataError when the disk refuses, or another process keeps the store for `timeout` seconds.
+        """
+        with self.writing(timeout), _disk_errors(f"setting {name} of {self.path} aside"):
+            if os.path.lexists(self.path / name):  # another repair may have been faster
+                self._quarantine(self.path / name, why)
 
     @contextmanager
     def writing(self, timeout: float = 30.0) -> Iterator[None]:
@@ -243,24 +279,37 @@ class DemoStore:
 
     def next_number(self) -> int:
         """Number that the next episode will have: above all that ever were, those set aside included."""
-        corner = self.path / "quarantine"
+        corner = self.path / QUARANTINE
         taken = [*os.listdir(self.path), *(os.listdir(corner) if corner.exists() else [])]
         return 1 + max((int(m[0]) for name in taken if (m := re.match(r"\d+", name))), default=-1)
 
-    def _settle(self, folder: Path, report: Recovery, target: Path | None) -> None:
+    def _settle(self, part: Path, report: Recovery) -> None:
         try:
-            store_episode.check(folder, self.spec)
+            store_episode.check(part, self.spec)
         except DataError as error:
-            corner = self.path / "quarantine"
-            corner.mkdir(exist_ok=True)
-            os.rename(folder, corner / folder.name)
-            (corner / folder.name / "reason.txt").write_text(f"{error}\n")
-            report.quarantined[folder.name] = str(error)
+            self._quarantine(part, str(error))
+            report.quarantined[part.name] = str(error)
             return
-        if target is not None:
-            zarr_files.sync_tree(folder)
-            os.rename(folder, target)
-            report.recovered.append(target.name)
+        zarr_files.sync_tree(part)
+        os.rename(part, self.path / part.stem)
+        report.recovered.append(part.stem)
+
+    def _quarantine(self, damaged: Path, why: str) -> None:
+        corner = self.path / QUARANTINE
+        corner.mkdir(exist_ok=True)
+        target = corner / "-".join(damaged.relative_to(self.path).parts)
+        if os.path.lexists(target):
+            target = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+        reason = damaged / "reason.txt" if damaged.is_dir() else corner / f"{target.name}.reason.txt"
+        reason.write_text(f"{why}\n")  # first: whatever is cut now, nothing lies there unexplained
+        os.rename(damaged, target)
+        zarr_files.sync(corner)
+        zarr_files.sync(self.path)
+
+
+def parts_of(root: Path) -> list[Path]:
+    """Episodes below `root` whose writing did not end, or goes on: their folders, in order."""
+    return sorted(part for part in root.glob("*.part") if re.fullmatch(r"\d{6,}\.part", part.name))
 
 
 def is_demo_store(path: str | os.PathLike[str]) -> bool:

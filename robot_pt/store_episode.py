@@ -34,6 +34,11 @@ REQUIRED = {
     "truncated": "bool",
     "operator": "uint8",
 }
+DOCUMENT = {
+    "steps": int, "instruction": str, "task": str, "dataset": str, "split": str, "operator": str, "policy_version": str,
+    "metadata": dict, "crc32c": dict,
+}  # fmt: skip
+"""What an episode's document says beside `success`, which may be null."""
 OPTIONAL = {"requested_actions": "float32", "capture_time_ns": "int64", "joint_positions": "float32"}
 
 
@@ -79,10 +84,15 @@ def header(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     if group is None:
         raise DataError(f"{folder} has no zarr.json: its writing was cut off.")
     attributes = group.attributes.get("robot_pt")
-    if not isinstance(attributes, dict) or not {"steps", "task", "crc32c"} <= set(attributes):
+    if not isinstance(attributes, dict):
         raise DataError(f"{folder / 'zarr.json'} is not the document of an episode.")
+    wrong = [name for name, kind in DOCUMENT.items() if not isinstance(attributes.get(name), kind)]
+    if wrong or attributes.get("success", "") not in (True, False, None):
+        raise DataError(f"{folder / 'zarr.json'} does not say the {(wrong or ['success'])[0]} of an episode.")
     if missing := set(REQUIRED) - set(group.arrays):
         raise DataError(f"{folder / 'zarr.json'} misses the arrays {sorted(missing)}.")
+    if unsummed := set(group.arrays) - set(attributes["crc32c"]):
+        raise DataError(f"{folder / 'zarr.json'} has no checksum of {sorted(unsummed)}.")
     return attributes, group.arrays
 
 
@@ -131,8 +141,14 @@ def read(folder: Path, spec: Spec, labels: Mapping[str, Any] | None = None) -> E
 
 
 def check(folder: Path, spec: Spec) -> None:
-    """Raise DataError unless every byte of the episode is there and decodes to the spec's shapes."""
-    require_sound(read(folder, spec), folder)
+    """Raise DataError unless every byte of the episode is there, as it was written, and every frame decodes to the spec's shape."""
+    episode = read(folder, spec)
+    require_sound(episode, folder)
+    for camera, frames in episode.images.items():
+        try:
+            images.decode(list(frames), (8, 8))  # at the least size: every byte is looked at all the same
+        except DataError as error:
+            raise DataError(f"{folder} camera {camera!r} {error}") from None
 
 
 def require_sound(episode: Episode, folder: Path) -> None:

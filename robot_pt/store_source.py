@@ -119,9 +119,8 @@ class DemoSource:
                 images.decode([frames[i]], (8, 8), threads=1)
             except DataError as reason:
                 row = int(np.searchsorted(self._ends, step, side="right"))
-                return DataError(
-                    f"step {step} (episode {self._rows.names[row]} of {self._path}, camera {camera!r}): {reason}"
-                )
+                where = f"step {step} (episode {self._rows.names[row]} of {self._path}, camera {camera!r})"
+                return with_remedy(DataError(f"{where}: {reason}"), self._path)
         return error
 
     def _set(self, rows: Rows) -> None:
@@ -167,6 +166,11 @@ class DemoSource:
         return rewards
 
 
+def with_remedy(error: DataError, root: Path, also: str = "") -> DataError:
+    """What is damaged, and what mends it."""
+    return DataError(f"{error} `robot-pt data repair {root}` sets damaged episodes aside{f'; {also}' if also else ''}.")
+
+
 def episode_ids(root: Path) -> list[str]:
     """Names of the whole episodes below `root`, in order."""
     return sorted((n for n in os.listdir(root) if re.fullmatch(r"\d{6,}", n)), key=int)
@@ -180,10 +184,12 @@ def read_labels(root: Path) -> dict[str, dict[str, Any]]:
         return {}
     except ValueError:
         raise DataError(
-            f"{root / 'labels.json'} is not JSON; restore or delete it, recorded labels then hold."
+            f"{root / 'labels.json'} is not JSON; restore it, or set it aside (`robot-pt data repair {root}`): recorded labels then hold."
         ) from None
     if not isinstance(labels, dict):
-        raise DataError(f"{root / 'labels.json'} is not an object of episodes; restore or delete it.")
+        raise DataError(
+            f"{root / 'labels.json'} is not an object of episodes; restore it, or set it aside (`robot-pt data repair {root}`)."
+        )
     return labels
 
 
@@ -212,9 +218,7 @@ def _load(root: Path, spec: Spec, uid: str, skipped: dict[str, str] | None, know
             parts.append(_read_episode(root, spec, name, stamp))
         except DataError as error:
             if skipped is None:
-                raise DataError(
-                    f"{error} Run DemoStore.recover(check_all=True) to set damaged episodes aside, or leave them out with skip_corrupt (--skip-corrupt)."
-                ) from None
+                raise with_remedy(error, root, "--skip-corrupt (skip_corrupt) leaves them out") from None
             skipped[name] = str(error)
     rows = _join(parts, spec)
     if len(parts) - 1 > known // 8 and not skipped:  # a follower of a growing store writes it a few times in all

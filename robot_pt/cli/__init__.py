@@ -14,7 +14,7 @@ from typing import Any
 
 try:
     from robot_pt.cli.comparing import Compare, Probe
-    from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect, DataUpload
+    from robot_pt.cli.data import DataCache, DataExport, DataGroup, DataIndex, DataInspect, DataRepair, DataUpload
     from robot_pt.cli.learning import Finetune, Pretrain
     from robot_pt.cli.online import Online
     from robot_pt.cli.reward import RewardCheck, RewardGroup, RewardLabel, RewardTrain
@@ -33,6 +33,7 @@ VERBS: dict[str, type | dict[str, type]] = {
         "export": DataExport,
         "cache": DataCache,
         "upload": DataUpload,
+        "repair": DataRepair,
     },
     "collect": Collect,
     "pretrain": Pretrain,

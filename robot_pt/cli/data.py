@@ -1,4 +1,4 @@
-"""``robot-pt data index | inspect | export | cache | upload``."""
+"""``robot-pt data index | inspect | export | cache | upload | repair``."""
 
 from __future__ import annotations
 
@@ -133,12 +133,29 @@ class DataUpload:
 
 
 @dataclass(kw_only=True)
+class DataRepair:
+    """Check every byte and frame of a demo store, set damaged episodes aside with their reasons, and build its index anew."""
+
+    path: PathArgument
+    """The DemoStore; what is damaged moves to its folder quarantine/, nothing is deleted."""
+    out: Path | None = None
+    """Folder to write the sound episodes and their labels to instead; it must not exist yet, and the store stays as it is."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+
+    def run(self) -> dict[str, Any]:
+        from robot_pt.recipes.repair import repair
+
+        return repair(self.path, self.out)
+
+
+@dataclass(kw_only=True)
 class DataGroup:
-    """index | inspect | export | cache | upload a data set."""
+    """index | inspect | export | cache | upload | repair a data set."""
 
     json: bool = False
 
     def run(self) -> dict[str, Any]:
         raise UserError(
-            "`robot-pt data` needs one of index, inspect, export, cache, upload; try `robot-pt data --help`."
+            "`robot-pt data` needs one of index, inspect, export, cache, upload, repair; try `robot-pt data --help`."
         )

@@ -19,6 +19,7 @@ FLAGS = {
     "data export": {"path", "out", "format", "name", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data cache": {"path", "out", "size", "encoding", "split", "mapping", "action_source", "skip_corrupt", "labels"},
     "data upload": {"path", "to", "every_s"},
+    "data repair": {"path", "out"},
     "collect": {"task", "episodes", "out", "format", "quality", "camera", "image_size", "workers", "seed", "list", "scene"},
     "pretrain": {
         "data", "out", "algorithm", "objective", "domain", "encoder", "encoder_weights", "freeze_encoder", "steps", "batch_size", "image_size", "camera",

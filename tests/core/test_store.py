@@ -254,7 +254,7 @@ def test_relabelling_touches_no_episode_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no episode '000009'"):
         store.relabel("000009", success=True)
     (store.path / "labels.json").write_text("{")
-    with pytest.raises(DataError, match=r"labels.json is not JSON; restore or delete it"):
+    with pytest.raises(DataError, match=r"labels.json is not JSON; restore it, or set it aside"):
         store.source()
     (store.path / "labels.json").write_text("[]")
     with pytest.raises(DataError, match="not an object of episodes"):
@@ -427,7 +427,7 @@ def test_a_damaged_column_stops_the_reader_unless_skipped(tmp_path: Path) -> Non
     for s in range(3):
         store.append(episode(seed=s))
     damage(store.path / "000001" / "actions" / "c.0.0", "flip")
-    with pytest.raises(DataError, match=r"000001.* is damaged: its checksum.*check_all=True"):
+    with pytest.raises(DataError, match=r"000001.* is damaged: its checksum.*robot-pt data repair"):
         store.source()
     source = store.source(skip_corrupt=True)
     assert source.ids == ["000000", "000002"]
@@ -679,7 +679,7 @@ def test_a_document_that_is_no_array_or_episode_is_named(tmp_path: Path) -> None
         return str(caught.value)
 
     metadata = "consolidated_metadata"
-    assert "is not the document of an episode" in rewritten(lambda d: d["attributes"]["robot_pt"].pop("steps"))
+    assert "does not say the steps of an episode" in rewritten(lambda d: d["attributes"]["robot_pt"].pop("steps"))
     assert "misses the arrays ['actions']" in rewritten(lambda d: d[metadata]["metadata"].pop("actions"))
     assert "is not the document of an array" in rewritten(lambda d: d[metadata]["metadata"]["actions"].pop("shape"))
     assert "does not read" in rewritten(lambda d: d[metadata]["metadata"]["actions"].update(data_type="int16"))
