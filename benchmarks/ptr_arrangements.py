@@ -9,7 +9,8 @@ Shapes: N frames, K kinds of things, C cameras.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import ptr_data
 
+from robot_pt.errors import MismatchError
 from robot_pt.robots.model import import_mujoco
 from robot_pt.schema import Float, Image
 from robot_pt_sim.kitchen.fixtures import HANDLE
@@ -25,7 +27,7 @@ from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.splits import SPLITS
 from robot_pt_sim.kitchen.tasks import TASKS, KitchenTask, find_kitchen
 from robot_pt_sim.kitchen.things import THINGS
-from robot_pt_sim.kitchen.twin import KitchenSimulator
+from robot_pt_sim.kitchen.twin import TWIN_VERSION, KitchenSimulator
 
 EACH, FIRST_SEED = 100, 50_000
 """Arrangements of every task in every kitchen."""
@@ -63,12 +65,23 @@ class Shots(NamedTuple):
 
 
 def arrangements(folder: Path) -> Shots:
-    """Those of all placing tasks of the pretraining kitchens, made where not in `folder`."""
+    """Those of all placing tasks of the pretraining kitchens, made where not in `folder`. Raises MismatchError where it holds others."""
+    names = sorted({task for split in SPLITS.values() for task in split.pretraining if "kitchen/put-" in task})
+    wanted = {
+        "twin": TWIN_VERSION, "tasks": names, "each": EACH, "frames": FRAMES, "first_seed": FIRST_SEED, "image_size": ptr_data.IMAGE_SIZE,
+        "cameras": list(ptr_data.CAMERAS),
+    }  # fmt: skip
     if not (folder / "arrangements.npz").is_file():
-        names = sorted({task for split in SPLITS.values() for task in split.pretraining if "kitchen/put-" in task})
         made = [shots(name, FIRST_SEED + EACH * number, EACH, moved=True) for number, name in enumerate(names)]
-        _write(folder, joined(made))
+        _write(folder, joined(made), wanted)
     found = np.load(folder / "arrangements.npz")
+    before = json.loads(str(found["made"])) if "made" in found else {}
+    differing = next((name for name in wanted if before.get(name) != wanted[name]), None)
+    if differing is not None:
+        raise MismatchError(
+            f"{folder} holds arrangements with {differing} = {before.get(differing)}, now it is {wanted[differing]}; an encoder is taught by one "
+            "kind, so choose another folder, or remove this one's arrangements.npz to have them made anew."
+        )
     images = {camera: np.load(folder / f"arrangements-{camera}.npy", mmap_mode="r") for camera in ptr_data.CAMERAS}
     tasks, scenes = [str(task) for task in found["task"]], found["scene"].tolist()
     return Shots(images, found["proprio"], found["place"], found["pixel"], tasks, scenes)
@@ -162,12 +175,12 @@ class _Anywhere:
         return found
 
 
-def _write(folder: Path, made: Shots) -> None:
-    """The file that says they are there last, and whole or not at all."""
+def _write(folder: Path, made: Shots, how: Mapping[str, Any]) -> None:
+    """The file that says they are there, and how they were made, last, and whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for camera, frames in made.images.items():
         np.save(folder / f"arrangements-{camera}.npy", frames)
     columns = {"proprio": made.proprio_NP, "place": made.place_NK4, "pixel": made.pixel_NCK2}
     written = folder / "arrangements.part.npz"
-    np.savez(written, **columns, task=np.array(made.task), scene=np.array(made.scene))
+    np.savez(written, **columns, task=np.array(made.task), scene=np.array(made.scene), made=json.dumps(how))
     written.replace(folder / "arrangements.npz")

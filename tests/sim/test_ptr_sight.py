@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from robot_pt.augment import AugmentConfig
+from robot_pt.errors import MismatchError
 from robot_pt.schema import Observation
 from robot_pt.store import DemoStore
 from robot_pt_sim import collect
@@ -60,6 +61,18 @@ def test_arrangements_are_made_once(tmp_path, monkeypatch) -> None:
     np.testing.assert_array_equal(again.place_NK4, found.place_NK4)
     np.testing.assert_array_equal(again.images["wrist"], found.images["wrist"])
     assert (tmp_path / "arrangements.npz").stat().st_mtime_ns == before
+    for name, value, words in (
+        ("EACH", 3, "each = 2, now it is 3"),
+        ("FIRST_SEED", 7, "first_seed = 50000, now it is 7"),
+        ("TWIN_VERSION", 0, rf"twin = {ptr_arrangements.TWIN_VERSION}, now it is 0"),
+    ):
+        with monkeypatch.context() as other:
+            other.setattr(ptr_arrangements, name, value)
+            with pytest.raises(MismatchError, match=words):
+                ptr_arrangements.arrangements(tmp_path)
+    monkeypatch.setattr(ptr_data, "CAMERAS", ("primary",))
+    with pytest.raises(MismatchError, match=r"cameras = \['primary', 'wrist'\], now it is \['primary'\]"):
+        ptr_arrangements.arrangements(tmp_path)
 
 
 def test_places_are_told_from_where_the_hand_is_and_turned() -> None:
