@@ -9,7 +9,8 @@
 
 Pretraining data is that of the protocol; probing data are episodes of six tasks from other starts, through two cameras. An encoder
 takes half a minute (ATC) to 9 minutes (SiamMAE, Decision Transformer) of a core to train and 7 s to probe, a cell of the protocol 15 s,
-60 s with RL, one from scratch five minutes.
+60 s with RL, one from scratch five minutes. Several processes may share a folder and a record: each is at cells of its own, and waits for an encoder
+that another one trains.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -43,6 +44,7 @@ from robot_pt.recipes.compare_cells import Bench
 from robot_pt.recipes.objectives import Objective
 from robot_pt.recipes.origins import Origin
 from robot_pt.recipes.probe import Found, Probed, Probing, charts
+from robot_pt.recipes.turns import alone
 from robot_pt.report import Report, write_report
 from robot_pt.safe_files import replace_json
 from robot_pt.sources import Concat, EpisodeSource
@@ -69,12 +71,13 @@ def probing_data(protocol: Protocol, out: Path) -> EpisodeSource:
     parts: list[EpisodeSource] = []
     for number, task in enumerate(PROBE_TASKS):
         store = out / "data" / f"probing-{task}"
-        have = len(DemoStore(store)) if is_demo_store(store) else 0
-        if have < PROBE_EPISODES:
-            collect(
-                task, PROBE_EPISODES - have, store, quality="mixed", strength=compare_data.NOISE, image_size=protocol.image_size,
-                seed=PROBE_SEED + 1000 * number + have, cameras=CAMERAS,
-            )  # fmt: skip
+        with alone(store, f"probing data of {task}"):
+            have = len(DemoStore(store)) if is_demo_store(store) else 0
+            if have < PROBE_EPISODES:
+                collect(
+                    task, PROBE_EPISODES - have, store, quality="mixed", strength=compare_data.NOISE, image_size=protocol.image_size,
+                    seed=PROBE_SEED + 1000 * number + have, cameras=CAMERAS,
+                )  # fmt: skip
         parts.append(DemoStore(store).source())
     return Concat(parts)
 
@@ -180,7 +183,7 @@ def beside(out: Path, protocol: Protocol, what: str = "online") -> Path:
     compare._keep(folder, protocol)
     for name in SHARED:
         (out / name).mkdir(parents=True, exist_ok=True)
-        if not (folder / name).exists():
+        with suppress(FileExistsError):
             (folder / name).symlink_to(Path("..") / name)
     return folder
 

@@ -8,8 +8,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,31 +65,46 @@ def exchange_cells(path: Path, out: Path, protocol: Protocol, *, lay: bool, key:
 
     key: of "cells" in the record; by default the protocol's episodes of RL.
     """
-    record, key = read_record(path, protocol), key or str(protocol.online_episodes)
-    kept = {o.cell: o for o in recorded(record, key)}
-    if lay:
-        for cell, outcome in kept.items():
-            place = out / "cells" / cell.file
-            if not place.is_file():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                replace_json(place, outcome.to_json())
-        return
-    kept |= {o.cell: o for o in compare.outcomes(out)}
-    plain = [kept[cell].to_json() for cell in sorted(kept)]
-    record["cells"][key] = [{k: v for k, v in c.items() if k != "seconds"} for c in plain]
-    write_record(path, record)
+    key = key or str(protocol.online_episodes)
+    with _alone(path):
+        record = read_record(path, protocol)
+        kept = {o.cell: o for o in recorded(record, key)}
+        if lay:
+            for cell, outcome in kept.items():
+                place = out / "cells" / cell.file
+                if not place.is_file():
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    replace_json(place, outcome.to_json())
+            return
+        kept |= {o.cell: o for o in compare.outcomes(out)}
+        plain = [kept[cell].to_json() for cell in sorted(kept)]
+        record["cells"][key] = [{k: v for k, v in c.items() if k != "seconds"} for c in plain]
+        write_record(path, record)
 
 
 def add_probes(path: Path, protocol: Protocol, seeds: Mapping[str, int], probes: Mapping[str, Any]) -> None:
     """Probes of methods that the record has not from as many seeds. probes: method -> kind -> measure -> [value, low, high]."""
-    record = read_record(path, protocol)
-    for method, found in probes.items():
-        if seeds[method] > record["probes"].get(method, {"seeds": 0})["seeds"]:
-            rounded = {
-                kind: {n: [float(f"{v:.4g}") for v in values] for n, values in of.items()} for kind, of in found.items()
-            }
-            record["probes"][method] = {"seeds": seeds[method], **rounded}
-    write_record(path, record)
+    with _alone(path):
+        record = read_record(path, protocol)
+        for method, found in probes.items():
+            if seeds[method] > record["probes"].get(method, {"seeds": 0})["seeds"]:
+                rounded = {
+                    kind: {n: [float(f"{v:.4g}") for v in values] for n, values in of.items()}
+                    for kind, of in found.items()
+                }
+                record["probes"][method] = {"seeds": seeds[method], **rounded}
+        write_record(path, record)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Between reading and writing a record no other process does: its folder is locked, which leaves no file beside it."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def foretold(record: Mapping[str, Any], measures: Sequence[str], tasks: Sequence[Sequence[str]]) -> str:

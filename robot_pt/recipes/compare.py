@@ -6,12 +6,12 @@ out/encoders/METHOD-SEED/    runs of pretraining, each resumed where it was cut
 out/features/                what frozen encoders make of the demonstrations
 out/runs.json                which checkpoints of --runs the numbers are of
 out/cells/*.json             one number each, written when it is whole
+out/*.under-way/             policies of a cell that a process is at; several processes share a folder, each at cells of its own
 out/report.html, table.md    what is known so far, gaps shown as gaps
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -36,12 +36,14 @@ from robot_pt.comparison.scores import rates_of as success_rates
 from robot_pt.errors import MismatchError, TrainingInterrupted, UserError
 from robot_pt.intervals import Interval
 from robot_pt.machine import versions
+from robot_pt.online.locks import TakenError, held
 from robot_pt.recipes import compare_cells, compare_data, objectives
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.limits import at_least, require_own
 from robot_pt.recipes.objectives import Objective
 from robot_pt.recipes.progress import say, warn
 from robot_pt.recipes.runs import command_line
+from robot_pt.recipes.turns import alone
 from robot_pt.report import Measured, Point, Report, write_report
 from robot_pt.safe_files import read_json, replace_json
 
@@ -117,16 +119,16 @@ def _given(runs: Sequence[Path]) -> dict[str, Path]:
 def _keep_runs(out: Path, given: Mapping[str, Path]) -> None:
     """runs.json: which checkpoint each name means. Raises DataError where there is none, MismatchError where it was another before."""
     path = out / "runs.json"
-    before = read_json(path) if path.is_file() else {}
     now = {name: Start.of(run).version for name, run in given.items()}
-    changed = [name for name, version in now.items() if before.get(name, version) != version]
-    if changed:
-        raise MismatchError(
-            f"{given[changed[0]]} is another checkpoint than the one that {out} has numbers of; rename its folder, or choose another --out."
-        )
-    if now:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_json(path, {**before, **now})
+    with alone(path, "the table of runs"):
+        before = read_json(path) if path.is_file() else {}
+        changed = [name for name, version in now.items() if before.get(name, version) != version]
+        if changed:
+            raise MismatchError(
+                f"{given[changed[0]]} is another checkpoint than the one that {out} has numbers of; rename its folder, or choose another --out."
+            )
+        if now:
+            replace_json(path, {**before, **now})
 
 
 def _methods(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
@@ -146,17 +148,16 @@ def _keep(out: Path, protocol: Protocol) -> None:
     """protocol.json of a new comparison. Raises MismatchError where `out` holds another, UserError where it holds something else."""
     path = out / "protocol.json"
     require_own(out, path.name, "a comparison")
-    if path.is_file():
-        before = Protocol.from_json(read_json(path), str(path))
-        if before != protocol:
-            mine, theirs = protocol.to_json(), before.to_json()
-            name = next(k for k in mine if mine[k] != theirs[k])
-            raise MismatchError(
-                f"{out} compares with {name} = {theirs[name]}, now it is {mine[name]}; go on with the same, or choose another --out."
-            )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    replace_json(path, protocol.to_json())
+    with alone(path, "the protocol"):
+        if not path.is_file():
+            replace_json(path, protocol.to_json())
+    before = Protocol.from_json(read_json(path), str(path))
+    if before != protocol:
+        mine, theirs = protocol.to_json(), before.to_json()
+        name = next(k for k in mine if mine[k] != theirs[k])
+        raise MismatchError(
+            f"{out} compares with {name} = {theirs[name]}, now it is {mine[name]}; go on with the same, or choose another --out."
+        )
 
 
 def cells_of(protocol: Protocol, methods: Sequence[str], seeds: int, permuted: bool) -> list[Cell]:
@@ -177,7 +178,8 @@ def cells_of(protocol: Protocol, methods: Sequence[str], seeds: int, permuted: b
 
 
 def _run(plan: Sequence[Cell], bench: compare_cells.Bench) -> None:
-    """Each cell that is not there. A method whose data or network cannot be used is left out, with its reason, and the rest goes on."""
+    """Each cell that is not there and that no other process is at. A method whose data or network cannot be used is left out, with its
+    reason, and the rest goes on."""
     refused: dict[str, str] = {}
     for number, cell in enumerate(plan, 1):
         path = bench.out / "cells" / cell.file
@@ -185,7 +187,13 @@ def _run(plan: Sequence[Cell], bench: compare_cells.Bench) -> None:
             continue
         began = time.monotonic()
         try:
-            outcome = bench(cell)
+            with held(path.with_name(f".{path.name}.lock"), f"cell {path.stem}"):
+                outcome = None if path.is_file() else bench(cell)
+                if outcome is not None:
+                    replace_json(path, outcome.to_json())
+        except TakenError:
+            say(f"cell {number} of {len(plan)} is under way in another process.")
+            continue
         except UserError as error:
             if cell.method in CONTROLS or isinstance(
                 error, TrainingInterrupted
@@ -194,9 +202,8 @@ def _run(plan: Sequence[Cell], bench: compare_cells.Bench) -> None:
             refused[cell.method] = str(error)
             warn(f"{cell.method} is left out: {error}")
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_json(path, outcome.to_json())
-        shutil.rmtree(bench.scratch, ignore_errors=True)
+        if outcome is None:  # another process was faster
+            continue
         after = "" if outcome.online_successes is None else f", after RL {outcome.online_successes}"
         say(
             f"cell {number} of {len(plan)}: {cell.method}, {cell.task}, {cell.demos} demos, seed {cell.seed}: {outcome.successes} of "

@@ -51,19 +51,22 @@ class Bench:
             self._stage.close()
             self._stage = None
 
-    @property
-    def scratch(self) -> Path:
-        """Policies of the cell under way; removed when it is written."""
-        return self.out / "cell-under-way"
-
     def __call__(self, cell: Cell) -> Outcome:
-        shutil.rmtree(self.scratch, ignore_errors=True)  # of a cell that was cut
+        """Run a cell that no other process is at: its policies lie in a folder of its own till it is done."""
+        scratch = self.out / f"{Path(cell.file).stem}.under-way"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a time that it was cut
+        try:
+            return self._run(cell, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _run(self, cell: Cell, scratch: Path) -> Outcome:
         began = time.monotonic()
         seconds: dict[str, float] = {}
         if cell.method == RANDOM_ACTIONS:
             return self._rate(heads.RandomActions, cell, "random")
         demos = compare_data.some_of(self._demonstrations(cell.task), cell.demos, cell.seed)
-        folder, size = self.scratch / "policy", (self.protocol.image_size, self.protocol.image_size)
+        folder, size = scratch / "policy", (self.protocol.image_size, self.protocol.image_size)
         if cell.method == FROM_SCRATCH:
             heads.imitate(
                 demos, folder, updates=self.protocol.scratch_updates, seed=cell.seed, camera=self.protocol.camera, image_size=size,
@@ -79,7 +82,7 @@ class Bench:
         rate = self._rate(heads.acting(folder, origin, KIND), cell, "imitation")
         after: int | None = None
         if self.protocol.online_episodes and cell.demos == max(self.protocol.demos):
-            after = self._rate(self._improved(cell, source, agent, origin), cell, "rl").successes
+            after = self._rate(self._improved(cell, source, agent, origin, scratch / "improved"), cell, "rl").successes
         seconds["all"] = time.monotonic() - began
         return replace(rate, online_successes=after, seconds={k: round(v, 1) for k, v in seconds.items()})
 
@@ -107,11 +110,11 @@ class Bench:
         table = FeatureTable.of(whole, origin.extractor(), self.out / "features")
         return FeatureSource(demos, table, KIND)
 
-    def _improved(self, cell: Cell, source: FeatureSource, agent: Agent, origin: Origin) -> PolicyFactory:
+    def _improved(self, cell: Cell, source: FeatureSource, agent: Agent, origin: Origin, folder: Path) -> PolicyFactory:
         """The policy after RL in a simulator of its own."""
         from robot_pt_sim.rollouts import EpisodePlayer
 
-        folder, episodes = self.scratch / "improved", self.protocol.online_episodes
+        episodes = self.protocol.online_episodes
         with closing(EpisodePlayer(cell.task, (origin.camera,), origin.image_size)) as play:
             heads.improve(play, cell.task, source, agent, origin, KIND, folder, episodes=episodes, seed=cell.seed)
         return heads.acting(folder, origin, KIND)

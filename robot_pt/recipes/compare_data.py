@@ -18,6 +18,7 @@ from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.encoders import Start
 from robot_pt.recipes.heads import CROP
+from robot_pt.recipes.turns import alone
 from robot_pt.schema import SUCCESS
 from robot_pt.sources import Concat, EpisodeSource, EpisodeView
 from robot_pt.store import DemoStore, is_demo_store
@@ -41,14 +42,15 @@ def pretraining_data(protocol: Protocol, out: Path) -> EpisodeSource:
     parts: list[EpisodeSource] = []
     for number, material in enumerate(protocol.pretraining):
         store = out / "data" / f"pretraining-{material.task}"
-        have = len(DemoStore(store)) if is_demo_store(store) else 0
-        if have < material.episodes:
-            first = protocol.data_seed * 10_000 + 1000 * number
-            first = next_seed(DemoStore(store), first) if have else first
-            collect(
-                material.task, material.episodes - have, store, quality=material.quality, strength=NOISE,
-                image_size=protocol.image_size, seed=first, cameras=(protocol.camera,),
-            )  # fmt: skip
+        with alone(store, f"pretraining data of {material.task}"):
+            have = len(DemoStore(store)) if is_demo_store(store) else 0
+            if have < material.episodes:
+                first = protocol.data_seed * 10_000 + 1000 * number
+                first = next_seed(DemoStore(store), first) if have else first
+                collect(
+                    material.task, material.episodes - have, store, quality=material.quality, strength=NOISE,
+                    image_size=protocol.image_size, seed=first, cameras=(protocol.camera,),
+                )  # fmt: skip
         parts.append(DemoStore(store).source())
     return parts[0] if len(parts) == 1 else Concat(parts)
 
@@ -58,7 +60,13 @@ def demonstrations(protocol: Protocol, out: Path, task: str) -> EpisodeView:
 
     Raises DataError where the expert does not succeed often enough.
     """
-    wanted, store = max(protocol.demos), out / "data" / f"demos-{task}"
+    store = out / "data" / f"demos-{task}"
+    with alone(store, f"demonstrations of {task}"):
+        return _demonstrations(protocol, store, task)
+
+
+def _demonstrations(protocol: Protocol, store: Path, task: str) -> EpisodeView:
+    wanted = max(protocol.demos)
     first = DEMO_SEED + protocol.data_seed * 10_000
     while True:
         have = len(DemoStore(store)) if is_demo_store(store) else 0
@@ -89,6 +97,11 @@ def some_of(demos: EpisodeView, count: int, seed: int) -> EpisodeView:
 def pretrained(protocol: Protocol, out: Path, method: str, seed: int, source: EpisodeSource) -> Path:
     """The RUN of `method` from `seed`, trained or resumed where it is not finished. Raises DataError where the data lacks what it needs."""
     run = out / "encoders" / f"{method}-{seed}"
+    with alone(run, f"the encoder of {method}, seed {seed}"):
+        return _pretrained(protocol, run, method, seed, source)
+
+
+def _pretrained(protocol: Protocol, run: Path, method: str, seed: int, source: EpisodeSource) -> Path:
     steps, every = protocol.pretrain_steps, max(1, protocol.pretrain_steps // 3)
     if finished(run, steps):
         return run

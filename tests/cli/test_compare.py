@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +18,10 @@ from robot_pt.comparison import Protocol, read_protocol
 from robot_pt.comparison.protocol import Cell, Outcome
 from robot_pt.comparison.scores import FROM_SCRATCH, PERMUTED, RANDOM_ACTIONS, RANDOM_FROZEN
 from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.online.locks import held
 from robot_pt.recipes import compare
 from robot_pt.recipes.compare import cells_of
+from robot_pt.recipes.turns import alone
 
 SMALL = replace(read_protocol(), demos=(4,)).quick()
 
@@ -25,7 +30,7 @@ class Counting:
     """Runs cells in no time: as many successes as the seed, and refuses what it is told to."""
 
     def __init__(self, out, refuses=()):
-        self.out, self.scratch, self.done, self._refuses = out, out / "scratch", [], refuses
+        self.out, self.done, self._refuses = out, [], refuses
 
     def __call__(self, cell):
         if cell.method in self._refuses:
@@ -63,6 +68,74 @@ def test_cells_that_are_there_are_not_run_again(tmp_path):
     compare._run(plan, second)
     assert second.done == plan[4:]
     assert len(compare.outcomes(tmp_path)) == len(plan)
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+from robot_pt.recipes import compare, compare_cells
+from tests.cli.test_compare import SMALL, cells_of
+class Slow(compare_cells.Bench):
+    def _run(self, cell, scratch):
+        scratch.mkdir()
+        (scratch / "policy").write_text(cell.file)
+        with (self.out / "run.txt").open("a") as file:
+            file.write(cell.file + "\\n")
+        time.sleep(0.05)
+        assert (scratch / "policy").read_text() == cell.file
+        return compare.Outcome(cell=cell, successes=1, episodes=2)
+out = Path(sys.argv[1])
+compare._keep(out, SMALL)
+compare._run(cells_of(SMALL, ["atc"], 2, permuted=False), Slow(SMALL, out, {}, ["atc"]))
+"""
+
+
+def test_two_processes_on_one_folder_run_every_cell_once(tmp_path):
+    out, plan = tmp_path / "out", cells_of(SMALL, ["atc"], 2, permuted=False)
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", PROCESS, str(out)]
+    with ExitStack() as both:
+        work = [both.enter_context(subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)) for _ in range(2)]
+        said = [one.communicate(timeout=120)[1].decode() for one in work]
+    assert [one.returncode for one in work] == [0, 0], said
+    assert sorted((out / "run.txt").read_text().split()) == sorted(cell.file for cell in plan)
+    assert {outcome.cell for outcome in compare.outcomes(out)} == set(plan)
+    assert not list(out.glob("*.under-way"))
+
+
+def test_what_a_cut_cell_left_is_gone_and_one_that_is_under_way_is_left_alone(tmp_path):
+    plan = cells_of(SMALL, ["atc"], 1, permuted=False)[:2]
+    left = tmp_path / f"{plan[0].file.removesuffix('.json')}.under-way"
+    left.mkdir()
+    (left / "torn").write_bytes(b"")
+    seen = []
+
+    class Looking(compare.compare_cells.Bench):
+        def _run(self, cell, scratch):
+            seen.append((cell, scratch, scratch.exists()))
+            return Outcome(cell=cell, successes=1, episodes=2)
+
+    with held(tmp_path / "cells" / f".{plan[1].file}.lock", "it"):
+        compare._run(plan, Looking(SMALL, tmp_path, {}, []))
+    assert seen == [(plan[0], left, False)]
+    assert [o.cell for o in compare.outcomes(tmp_path)] == plan[:1]
+
+
+def test_what_another_process_makes_is_waited_for(tmp_path, capsys):
+    order = []
+
+    def second():
+        with alone(tmp_path / "thing", "the thing"):
+            order.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with alone(tmp_path / "thing", "the thing"):
+            waiting = pool.submit(second)
+            time.sleep(0.3)
+            order.append("first")
+        waiting.result(30)
+    assert order == ["first", "second"]
+    assert capsys.readouterr().err == "another process makes the thing; waiting for it.\n"
 
 
 def test_a_method_that_cannot_learn_from_the_data_is_left_out_and_the_rest_goes_on(tmp_path):
@@ -217,4 +290,4 @@ def test_the_whole_way_killed_in_the_middle_and_gone_on(tmp_path):
     assert all((cells / name).read_bytes() == content for name, content in kept.items())
     assert {r["method"] for r in found["rows"]} == {"curl", RANDOM_FROZEN, FROM_SCRATCH, PERMUTED}
     assert any(r["online"] and r["runs"] == 1 for r in found["rows"] if r["method"] == "curl")
-    assert not (tmp_path / "out" / "cell-under-way").exists()
+    assert not list((tmp_path / "out").glob("*.under-way"))
