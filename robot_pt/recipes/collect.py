@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from robot_pt.recipes import datasets
 from robot_pt.recipes.limits import at_least
 from robot_pt.recipes.progress import bar, warn
 from robot_pt.simulated import Versions, merged, require_of_store, version_in
-from robot_pt.store import DemoStore
+from robot_pt.store import DemoStore, is_demo_store
 
 DATASET = "robot_pt_demos"
 """What RLDS is named, as `robot-pt data export` names it."""
@@ -77,26 +78,39 @@ def collect(
     if image_size < 16:
         raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
-    store = DemoStore.create(out, spec, exist_ok=True)
-    headers = _headers(store)
-    require_of_store(store.path, _versions(headers), version_of(task), "name another --out")
-    _require_new_starts(store, headers, *task_and_scene(task), seed, episodes)
-    with bar(f"collect {task}", "episode") as advance:
-        advance(0, episodes)
-        report = robot_pt_sim.collect(
-            task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
-            camera=cameras, image_size=(image_size, image_size), progress=advance,
-        )  # fmt: skip
-    for sentence in report.unreachable[:SHOWN]:
-        warn(f"not recorded, {sentence}")
-    if not report.episodes:
-        raise UserError(f"no start of {task} could be recorded; {report.unreachable[0]}")
+    with _gone_if_empty(out):
+        store = DemoStore.create(out, spec, exist_ok=True)
+        headers = _headers(store)
+        require_of_store(store.path, _versions(headers), version_of(task), "name another --out")
+        _require_new_starts(store, headers, *task_and_scene(task), seed, episodes)
+        with bar(f"collect {task}", "episode") as advance:
+            advance(0, episodes)
+            report = robot_pt_sim.collect(
+                task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
+                camera=cameras, image_size=(image_size, image_size), progress=advance,
+            )  # fmt: skip
+        for sentence in report.unreachable[:SHOWN]:
+            warn(f"not recorded, {sentence}")
+        if not report.episodes:
+            raise UserError(f"no start of {task} could be recorded; {report.unreachable[0]}")
     return {
         "store": str(out), "task": task, "episodes": report.episodes, "successes": report.successes, "steps": report.steps,
-        "unreachable": len(report.unreachable),
+        "unreachable": len(report.unreachable), "rejected_starts": report.rejected_starts,
         "styles": dict(report.styles), "episodes_per_minute": round(report.episodes_per_minute, 1),
         "store_episodes": len(store),
     }  # fmt: skip
+
+
+@contextmanager
+def _gone_if_empty(out: Path) -> Iterator[None]:
+    """A stop within leaves no store that was made within and holds nothing: its cameras would bind whoever names it again."""
+    there = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not there and is_demo_store(out) and len(list(out.iterdir())) == 1:  # its header alone
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def collect_rlds(task: str, episodes: int, out: Path, **options: Any) -> dict[str, Any]:
@@ -105,11 +119,15 @@ def collect_rlds(task: str, episodes: int, out: Path, **options: Any) -> dict[st
     Raises UserError and its kinds as `collect`, where `out` or that store exists, and without tensorflow-datasets before anything runs.
     """
     store = out.with_name(f"{out.name}.demos")
-    for path in (out, store):
-        if path.exists():
-            raise UserError(
-                f"{path} exists, and nothing is appended to RLDS; name another --out, or leave --format out for a demo store."
-            )
+    if out.exists():
+        raise UserError(
+            f"{out} exists, and nothing is appended to RLDS; name another --out, or leave --format out for a demo store."
+        )
+    if store.exists():
+        raise UserError(
+            f"{store} holds what a run recorded that was ended before it wrote {out}; robot-pt data export {store} --out {out} writes "
+            "that, or remove it or name another --out."
+        )
     if find_spec("tensorflow_datasets") is None:
         raise MissingExtraError("tensorflow-datasets", "rlds", "Writing RLDS")
     kept = f"what was recorded is in {store}; robot-pt data export {store} --out {out} writes it"
@@ -119,8 +137,7 @@ def collect_rlds(task: str, episodes: int, out: Path, **options: Any) -> dict[st
             store, out, format="rlds", name=DATASET, split="train", reading=datasets.Reading()
         )  # fmt: skip
     except (KeyboardInterrupt, UserError) as stop:
-        if not store.exists() or not len(DemoStore(store)):
-            shutil.rmtree(store, ignore_errors=True)
+        if not store.exists():
             raise
         if isinstance(stop, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; {kept}.") from None

@@ -48,6 +48,8 @@ class CollectReport:
     unreachable: list[str] = field(default_factory=list)
     """Starts that were not recorded as the expert could not get where it had to, one sentence each."""
     successes_by_style: Counter[str] = field(default_factory=Counter)
+    rejected_starts: int = 0
+    """Arrangements that kitchens drew again, as something in them was in the way."""
 
     @property
     def episodes_per_minute(self) -> float:
@@ -110,6 +112,7 @@ def _count(report: CollectReport, episode: Episode) -> None:
     report.successes += bool(episode.success)
     report.steps += len(episode)
     report.styles[style] += 1
+    report.rejected_starts += int(episode.metadata["initial_conditions"].get("rejected_starts", 0))
     report.successes_by_style[style] += bool(episode.success)
 
 
@@ -158,7 +161,9 @@ class _Collector:
             if result.terminated or result.truncated:
                 break
             idle += expert.finished
-        noise = {"style": style, "flaw": expert.flaw, "strength": self._strength}
+        noise: dict[str, Any] = {"style": style, "flaw": expert.flaw, "strength": self._strength}
+        if isinstance(expert, Demonstrator):
+            noise["expert"] = expert.drawn
         paths = {name: [step[name] for step in seen] for name in seen[0]}
         metadata = {**noise, **({OBJECT_POSITIONS: paths} if paths else {}), **describe(simulator)}
         return recorder.episode(operator="scripted", metadata=metadata)

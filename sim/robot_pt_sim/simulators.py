@@ -139,5 +139,5 @@ def _found(task: str, variant: Mapping[str, Any]) -> AnyTask:
     if name.startswith(PREFIX):
         return find_kitchen(task, variant.get("scene"))
     if scene:
-        raise UserError(f"{name} has one scene; give it without @{scene}.")
+        raise UserError(f"{name} has one scene; leave scene {scene} out.")
     return MAZES[name] if name in MAZES else find_task(name)

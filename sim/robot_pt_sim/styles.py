@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,26 @@ MIXTURES: Mapping[str, Mapping[str, float]] = {
     **{style: {style: 1.0} for style in STYLES[1:]},
 }
 Generator = np.random.Generator
-Spoiler = Callable[[list[Phase], Generator], list[Phase]]
+
+
+class Spoilt(NamedTuple):
+    """A script with a flaw."""
+
+    phases: list[Phase]
+    drawn: dict[str, Any]
+    """What of the flaw was random, as JSON values."""
+
+
+Spoiler = Callable[[list[Phase], Generator], Spoilt]
 
 
 class Demonstrator:
-    """A scripted expert with the habits of one style. Deterministic given `rng`."""
+    """A scripted expert with the habits of one style. Deterministic given `rng`.
+
+    Attributes:
+        flaw: what a failed one does wrong, or "".
+        drawn: all that was drawn for the episode so far but for the noise on the actions, of which it has the deviation [m]: JSON values.
+    """
 
     def __init__(
         self, task: Task | KitchenTask, style: str, rng: Generator, *, strength: float = 1.0, first: Sequence[Phase] = (),
@@ -40,19 +56,32 @@ class Demonstrator:
         `skipped`: so many of its first phases are left out."""
         self._rng = rng
         self.flaw = ""
-        phases = kitchen_phases(task, draw_habit(rng)) if isinstance(task, KitchenTask) else phases_for(task)
+        self.drawn: dict[str, Any] = {}
+        phases = self._script(task)
         if style == "failed":
-            self.flaw, phases = _spoil(task, phases, rng)
+            self.flaw, (phases, self.drawn["flaw"]) = _spoil(phases, rng)
         elif style == "recover":
-            phases = _second_try(phases, rng)
+            phases, self.drawn["miss"] = _second_try(phases, rng)
         speed = {"clean": 0.8, "hesitant": rng.uniform(0.35, 0.6)}.get(style, rng.uniform(0.55, 0.9))
         self._expert = ScriptedExpert(
             [*first, *phases[skipped:]], max_step_m=task.limits.max_step_m, speed=float(speed)
         )
         scale = strength * {"noisy": 1.0, "failed": 0.3, "recover": 0.3, "hesitant": 0.2}.get(style, 0.0)
         self._noise = _CorrelatedNoise(scale, rng)
+        self.drawn |= {
+            "speed": round(float(speed), 4),
+            "noise_m": round(float(self._noise.deviation[0]), 5),
+            "pauses": [],
+        }
         self._pause_chance = 0.12 * strength if style == "hesitant" else 0.0
-        self._pause = 0
+        self._pause = self._steps = 0
+
+    def _script(self, task: Task | KitchenTask) -> list[Phase]:
+        if not isinstance(task, KitchenTask):
+            return phases_for(task)
+        habit = draw_habit(self._rng)
+        self.drawn["habit"] = {name: np.round(value, 4).tolist() for name, value in habit._asdict().items()}
+        return kitchen_phases(task, habit)
 
     @property
     def finished(self) -> bool:
@@ -62,9 +91,11 @@ class Demonstrator:
         """The next canonical action (7,)."""
         if self._pause == 0 and self._rng.random() < self._pause_chance:
             self._pause = int(self._rng.integers(1, 5))
+            self.drawn["pauses"].append([self._steps, self._pause])  # when and for how long [control steps]
         action = self._expert(state) if self._pause == 0 else _hold(state)
         self._pause = max(0, self._pause - 1)
         action[:6] += self._noise.next()
+        self._steps += 1
         return action
 
 
@@ -108,12 +139,12 @@ class _CorrelatedNoise:
     """Ornstein-Uhlenbeck noise on the six deltas; its stationary deviation is 1 cm and 0.04 rad at scale 1."""
 
     def __init__(self, scale: float, rng: Generator, memory: float = 0.6):
-        self._deviation = scale * np.array([0.01] * 3 + [0.01, 0.01, 0.04])
+        self.deviation = scale * np.array([0.01] * 3 + [0.01, 0.01, 0.04])
         self._memory, self._rng = memory, rng
         self._value: Array = np.zeros(6)
 
     def next(self) -> Array:
-        fresh = self._rng.standard_normal(6) * self._deviation * np.sqrt(1 - self._memory**2)
+        fresh = self._rng.standard_normal(6) * self.deviation * np.sqrt(1 - self._memory**2)
         self._value = self._memory * self._value + fresh
         return self._value
 
@@ -130,56 +161,61 @@ def _stay_open() -> Callable[[SceneState], Goal]:
     return frozen(lambda state: Goal(state.target.position, float(matrix_to_rpy(state.target.rotation)[2]), OPEN))
 
 
-def _spoil(task: Task | KitchenTask, phases: list[Phase], rng: Generator) -> tuple[str, list[Phase]]:
+def _spoil(phases: list[Phase], rng: Generator) -> tuple[str, Spoilt]:
     names = ["beside", "above", "drop", "give_up"] + (["misplace"] if any(p.kind == "place" for p in phases) else [])
     name = names[int(rng.integers(len(names)))]
     return name, _SPOILERS[name](phases, rng)
 
 
-def _beside(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _beside(phases: list[Phase], rng: Generator) -> Spoilt:
     """Closes the gripper 4 to 7 cm beside the object, lifts it empty and stops."""
     angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(0.04, 0.07)
     # along x: across y the fingers would straddle the object or hit it
     offset = np.array([np.copysign(distance, np.cos(angle)), 0.3 * distance * np.sin(angle), 0.0])
-    return _until_lifted(_shifted(phases, offset, ("reach", "grasp")))
+    return Spoilt(_until_lifted(_shifted(phases, offset, ("reach", "grasp"))), _told(offset))
 
 
-def _above(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _above(phases: list[Phase], rng: Generator) -> Spoilt:
     """Closes the gripper 5 to 8 cm too high, moves on empty and stops."""
     offset = np.array([0.0, 0.0, rng.uniform(0.05, 0.08)])
-    return _until_lifted(_shifted(phases, offset, ("reach", "grasp")))
+    return Spoilt(_until_lifted(_shifted(phases, offset, ("reach", "grasp"))), _told(offset))
 
 
-def _drop(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _drop(phases: list[Phase], rng: Generator) -> Spoilt:
     """Opens the gripper when the lift has begun, then stops."""
     at = next(i for i, phase in enumerate(phases) if phase.kind == "lift")
     lifted = int(rng.integers(1, 5)) if any(phase.kind == "carry" for phase in phases) else 1
     begun = replace(phases[at], until=_never, most_steps=lifted)
-    return [*phases[:at], begun, Phase(kind="release", goal=_stay_open(), until=_never, most_steps=5)]
+    opened = Phase(kind="release", goal=_stay_open(), until=_never, most_steps=5)
+    return Spoilt([*phases[:at], begun, opened], {"lifted_steps": lifted})
 
 
-def _give_up(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _give_up(phases: list[Phase], rng: Generator) -> Spoilt:
     """Stops before the object is held and stays there."""
     at = int(rng.integers(1, max(2, next(i for i, p in enumerate(phases) if p.kind == "grasp") + 1)))
     stay = frozen(lambda state: Goal(state.target.position, 0.0, OPEN))
-    return [
-        *phases[:at],
-        Phase(kind="reach", goal=stay, until=lambda state: False, most_steps=int(rng.integers(5, 11))),
-    ]
+    steps = int(rng.integers(5, 11))
+    waits = Phase(kind="reach", goal=stay, until=lambda state: False, most_steps=steps)
+    return Spoilt([*phases[:at], waits], {"phases": at, "stays_steps": steps})
 
 
-def _misplace(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _misplace(phases: list[Phase], rng: Generator) -> Spoilt:
     """Puts the object 18 to 22 cm away from where it belongs."""
     angle = rng.choice([0.0, np.pi / 2, np.pi, -np.pi / 2])
     offset = rng.uniform(0.18, 0.22) * np.array([np.cos(angle), np.sin(angle), 0.0])
-    return _shifted(phases, offset, ("carry",), "place")
+    return Spoilt(_shifted(phases, offset, ("carry",), "place"), _told(offset))
 
 
-def _second_try(phases: list[Phase], rng: Generator) -> list[Phase]:
+def _second_try(phases: list[Phase], rng: Generator) -> Spoilt:
     """A miss, a short look, then the whole script again."""
-    missed = [phase for phase in _beside(phases, rng) if phase.kind != "lift"]
+    spoilt = _beside(phases, rng)
+    missed = [phase for phase in spoilt.phases if phase.kind != "lift"]
     up = frozen(lambda state: Goal(state.target.position + np.array([0.0, 0.0, 0.05]), 0.0, OPEN))
-    return [*missed, Phase(kind="reach", goal=up, reached_m=0.02), *phases]
+    return Spoilt([*missed, Phase(kind="reach", goal=up, reached_m=0.02), *phases], spoilt.drawn)
+
+
+def _told(offset: Array) -> dict[str, Any]:
+    return {"offset_m": offset.round(4).tolist()}
 
 
 def _shifted(phases: Sequence[Phase], offset: Array, kinds: Sequence[str], also: str = "") -> list[Phase]:

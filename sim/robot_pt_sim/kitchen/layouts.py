@@ -108,5 +108,10 @@ LAYOUTS: Mapping[int, Layout] = {
 def find_layout(scene: int) -> Layout:
     """Raises UserError with the known scenes."""
     if scene not in LAYOUTS:
-        raise UserError(f"there is no scene {scene}; choose one of: {', '.join(map(str, LAYOUTS))}.")
+        raise no_scene(str(scene))
     return LAYOUTS[scene]
+
+
+def no_scene(said: str) -> UserError:
+    """With the known scenes."""
+    return UserError(f"there is no scene {said}; choose one of: {', '.join(map(str, LAYOUTS))}.")

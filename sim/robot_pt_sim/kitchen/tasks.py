@@ -12,7 +12,7 @@ import numpy as np
 from robot_pt.errors import UserError
 from robot_pt.targets import Limits
 from robot_pt_sim.kitchen.fixtures import HANDLE, JOINT
-from robot_pt_sim.kitchen.layouts import COUNTER_M, LAYOUTS, LIMITS, Box, find_layout
+from robot_pt_sim.kitchen.layouts import COUNTER_M, LAYOUTS, LIMITS, Box, find_layout, no_scene
 from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.things import LID_REST_M, THINGS, Thing
 from robot_pt_sim.names import no_task
@@ -205,14 +205,15 @@ def find_kitchen(name: str, scene: int | None = None) -> KitchenTask:
 
     Raises UserError with the known names, or the known scenes.
     """
-    name, _, said = name.partition("@")
+    name, at, said = name.partition("@")
     if name not in TASKS:
         raise no_task(name, TASKS)
-    if said and (not said.isdecimal() or scene is not None):
-        twice = "" if scene is None else f" and {scene}"
+    if at and scene is not None:
         raise UserError(
-            f"the scene of {name} is given as {said!r}{twice}; give one number, as in {name}@{FIRST_SCENE}."
+            f"the scene of {name} is given as {said!r} and {scene}; give one number, as in {name}@{FIRST_SCENE}."
         )
+    if at and not said.isdecimal():
+        raise no_scene(said or repr(said))
     return tasks_of(int(said) if said else FIRST_SCENE if scene is None else scene)[name]
 
 
