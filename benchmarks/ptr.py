@@ -8,8 +8,10 @@
     python benchmarks/ptr.py --table --plot FILE the table of what is there; its picture is FILE, or VERSION.svg beside the cells
     python benchmarks/ptr.py --quick --kept benchmarks/ptr_state.json   goes on with the repository's cells and adds what is new to them
 
-State, aimed, motion, features and pixels are tables of their own, and no number of one stands in another. The pixel table needs a GPU and is
-not made here. A cell is a file of its own, with everything that made its number.
+    python benchmarks/ptr.py --version pixels --returned FILES   acts what ptr_pack.py trained from pixels on another machine, and nothing else
+
+State, aimed, motion, features, pixels (small encoder, 64x64) and pixels-128 (ResNet-34) are tables of their own, and no number of one stands in
+another. A cell is a file of its own, with everything that made its number.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import ptr_kept
+import ptr_returned
 import ptr_table
 import torch
 from ptr_cell import ABLATIONS, METHODS, QUICK, VERSIONS, Bench, Cell, Scale
@@ -116,6 +119,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--kept", type=Path, help="a .json of earlier cells: not run again, in the table, and what is new is added"
     )
+    parser.add_argument(
+        "--returned",
+        type=Path,
+        nargs="+",
+        help="files, or their folders, that benchmarks/ptr_pack.py handed back elsewhere",
+    )
     parser.add_argument("--episodes", type=int, default=0, help="starts per cell; default 50")
     return parser.parse_args()
 
@@ -152,6 +161,9 @@ def main() -> None:
             there = {ptr_kept.name(cell) for cell in kept if cell["version"] == options.version}
             bench = Bench(out, options.out, options.version, scale, options.checkpoints)
             wanted = cells_of(methods, tasks, options.seeds)
+            if options.returned:
+                keep(out, scale)
+                wanted = iter(ptr_returned.take_in(options.returned, bench))
             run(bench, wanted, most=options.cells, minutes=options.minutes, kept=there)
     except UserError as error:
         raise SystemExit(str(error)) from None
@@ -159,6 +171,9 @@ def main() -> None:
     if options.kept:
         ptr_kept.write(options.kept, every)
     cells = [cell for cell in every if cell["version"] == options.version]
+    if options.returned:  # what was trained elsewhere is what was asked for there
+        methods = [name for name in known if any(cell["method"] == name for cell in cells)]
+        tasks = [task for task in targets if any(cell["task"] == task for cell in cells)]
     print(ptr_table.tables(cells, methods, tasks))
     picture = options.plot or out / f"{options.version}.svg" if cells and ptr_table.can_draw() else None
     if picture is not None:

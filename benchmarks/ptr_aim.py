@@ -73,7 +73,7 @@ class AimedPolicy:
         now = history[-1]
         tool: Float = now.proprio[:AXES]
         before = tool if self._target is None else np.clip(self._target, tool - AHEAD_M, tool + AHEAD_M)
-        action = self._policy.act([seen._replace(images={}) for seen in history])[:1].copy()
+        action = self._policy.act(history)[:1].copy()
         action[0, :AXES] = np.clip(tool + action[0, :AXES] - before, LOW_M, HIGH_M)
         self._target = before + action[0, :AXES]
         return action

@@ -18,10 +18,12 @@ import ptr_critic
 import ptr_data
 import ptr_look
 import torch
+from ptr_data import PIXELS
 
 from robot_pt import checkpoint
 from robot_pt.agents.bc import BCConfig
 from robot_pt.agents.ptr import PTRConfig
+from robot_pt.augment import AugmentConfig
 from robot_pt.evaluate import PolicyFactory, evaluate
 from robot_pt.machine import versions
 from robot_pt.networks.encoders import EncoderConfig
@@ -31,18 +33,21 @@ from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.evaluate import policy_factory
 from robot_pt.recipes.target import Target
 from robot_pt.rewards import PTR_REWARDS, RewardLabel
+from robot_pt.safe_files import read_json, replace_json
 from robot_pt.selection import read_scores
 from robot_pt.sources import EpisodeSource
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 from robot_pt_sim.rollouts import rollouts
 
 How = Literal["finetune", "joint", "target"]
-Version = Literal["state", "motion", "aimed", "features"]
-VERSIONS: tuple[Version, ...] = ("state", "motion", "aimed", "features")
-"""What the methods see: the state; the state and how the arm moves; the state, with actions that are seen from where the arm is; or frozen
-features of images beside the arm's state, with such actions too."""
+Version = Literal["state", "motion", "aimed", "features", "pixels", "pixels-128"]
+VERSIONS: tuple[Version, ...] = ("state", "motion", "aimed", "features", *PIXELS)  # type: ignore[assignment]
+"""What the methods see: the state; the state and how the arm moves; the state, with actions that are seen from where the arm is; with such actions
+too, beside what the arm itself reads, frozen features of images; or images, end to end."""
 RATIO = 0.9
 """PTR's mixing ratio."""
+LEARNED = "learned.json"
+"""In the run of a cell: all of it but how it acts."""
 
 
 class Method(NamedTuple):
@@ -177,22 +182,38 @@ class Bench:
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Train, act, and say everything that made the number."""
-        method, began = METHODS[cell.method], time.process_time()
+        learned, began = self.learned(cell), time.process_time()
+        run, chosen = self.run_of(cell), learned["selected"]
+        steps = checkpoint.steps(run) if self.every_checkpoint else [chosen]
+        rates = {step: self._act(run, step, cell, self.look(METHODS[cell.method])) for step in steps}
+        seconds = learned["seconds"]["learning"]
+        acted = "" if learned["commit"] == self.commit else f", acted at {self.commit}"
+        return {
+            **learned, "scale": asdict(self.scale), "episodes": self.scale.episodes, "successes": rates[chosen], "checkpoints": self._judged(run, rates), "commit": learned["commit"] + acted,
+            "seconds": {**learned["seconds"], "all": round(seconds + time.process_time() - began, 1)},
+        }  # fmt: skip
+
+    def learned(self, cell: Cell) -> dict[str, Any]:
+        """Train, and say everything that made the policy; kept in its run, so that who acts needs no more than that, on another machine too."""
+        method, began, run = METHODS[cell.method], time.process_time(), self.run_of(cell)
+        if (run / LEARNED).is_file():
+            return read_json(run / LEARNED)
         look = self.look(method)
         demos = self._seen_demos(cell.task, cell.seed, look)
-        run = self._train(cell, method, look, demos)
-        learned = time.process_time() - began
-        chosen = int(checkpoint.resolve(run).name.removeprefix("step_"))
-        steps = checkpoint.steps(run) if self.every_checkpoint else [chosen]
-        rates = {step: self._act(run, step, cell, look) for step in steps}
+        self._train(cell, method, look, demos)
         settings, document = runs.read_settings(run)
-        return {
-            **cell._asdict(), "version": self.version, "how": method.how, "successes": rates[chosen], "episodes": self.scale.episodes,
-            "selected": chosen, "checkpoints": self._judged(run, rates), "critic": ptr_critic.accuracy(run, settings, demos.judges),
+        found = {
+            **cell._asdict(), "version": self.version, "how": method.how, "episodes": self.scale.episodes,
+            "selected": int(checkpoint.resolve(run).name.removeprefix("step_")), "critic": ptr_critic.accuracy(run, settings, demos.judges),
             "scale": asdict(self.scale), "data": ptr_data.share_of(self._robot_data(method, None)), "settings": settings.to_json(),
             "origin": document.get("origin"), "twin": TWIN_VERSION, "commit": self.commit, "versions": versions(),
-            "seconds": {"learning": round(learned, 1), "all": round(time.process_time() - began, 1)},
+            "seconds": {"learning": round(time.process_time() - began, 1), "on": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"},
         }  # fmt: skip
+        replace_json(run / LEARNED, found)
+        return found
+
+    def run_of(self, cell: Cell) -> Path:
+        return self.out / "runs" / self.version / cell.name
 
     # What is learned from.
 
@@ -211,7 +232,9 @@ class Bench:
         return source if method.failed is None else ptr_data.with_failed(source, method.failed)
 
     def look(self, method: Method) -> ptr_look.Looking | None:
-        """The frozen encoders that the method looks through; trained on the robot data where they are not there."""
+        """What the method looks through; frozen encoders are trained on the robot data where they are not there."""
+        if self.version in PIXELS:
+            return ptr_look.Frames()
         if self.version != "features":
             return None
         folder, steps = self.shared / "encoders", self.scale.encoder_updates
@@ -231,20 +254,28 @@ class Bench:
 
     def _settings(self, method: Method, source: EpisodeSource, seed: int) -> runs.RunSettings:
         warm = self.scale.pretraining if "likelihood_beta" in method.changes else 0
-        ptr = PTRConfig(augment=None, actor_average=heads.AVERAGE, bc_warm_start_steps=warm, **method.changes)
+        pixels = PIXELS.get(self.version)
+        augment = AugmentConfig(pad=pixels.pad) if pixels else None
+        seen: dict[str, Any] = {"encoder": EncoderConfig(name="small"), "camera": "", "image_size": (0, 0)}
+        if pixels:
+            seen = {
+                "encoder": EncoderConfig(name=pixels.encoder),
+                "camera": pixels.camera,
+                "image_size": (pixels.size, pixels.size),
+            }
+        ptr = PTRConfig(augment=augment, actor_average=heads.AVERAGE, bc_warm_start_steps=warm, **method.changes)
         algorithm = "ptr" if method.algorithm == "awbc" else method.algorithm
         standard = default_config(algorithm)
         share = ptr_look.SHARE if self.version == "features" else heads.FEATURE_SHARE
         return runs.RunSettings(
-            algorithm=algorithm, encoder=EncoderConfig(name="small"), camera="", image_size=(0, 0), task_slots=0,  # type: ignore[arg-type]
-            bounds=BRIDGE_BOUNDS, proprio=heads.standard(source, share), ptr=ptr,
-            bc=BCConfig(augment=None, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
-            options=standard and replace(standard, augment=None, actor_average=heads.AVERAGE, **method.options), seed=seed,
-            reward=RewardLabel.of(*method.rewards),
+            algorithm=algorithm, task_slots=0, bounds=BRIDGE_BOUNDS, proprio=heads.standard(source, share), ptr=ptr,
+            bc=BCConfig(augment=augment, actor_average=heads.AVERAGE, **(HEAD if method.head else {})),
+            options=standard and replace(standard, augment=augment, actor_average=heads.AVERAGE, **method.options), seed=seed,
+            reward=RewardLabel.of(*method.rewards), **seen,
         )  # fmt: skip
 
-    def _train(self, cell: Cell, method: Method, look: ptr_look.Looking | None, demos: ptr_data.Demos) -> Path:
-        source, run = self._robot_data(method, look), self.out / "runs" / self.version / cell.name
+    def _train(self, cell: Cell, method: Method, look: ptr_look.Looking | None, demos: ptr_data.Demos) -> None:
+        source, run = self._robot_data(method, look), self.run_of(cell)
         settings, scale = self._settings(method, source, cell.seed), self.scale
         if method.how != "finetune":
             ratio = method.ratio if method.how == "joint" else 0.0
@@ -254,7 +285,7 @@ class Bench:
                 settings, source if ratio else demos.train, run, steps=total, checkpoint_every=total // scale.checkpoints,
                 resume=True, target=wanted,
             )  # fmt: skip
-            return run
+            return
         start = self._start(method.start or cell.method, source, cell.seed)
         changes: dict[str, Any] = {"ptr": settings.ptr} if method.algorithm == "ptr" else {}
         if method.algorithm == "awbc":
@@ -267,7 +298,6 @@ class Bench:
             start, demos.train, demos.judges, source, run, mixing_ratio=method.ratio, steps=scale.finetuning, seed=cell.seed,
             checkpoint_every=scale.finetuning // scale.checkpoints, resume=True, changes=changes,
         )  # fmt: skip
-        return run
 
     def _start(self, name: str, source: EpisodeSource, seed: int) -> Path:
         """The pretrained run of a method, which all targets of a seed share."""
@@ -291,10 +321,8 @@ class Bench:
             acting = ptr_data.VIEWS[self.version][1](folder)
         else:
             acting = policy_factory(folder, cell.task) if look is None else ptr_look.acting(folder, look)
-        size = (ptr_data.IMAGE_SIZE, ptr_data.IMAGE_SIZE)
-        play: Callable[..., Any] = partial(
-            rollouts, acting, cell.task, workers=1, camera=ptr_data.cameras_of(self._recorded), image_size=size
-        )
+        cameras, size = ptr_data.cameras_of(self._recorded), ptr_data.size_of(self._recorded)
+        play: Callable[..., Any] = partial(rollouts, acting, cell.task, workers=1, camera=cameras, image_size=size)
         found = evaluate(play, task=cell.task, episodes=self.scale.episodes, seed=cell.seed, name=cell.name)
         torch.set_num_threads(1)
         return [bool(result.success) for result in found.results]

@@ -92,8 +92,8 @@ def _judge(run: Path, settings: runs.RunSettings, demos: EpisodeSource) -> tuple
     checkpoint.load_agent(folder, agent)
     tasks = PolicyRecord.from_json(read_json(folder / "policy.json")).tasks
     batches = episode_batches(
-        demos, cameras=(), image_size=(0, 0), reward=settings.reward, gamma=settings.gamma, task_table=tasks
-    )
+        demos, cameras=settings.cameras, image_size=settings.image_size, reward=settings.reward, gamma=settings.gamma, task_table=tasks
+    )  # fmt: skip
     return agent, batches
 
 

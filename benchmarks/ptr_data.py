@@ -1,6 +1,6 @@
 """Demonstrations of benchmarks/ptr.py: BridgeData's part by mixed experts in kitchens 1 to 4, ten and some of each target by clean ones.
 
-Both versions see the same episodes: a camera changes neither the starts nor the experts.
+All versions see the same episodes: a camera changes neither the starts nor the experts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import ptr_aim
@@ -29,7 +29,23 @@ PRETRAINING_SEED, TARGET_SEED = 10_000, 400_000
 NOISE = 0.7
 """Of noisy episodes [cm], as `robot-pt demo` has it."""
 IMAGE_SIZE, CAMERAS = 96, ("primary", "wrist")
-"""Of frames as they are recorded [px]; encoders see them smaller."""
+"""Of frames as they are recorded for frozen encoders [px], which see them smaller."""
+
+
+class Pixels(NamedTuple):
+    """A version that learns end to end from frames of one camera, as PTR does; the recipes train through one."""
+
+    encoder: Literal["small", "resnet34"]
+    size: int
+    """Of frames, recorded and trained at [px]."""
+    pad: int
+    """Pixels that a crop shifts by, as PTR's by 4 of 128."""
+    quality: int
+    """Of the recording's JPEGs: what is trained on travels in one small archive (ptr_pack.py)."""
+    camera: str = "primary"
+
+
+PIXELS: Mapping[str, Pixels] = {"pixels": Pixels("small", 64, 2, 95), "pixels-128": Pixels("resnet34", 128, 4, 80)}
 TABLES: Mapping[str, tuple[str, ...]] = {
     "A": SPLITS["known-task-new-scene"].targets, "B": SPLITS["new-task-new-scene"].targets,
 }  # fmt: skip
@@ -50,15 +66,29 @@ class Demos(NamedTuple):
 
 def cameras_of(version: str) -> tuple[str, ...]:
     """What is recorded: nothing but the state, or frames."""
-    return () if version == "state" else CAMERAS
+    return (PIXELS[version].camera,) if version in PIXELS else () if version == "state" else CAMERAS
+
+
+def size_of(version: str) -> tuple[int, int]:
+    """(H, W) of its frames."""
+    side = PIXELS[version].size if version in PIXELS else IMAGE_SIZE
+    return side, side
+
+
+def store_of(out: Path, version: str, task: str, *, target: bool = False) -> Path:
+    """Where its demonstrations lie."""
+    return out / "data" / version / (f"target-{task.replace('/', '-')}" if target else task)
+
+
+def pretraining_tasks() -> list[str]:
+    return sorted({task for split in SPLITS.values() for task in split.pretraining})
 
 
 def pretraining(out: Path, version: str, episodes: int) -> EpisodeSource:
     """So many episodes of every task in every pretraining kitchen, collected where they are not there."""
-    tasks = sorted({task for split in SPLITS.values() for task in split.pretraining})
     parts = [
-        _recorded(out / "data" / version / task, task, episodes, "mixed", PRETRAINING_SEED + 1000 * number, version)
-        for number, task in enumerate(tasks)
+        _recorded(store_of(out, version, task), task, episodes, "mixed", PRETRAINING_SEED + 1000 * number, version)
+        for number, task in enumerate(pretraining_tasks())
     ]
     sources = [store.source() for store in parts]
     return Concat([EpisodeView(s, s.episodes.select(np.arange(episodes))) for s in sources])
@@ -66,7 +96,7 @@ def pretraining(out: Path, version: str, episodes: int) -> EpisodeSource:
 
 def target(out: Path, version: str, task: str, seed: int) -> Demos:
     """Ten demonstrations drawn by the seed, and as many as judge beside them; of the first that succeeded."""
-    wanted, folder = DEMOS + JUDGES, out / "data" / version / f"target-{task.replace('/', '-')}"
+    wanted, folder = DEMOS + JUDGES, store_of(out, version, task, target=True)
     count = wanted
     while True:
         source = _recorded(folder, task, count, "clean", TARGET_SEED, version).source()
@@ -79,12 +109,16 @@ def target(out: Path, version: str, task: str, seed: int) -> Demos:
 
 def _recorded(folder: Path, task: str, episodes: int, quality: Any, seed: int, version: str) -> DemoStore:
     """A store of at least so many episodes; goes on where it was cut."""
+    if version in PIXELS and not is_demo_store(folder):
+        from robot_pt_sim.simulators import spec_of  # needs MuJoCo, which a machine that trains alone may lack
+
+        DemoStore.create(folder, spec_of(task, cameras_of(version), size_of(version)), quality=PIXELS[version].quality)
     while True:
         have = len(DemoStore(folder)) if is_demo_store(folder) else 0
         if have >= episodes:
             return DemoStore(folder)
         collect(
-            task, episodes - have, folder, quality=quality, strength=NOISE, image_size=IMAGE_SIZE, workers=1,
+            task, episodes - have, folder, quality=quality, strength=NOISE, image_size=size_of(version)[0], workers=1,
             seed=next_seed(DemoStore(folder), seed) if have else seed, cameras=cameras_of(version),
         )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""The version "features" of benchmarks/ptr.py: frozen encoders, whose features of a frame stand beside the arm's reading.
+"""The version "features" of benchmarks/ptr.py: frozen encoders, whose features of a frame stand beside the arm's reading; and what acts from
+frames, in the versions "pixels" too.
 
 They are trained once and looked through by all methods, targets and seeds: a detector that is taught places in simulation (`ptr_sight`), or one
 encoder per camera, trained on the frames of the robot data alone. Actions are aimed (`ptr_aim`), for the methods and for the encoder that learns
@@ -59,7 +60,7 @@ class Eyes(Protocol):
     fingerprint: str
 
     def seen(self, now: Observation, task: str) -> Observation:
-        """The observation as the policy was trained on it: no images, features behind the arm's reading."""
+        """The observation as the policy was trained on it: features behind the arm's reading in place of images, or the images."""
         ...
 
 
@@ -120,6 +121,18 @@ class Sight:
         return seen[0] if views == 1 else Concat(seen)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """No encoder: the methods learn from frames end to end, and augment them themselves."""
+
+    def eyes(self) -> Eyes:
+        return FrameEyes()
+
+    def through(self, source: EpisodeSource, cache: Path, views: int = 1) -> EpisodeSource:
+        """As `Looking.through`, once."""
+        return ptr_aim.AimedSource(source)
+
+
 @final
 class SeenSource:
     """`source` as an EpisodeSource of the state alone: proprio, then features."""
@@ -169,6 +182,17 @@ class ExtractorEyes:
         found = [look(now.images[look.camera][None])[0, look.columns(self._kind)] for look in self._looks]
         rounded = [feature.astype(np.float16).astype(np.float32) for feature in found]  # as tables keep them
         return now._replace(images={}, proprio=np.concatenate([now.proprio, *rounded]).astype(np.float32))
+
+
+@final
+class FrameEyes:
+    """Whoever is behind them sees the frames themselves."""
+
+    fingerprint = "frames"
+
+    def seen(self, now: Observation, task: str) -> Observation:
+        """The observation as it is."""
+        return now
 
 
 @final
