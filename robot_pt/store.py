@@ -10,15 +10,13 @@ Writers are serialised by a lock that the system drops when its holder dies; rea
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 from robot_pt import relabels, store_episode, zarr_files
 from robot_pt.errors import DataError, MismatchError
 from robot_pt.relabels import NEWEST, Provenance, Relabels, Verdict
+from robot_pt.safe_files import locked
 from robot_pt.schema import Episode, Spec
 from robot_pt.store_source import DemoSource, episode_ids, labels_in_force, read_labels, with_remedy
 
@@ -250,24 +249,16 @@ class DemoStore:
     @contextmanager
     def writing(self, timeout: float = 30.0) -> Iterator[None]:
         """Hold the store's write lock; raises DataError when another process keeps it for `timeout` seconds."""
-        with _disk_errors(f"locking {self.path}"):
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            deadline = time.monotonic() + timeout
-            while True:
+        with ExitStack() as lock:
+            with _disk_errors(f"locking {self.path}"):
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+                    lock.enter_context(locked(self.path / ".lock", timeout))
                 except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise DataError(
-                            f"{self.path} has been locked by another writer for {timeout:.0f} s; stop it, or record to a "
-                            "store of its own."
-                        ) from None
-                    time.sleep(0.01)
+                    raise DataError(
+                        f"{self.path} has been locked by another writer for {timeout:.0f} s; stop it, or record to a "
+                        "store of its own."
+                    ) from None
             yield
-        finally:
-            os.close(handle)  # drops the lock
 
     def _require(self, spec: Spec) -> None:
         mine, theirs = self.spec.to_json(), spec.to_json()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import tyro
+
+from robot_pt.cli.learning import ReadingOptions
 from robot_pt.cli.verb import PathArgument
 from robot_pt.errors import UserError
 
@@ -59,14 +62,7 @@ class DataExport:
     """Name of the data set that is written."""
     split: str = "train"
     """Split to read."""
-    mapping: Path | None = None
-    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one)."""
-    action_source: Literal["commanded", "achieved"] | None = None
-    """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
-    skip_corrupt: bool = False
-    """Leave damaged records out and name them."""
-    labels: str = "newest"
-    """Labels given later to a demo store (`robot-pt reward label`) that hold: newest, none, or the id of a pass."""
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
@@ -75,7 +71,7 @@ class DataExport:
 
         return datasets.export(
             self.path, self.out, format=self.format, name=self.name, split=self.split,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels),
+            reading=self.reading.to_reading(),
         )  # fmt: skip
 
 
@@ -93,14 +89,7 @@ class DataCache:
     """raw: read at memory speed; jpeg: a tenth of the disk, decoded when read."""
     split: str = "train"
     """Split to read."""
-    mapping: Path | None = None
-    """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one)."""
-    action_source: Literal["commanded", "achieved"] | None = None
-    """Actions to keep: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
-    skip_corrupt: bool = False
-    """Leave damaged records out and name them."""
-    labels: str = "newest"
-    """Labels given later to a demo store (`robot-pt reward label`) that hold: newest, none, or the id of a pass."""
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
 
@@ -109,7 +98,7 @@ class DataCache:
 
         return datasets.cache(
             self.path, self.out, size=self.size, split=self.split, encoding=self.encoding,
-            reading=datasets.Reading(mapping=self.mapping, action_source=self.action_source, skip_corrupt=self.skip_corrupt, labels=self.labels),
+            reading=self.reading.to_reading(),
         )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class ReadingOptions:
     mapping: Path | None = None
     """TOML file that maps the columns of a data set robot-pt does not know (data/README.md shows one); of several, those without an entry."""
     action_source: Literal["commanded", "achieved"] | None = None
-    """Actions to learn from: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
+    """Actions: as commanded, or as achieved by the arm (differences of measured poses); default: what the data keeps."""
     skip_corrupt: bool = False
     """Leave damaged records out and name them."""
     labels: str = "newest"

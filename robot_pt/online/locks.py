@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from robot_pt.errors import UserError
+from robot_pt.safe_files import locked
 
 
 class TakenError(UserError):
@@ -20,22 +18,12 @@ class TakenError(UserError):
 def held(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path`. Raises TakenError, naming `what` already runs, when another process keeps it for `wait_s`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TakenError(
-                        f"{what} is running already ({path}); stop it first, or use another --out."
-                    ) from None
-                time.sleep(0.02)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(locked(path, wait_s))
+        except BlockingIOError:
+            raise TakenError(f"{what} is running already ({path}); stop it first, or use another --out.") from None
         yield
-    finally:
-        os.close(handle)  # drops the lock
 
 
 def is_held(path: Path) -> bool:

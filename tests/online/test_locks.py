@@ -36,3 +36,11 @@ def test_a_killed_holder_leaves_no_lock(tmp_path) -> None:
             pass
     finally:
         process.kill()
+
+
+def test_what_its_holder_raises_is_its_own(tmp_path) -> None:
+    """Also an error of the kind that a lock which is taken gives; and the lock is free after it."""
+    for _ in range(2):
+        with pytest.raises(BlockingIOError, match="a socket"), held(tmp_path / "lock", "it"):
+            raise BlockingIOError("a socket")
+    assert not is_held(tmp_path / "lock")
