@@ -177,27 +177,30 @@ class Recorder:
                 **self._template.to_json(), "episode_id": name, "task": task, "instruction": instruction,
                 "metadata": dict(metadata or {}), "policy_version": self._policy_version(),
             }  # fmt: skip
-            header = Header.from_json(given)
             self._faults = []
-            try:
-                writer = journal.JournalWriter(self.folder / f"{name}.mcap", header.to_json(), header.namespace)
-            except OSError as error:
-                raise DataError(
-                    f"{self.folder} cannot be written ({error.strerror}); free space or fix access."
-                ) from None
-            except (TypeError, ValueError):
-                raise UserError(
-                    "episode metadata holds values that JSON cannot keep; give strings, numbers, lists."
-                ) from None
-            try:
-                self._current = Recording(header, writer, self._limits, self._fault)
-            except UserError:
-                writer.delete()
-                raise
+            self._current = self._begun(Header.from_json(given))
             for kept in list(self._latched.values()):
                 for message, received_ns in kept:
                     self._current.put(message, received_ns if now_ns is None else now_ns)
             return name
+
+    def _begun(self, header: Header) -> Recording:
+        """An episode with its journal on disk. Raises as `start`, and leaves no journal then."""
+        try:
+            writer = journal.JournalWriter(
+                self.folder / f"{header.episode_id}.mcap", header.to_json(), header.namespace
+            )
+        except OSError as error:
+            raise DataError(f"{self.folder} cannot be written ({error.strerror}); free space or fix access.") from None
+        except (TypeError, ValueError):
+            raise UserError(
+                "episode metadata holds values that JSON cannot keep; give strings, numbers, lists."
+            ) from None
+        try:
+            return Recording(header, writer, self._limits, self._fault)
+        except UserError:
+            writer.delete()
+            raise
 
     def feed(self, sample: Sample, received_ns: int | None = None) -> None:
         """One sample of anything; `received_ns` is when it arrived by the clock of the stamps, its own stamp where None."""

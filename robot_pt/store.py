@@ -313,7 +313,10 @@ def is_demo_store(path: str | os.PathLike[str]) -> bool:
 
 
 def _header(path: Path) -> Mapping[str, Any]:
-    group = zarr_files.read_group(path)
+    try:
+        group = zarr_files.read_group(path)
+    except DataError as error:
+        raise DataError(f"{error} It says what all episodes have in common: restore it from a copy.") from None
     if group is None:
         raise DataError(
             f"{path} is not a demo store: it has no zarr.json; give a folder of robot-pt collect or the recorder."

@@ -66,6 +66,10 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
     if url is not None:
         return Layout("rlds", Path(), url)
     folder = Path(unquote(local[1]) if local else path)
+    return _folder_or_file(folder)
+
+
+def _folder_or_file(folder: Path) -> Layout:
     if folder.is_file() and folder.suffix in JOURNAL_SUFFIXES:
         return Layout("journals", folder)
     if folder.is_file() and folder.suffix.lower() in VIDEO_SUFFIXES:
@@ -85,17 +89,16 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
         return Layout("decoded", folder)
     if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
         return Layout("rlds", folder)
-    from robot_pt.store import is_demo_store
+    from robot_pt.store import DemoStore
 
-    if is_demo_store(folder):
+    if (folder / "zarr.json").is_file():
+        DemoStore(folder)  # says what is wrong with one that is damaged, or with another zarr group
         return Layout("demo_store", folder)
     if is_journals(folder):
         return Layout("journals", folder)
-    versions = sorted(p.parent for p in folder.glob("*/dataset_info.json") if (p.parent / "features.json").is_file())
-    if len(versions) == 1:
-        return Layout("rlds", versions[0])
-    if versions:
-        raise DataError(f"{folder} holds the data sets {[p.name for p in versions]}; name one of them.")
+    version = _version(folder)
+    if version is not None:
+        return Layout("rlds", version)
     if (folder / "meta" / "info.json").is_file():
         raise DataError(
             f"{folder} is a LeRobot data set, which cannot be opened yet; give an RLDS data set or a demo store."
@@ -108,6 +111,14 @@ def recognise(path: str | os.PathLike[str]) -> Layout:
         f"{folder} is neither an RLDS data set (dataset_info.json and features.json) nor a demo store nor holds .mcap files or videos; "
         f"it holds {there or 'nothing'}."
     )
+
+
+def _version(folder: Path) -> Path | None:
+    """The version of a data set in a parent folder of TFDS; None where it holds none. Raises DataError for several."""
+    versions = sorted(p.parent for p in folder.glob("*/dataset_info.json") if (p.parent / "features.json").is_file())
+    if len(versions) > 1:
+        raise DataError(f"{folder} holds the data sets {[p.name for p in versions]}; name one of them.")
+    return versions[0] if versions else None
 
 
 def mapping_for(folder: Path, given: MappingLike | None) -> Mapping:

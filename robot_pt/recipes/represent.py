@@ -100,14 +100,7 @@ def represent(
     for source in sources:
         require_camera(source.spec, camera)
     objectives.require_data(objective, sources, assume_success=assume_success)
-    if needs.language and not any(any(source.episodes.instruction) for source in sources):
-        warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
-    rates = sorted({source.spec.control_hz for source in sources})
-    if needs.kind != "image" and len(rates) > 1:
-        warn(
-            f"the data runs at {', '.join(f'{rate:g}' for rate in rates)} Hz, so that a step is another time in each part; times of "
-            f"{objective} are taken at {sources[0].spec.control_hz:g} Hz. Videos come at another rate with rate_hz in a --mapping."
-        )
+    _warn_of_data(objective, sources)
     encoder_config, start_from = encoders.choose(encoder, encoder_weights)
     config = changed(objectives.config_for(objective, steps=steps, bf16=bf16), options, objective)
     config = changed(
@@ -133,6 +126,19 @@ def represent(
             "data": list(data), "mapping": reading.mapping, "action_source": reading.action_source, "encoder": encoder, "steps": steps,
         },
     )  # fmt: skip
+
+
+def _warn_of_data(objective: Representation, sources: Sequence[EpisodeSource]) -> None:
+    """Say what the objective goes without, and which of its times mean several things."""
+    needs = objectives.objective_class(objective).needs
+    if needs.language and not any(any(source.episodes.instruction) for source in sources):
+        warn(f"{objective} also learns from captions and the data has NONE: what it learns from language is left out.")
+    rates = sorted({source.spec.control_hz for source in sources})
+    if needs.kind != "image" and len(rates) > 1:
+        warn(
+            f"the data runs at {', '.join(f'{rate:g}' for rate in rates)} Hz, so that a step is another time in each part; times of "
+            f"{objective} are taken at {sources[0].spec.control_hz:g} Hz. Videos come at another rate with rate_hz in a --mapping."
+        )
 
 
 def represent_with(

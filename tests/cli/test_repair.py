@@ -68,9 +68,25 @@ def test_people_are_told_which_and_why(damaged: Path, capsys: pytest.CaptureFixt
     assert "it is truncated" in said
 
 
+def test_a_store_whose_own_document_is_damaged_is_told_as_one(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as a folder of something else."""
+    document = damaged / "zarr.json"
+    document.write_text(document.read_text()[:-5])
+    for verb in ("inspect", "repair"):
+        code, said, _ = run(capsys, "data", verb, damaged)
+        why = "is not JSON: the file is damaged. It says what all episodes have in common: restore it from a copy."
+        assert (code, said["error"]) == (2, f"{document} {why}")
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
-    [(None, "is no demo store, which is what repair mends"), ("{", "zarr.json is not JSON"), ("{}", "zarr v3 group")],
+    [
+        (None, "is no demo store, which is what repair mends"),
+        ("{", "zarr.json is not JSON"),
+        ("{}", "zarr v3 group. It says"),
+    ],
 )
 def test_what_is_no_store_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], document: str | None, sentence: str
