@@ -38,6 +38,7 @@ from robot_pt_sim.kitchen.twin import TWIN_VERSION
 RESULTS = Path("runs/ptr")
 QUICK_METHODS = ("bc", "ptr", "awbc", "bc-joint")
 QUICK_TASKS = (TABLES["A"][1], TABLES["B"][0])
+UPDATES = "of pretraining and finetuning, as 4000,1000: a scale of its own, in an --out of its own"
 
 
 def cells_of(methods: Sequence[str], tasks: Sequence[str], seeds: int) -> Iterator[Cell]:
@@ -125,6 +126,7 @@ def arguments() -> argparse.Namespace:
         nargs="+",
         help="files, or their folders, that benchmarks/ptr_pack.py handed back elsewhere",
     )
+    parser.add_argument("--updates", default="", help=UPDATES)
     parser.add_argument("--episodes", type=int, default=0, help="starts per cell; default 50")
     return parser.parse_args()
 
@@ -135,6 +137,18 @@ def chosen(given: str, known: Sequence[str], default: Sequence[str], what: str) 
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"there is no {what} {unknown[0]!r}; choose from {', '.join(known)}.")
     return names
+
+
+def with_updates(scale: Scale, given: str) -> Scale:
+    """`scale` with updates given as P,F. Raises UserError for anything else."""
+    if not given:
+        return scale
+    counts = [int(word) for word in given.split(",") if word.isdecimal()]
+    if len(counts) != 2 or given.count(",") != 1 or counts[0] < 2 or counts[1] < scale.checkpoints:
+        raise UserError(
+            f"--updates {given} is not P,F: at least 2 of pretraining and {scale.checkpoints} of finetuning, as 4000,1000."
+        )
+    return replace(scale, pretraining=counts[0], finetuning=counts[1])
 
 
 def spelt_out(tasks: str) -> str:
@@ -149,6 +163,7 @@ def main() -> None:
     scale = replace(scale, episodes=options.episodes) if options.episodes else scale
     targets = [task for tasks in TABLES.values() for task in tasks]
     try:
+        scale = with_updates(scale, options.updates)
         known = methods_of(options.version)
         methods = chosen(options.methods, known, QUICK_METHODS if options.quick else rows_of(options.version), "method")
         tasks = chosen(spelt_out(options.tasks), targets, QUICK_TASKS if options.quick else targets, "target")

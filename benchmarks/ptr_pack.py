@@ -6,7 +6,8 @@
 
 The archive holds the recordings as demo stores and which cells are to be trained. Training takes the GPU where there is one, else the CPU, needs the
 checkout and what `pip install -e .` brings, and no MuJoCo. Of every finished cell BACK gets the selected policy and what the selection rule saw, in
-files of at most 15 MiB, eight of them per command; the next command hands back others.
+files of at most 15 MiB; where no more than some files may come back from a command, `--files 8 --megabytes 60`
+leaves the others to the next.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
 FORMAT = 1
 MOST_BYTES = 60_000_000
-PACK, HANDED = "pack.json", "handed.json"
-MOST_FILES = 8
+PACK = "pack.json"
+ROOM = ptr_returned.Room()
 
 
 def pack(out: Path, archive: Path, version: str, scale: Scale, cells: Sequence[Cell], *, quick: bool = False) -> int:
@@ -108,7 +109,7 @@ def unpack(archive: Path, out: Path) -> dict[str, Any]:
 
 
 def train(
-    archive: Path, out: Path, back: Path, *, minutes: float, methods: Sequence[str] = (), files: int = MOST_FILES, again: bool = False
+    archive: Path, out: Path, back: Path, *, minutes: float, methods: Sequence[str] = (), room: ptr_returned.Room = ROOM, again: bool = False
 ) -> dict[str, Any]:  # fmt: skip
     """Train the archive's cells, or those of `methods`, as far as the time goes; hand back what is learned and was not handed back before."""
     ends = time.monotonic() + 60 * minutes
@@ -124,10 +125,10 @@ def train(
                 found = bench.learned(cell)
                 print(f"{cell.name}: learned, update {found['selected']} selected; {found['seconds']}", flush=True)
     learned = [cell for cell in cells if (bench.run_of(cell) / LEARNED).is_file()]
-    handed, left = hand_back(bench, learned, back, files, again=again)
+    left = {cell.name: ptr_returned.hand_back(bench, cell, back, room, again=again) for cell in learned}
     return {
-        "cells": len(cells), "learned": len(learned), "handed": [cell.name for cell in handed], "left_to_hand": len(left),
-        "stopped": bool(stopped), "back": str(back),
+        "cells": len(cells), "learned": len(learned), "files_left_to_hand_back": sum(left.values()), "stopped": bool(stopped),
+        "back": str(back), "files": sorted(path.name for path in back.glob("*")),
     }  # fmt: skip
 
 
@@ -137,21 +138,6 @@ def _bench(told: Mapping[str, Any], out: Path) -> Bench:
     if bench.commit == "unknown":  # a copy without its .git
         bench.commit = f"{told['commit']} (packed)"
     return bench
-
-
-def hand_back(
-    bench: Bench, cells: Sequence[Cell], back: Path, files: int, *, again: bool
-) -> tuple[list[Cell], list[Cell]]:
-    """The cells that were written into `back` now, and those that there was no room for; a cell is written once unless `again`."""
-    handed, left = [], []
-    for cell in cells:
-        mark = bench.run_of(cell) / HANDED
-        if again or not mark.is_file():
-            written = ptr_returned.hand_back(bench, cell, back, most=files)
-            (handed if written else left).append(cell)
-            if written:
-                replace_json(mark, {"files": [path.name for path in written]})
-    return handed, left
 
 
 @contextmanager
@@ -184,13 +170,15 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     here.add_argument("--methods", default="", help="comma-separated; default all that make sense")
     here.add_argument("--tasks", default=",".join(ptr.QUICK_TASKS), help="targets, or A or B for all of a table")
     here.add_argument("--seeds", type=int, default=3)
+    here.add_argument("--updates", default="", help=ptr.UPDATES)
     here.add_argument("--archive", type=Path, help="default VERSION.tgz")
     there = verbs.add_parser("train", help="there: train, and hand back what is learned")
     there.add_argument("archive", type=Path)
     there.add_argument("--back", type=Path, required=True, help="folder for the files that are to come back")
     there.add_argument("--methods", default="", help="comma-separated, of the archive's; default all")
     there.add_argument("--minutes", type=float, default=9.0, help="stop after so long; the same command goes on")
-    there.add_argument("--files", type=int, default=MOST_FILES, help="most files in --back")
+    there.add_argument("--files", type=int, default=ROOM.files, help="most files in --back")
+    there.add_argument("--megabytes", type=float, default=ROOM.megabytes, help="most in --back")
     there.add_argument("--again", action="store_true", help="hand back what was handed back before, too")
     for one in (here, there):
         one.add_argument("--out", type=Path, default=ptr.RESULTS)
@@ -207,7 +195,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 options.back,
                 minutes=options.minutes,
                 methods=options.methods.split(",") if options.methods else (),
-                files=options.files,
+                room=ptr_returned.Room(options.files, options.megabytes),
                 again=options.again,
             )
         else:
@@ -218,6 +206,7 @@ def main(words: Sequence[str] | None = None) -> None:
             tasks = ptr.chosen(ptr.spelt_out(options.tasks), targets, targets, "target")
             cells = list(ptr.cells_of(methods, tasks, options.seeds))
             archive, scale = options.archive or Path(f"{options.version}.tgz"), QUICK if options.quick else Scale()
+            scale = ptr.with_updates(scale, options.updates)
             size = pack(options.out, archive, options.version, scale, cells, quick=options.quick)
             result = {"archive": str(archive), "megabytes": round(size / 1e6, 2), "cells": len(cells)}
     except UserError as error:

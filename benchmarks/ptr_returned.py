@@ -1,7 +1,7 @@
 """Cells of benchmarks/ptr.py that were trained on another machine: their policies and what selection saw travel back in small files.
 
 A cell is one .tgz of its run: learned.json, selection.json, config.json and the selected checkpoint's policy. What is larger than a piece comes in
-several, NAME.1-of-7.tgz and so on, which are the file cut up.
+several, NAME.1-of-6.tgz and so on, which are the file cut up.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptr_cell import LEARNED, METHODS, Bench, Cell, Scale
 from ptr_data import TABLES
 
 from robot_pt import checkpoint
 from robot_pt.errors import DataError, MismatchError, UserError
-from robot_pt.safe_files import read_json
+from robot_pt.safe_files import read_json, replace_json
 from robot_pt.selection import FILE as SELECTION
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
+PACKED, HANDED = "back.tgz", "handed.json"
 POLICY = ("policy.json", "weights.safetensors")
 PIECE_BYTES = 15 << 20
 _PIECE = re.compile(r"(?P<name>.+)\.(?P<number>[0-9]+)-of-(?P<count>[0-9]+)\.tgz")
@@ -57,31 +58,57 @@ def require_same(
             )
 
 
-def hand_back(bench: Bench, cell: Cell, folder: Path, *, most: int, piece: int = PIECE_BYTES) -> list[Path]:
-    """Write a learned cell into `folder` in pieces; none where that would make more than `most` files there."""
-    run = bench.run_of(cell)
-    learned = read_json(run / LEARNED)
+class Room(NamedTuple):
+    """What may come back from one command."""
+
+    files: int = 10**6
+    megabytes: float = 1e9
+
+    def left(self, folder: Path, size: int) -> bool:
+        """Whether a file of so many bytes may be added to `folder`."""
+        there = [path.stat().st_size for path in folder.glob("*")]
+        return len(there) < self.files and sum(there) + size <= 1e6 * self.megabytes
+
+
+def hand_back(
+    bench: Bench, cell: Cell, folder: Path, room: Room, *, again: bool = False, piece: int = PIECE_BYTES
+) -> int:
+    """Write a learned cell's pieces into `folder`, as far as there is room, each once unless `again`; returns how many are left to be written.
+
+    Raises UserError where a piece has no room in an empty folder.
+    """
+    whole, mark = _packed(bench.run_of(cell)), bench.run_of(cell) / HANDED
+    handed = set(read_json(mark)["pieces"]) if mark.is_file() and not again else set()
+    count = -(-len(whole) // piece)
     name = re.sub("[^A-Za-z0-9_-]", ".", f"{bench.version}--{cell.name}")
-    policy = checkpoint.folder_of(run, learned["selected"])
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for path in (
-            *(run / file for file in (LEARNED, "config.json", SELECTION)),
-            *(policy / file for file in POLICY),
-        ):
-            tar.add(path, path.relative_to(run).as_posix())
-    whole = buffer.getvalue()
-    parts = [whole[at : at + piece] for at in range(0, len(whole), piece)]
-    if len(parts) > most:
-        raise UserError(f"{cell.name} takes {len(parts)} files and at most {most} are to come back; raise --files.")
-    there = len(list(folder.glob("*"))) if folder.is_dir() else 0
-    if there + len(parts) > most:
-        return []
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{number}-of-{len(parts)}.tgz" for number in range(1, len(parts) + 1)]
-    for path, part in zip(paths, parts, strict=True):
-        path.write_bytes(part)
-    return paths
+    for number in sorted({*range(1, count + 1)} - handed):
+        part = whole[(number - 1) * piece : number * piece]
+        if not room.left(folder, len(part)):
+            if not any(folder.iterdir()):
+                raise UserError(
+                    f"{cell.name} has a file of {len(part) / 1e6:.1f} MB, for which there is no room; raise --files or --megabytes."
+                )
+            break
+        (folder / f"{name}.{number}-of-{count}.tgz").write_bytes(part)
+        handed.add(number)
+    replace_json(mark, {"pieces": sorted(handed)})
+    return count - len(handed)
+
+
+def _packed(run: Path) -> bytes:
+    """The .tgz of a learned cell; made once, as pieces that are written by several commands are of one file."""
+    path = run / PACKED
+    if not path.is_file():
+        policy, part = checkpoint.folder_of(run, read_json(run / LEARNED)["selected"]), run / f".{PACKED}.part"
+        with tarfile.open(part, mode="w:gz", compresslevel=1) as tar:
+            for file in (
+                *(run / name for name in (LEARNED, "config.json", SELECTION)),
+                *(policy / name for name in POLICY),
+            ):
+                tar.add(file, file.relative_to(run).as_posix())
+        part.replace(path)
+    return path.read_bytes()
 
 
 def take_in(paths: Sequence[Path], bench: Bench) -> list[Cell]:

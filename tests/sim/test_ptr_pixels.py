@@ -24,6 +24,7 @@ import ptr_data
 import ptr_pack
 import ptr_returned
 from ptr_cell import LEARNED, METHODS, PIXELS, Bench, Cell, Scale
+from ptr_returned import Room
 
 CARROT, CROISSANT = "kitchen/put-carrot-on-plate@5", "kitchen/put-croissant-on-plate@6"
 TINY = Scale(data=1, pretraining=2, finetuning=2, checkpoints=2, episodes=2, encoder_updates=1)
@@ -121,14 +122,18 @@ def test_the_archive_holds_what_training_needs_and_no_more(packed, tmp_path) -> 
 
 def test_training_goes_on_and_hands_back_once(packed, returned, tmp_path, monkeypatch, capsys) -> None:
     found = train(packed, tmp_path, minutes=0)
-    assert (found["learned"], found["stopped"], found["handed"]) == (0, True, [])
+    assert (found["learned"], found["stopped"], found["files"]) == (0, True, [])
     monkeypatch.chdir(tmp_path)
     run_main(["train", str(packed), "--out", "ptr", "--back", "back", "--files", "1"])
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (first["learned"], first["stopped"], len(first["handed"]), first["left_to_hand"]) == (2, False, 1, 1)
-    assert train(packed, tmp_path, files=9)["handed"] == [f"ptr-level--{CROISSANT.split('/')[1]}--0"]
-    assert train(packed, tmp_path)["handed"] == [], "all are handed back"
-    assert len(train(packed, tmp_path, files=9, again=True)["handed"]) == 2
+    assert (first["learned"], first["stopped"], first["files_left_to_hand_back"]) == (2, False, 1)
+    assert first["files"] == ["pixels--bc--put-croissant-on-plate.6--0.1-of-1.tgz"]
+    emptied(tmp_path / "back")
+    second = train(packed, tmp_path)
+    assert second["files"] == ["pixels--ptr-level--put-croissant-on-plate.6--0.1-of-1.tgz"]
+    emptied(tmp_path / "back")
+    assert train(packed, tmp_path)["files"] == [], "all were handed back"
+    assert len(train(packed, tmp_path, again=True)["files"]) == 2
     cell = Cell("bc", CROISSANT, 0)
     runs = [Bench(out / "ptr/quick", out / "ptr", "pixels", TINY).run_of(cell) for out in (tmp_path, returned.parent)]
     one, other = (checkpoint.resolve(run) for run in runs)
@@ -159,18 +164,19 @@ def test_pieces_make_the_cell_again(returned, tmp_path) -> None:
     there = Bench(returned.parent / "ptr/quick", returned.parent / "ptr", "pixels", TINY)
     here = Bench(tmp_path, tmp_path, "pixels", TINY)
     cell = Cell("bc", CROISSANT, 0)
-    pieces = ptr_returned.hand_back(there, cell, tmp_path / "back", most=99, piece=200_000)
-    assert len(pieces) > 2
-    assert ptr_returned.take_in([tmp_path / "back"], here) == [cell]
+    piece = len(ptr_returned._packed(there.run_of(cell))) // 2 - 1
+    room = Room(files=2)
+    assert ptr_returned.hand_back(there, cell, tmp_path / "one", room, again=True, piece=piece) == 1
+    assert ptr_returned.hand_back(there, cell, tmp_path / "one", room, piece=piece) == 1, "still full"
+    assert ptr_returned.hand_back(there, cell, tmp_path / "two", room, piece=piece) == 0
+    assert ptr_returned.take_in([tmp_path / "one", tmp_path / "two"], here) == [cell]
     assert read_json(here.run_of(cell) / LEARNED) == read_json(there.run_of(cell) / LEARNED)
     one, other = (checkpoint.resolve(bench.run_of(cell)) / "weights.safetensors" for bench in (here, there))
     assert one.read_bytes() == other.read_bytes()
-    assert ptr_returned.hand_back(there, cell, tmp_path / "back", most=len(pieces)) == [], "no room"
-    with pytest.raises(UserError, match=r"takes \d+ files and at most 2 are to come back"):
-        ptr_returned.hand_back(there, cell, tmp_path / "small", most=2, piece=200_000)
-    pieces[1].unlink()
-    with pytest.raises(DataError, match="lacks piece 2 of"):
-        ptr_returned.take_in([tmp_path / "back"], here)
+    with pytest.raises(UserError, match=r"has a file of \d\.\d MB, for which there is no room"):
+        ptr_returned.hand_back(there, cell, tmp_path / "small", Room(megabytes=0.1), again=True)
+    with pytest.raises(DataError, match="lacks piece 3 of 3"):
+        ptr_returned.take_in([tmp_path / "one"], here)
 
 
 def test_what_cannot_be_taken_in_is_one_sentence(returned, tmp_path) -> None:
@@ -197,6 +203,23 @@ def test_what_cannot_be_taken_in_is_one_sentence(returned, tmp_path) -> None:
     other.write_text(other.read_text().replace('"seed": 0', '"seed": 0, "more": 1'))
     with pytest.raises(MismatchError, match="holds another run of bc"):
         taken_in(returned)
+
+
+def emptied(back: Path) -> None:
+    """As where only what a command wrote there comes back."""
+    shutil.rmtree(back)
+
+
+def test_updates_of_ones_own_are_a_scale_of_their_own(tmp_path) -> None:
+    assert ptr.with_updates(TINY, "") == TINY
+    scale = ptr.with_updates(TINY, "40,10")
+    assert (scale.pretraining, scale.finetuning) == (40, 10)
+    ptr.keep(tmp_path, TINY)
+    with pytest.raises(MismatchError, match="pretraining = 2, now it is 40"):
+        ptr.keep(tmp_path, scale)
+    for wrong in ("40", "40,1", "1,40", "40,10,5", "40,x", ",40"):
+        with pytest.raises(UserError, match="is not P,F: at least 2 of pretraining and 2 of finetuning"):
+            ptr.with_updates(TINY, wrong)
 
 
 def packed_name(folder: Path) -> Path:
@@ -264,8 +287,10 @@ def test_every_method_goes_all_the_way(patched, tmp_path, monkeypatch, version) 
     archive, out = tmp_path / "a.tgz", tmp_path / "here"
     cells = list(ptr.cells_of(methods, [CARROT], 1))
     ptr_pack.pack(out, archive, version, TINY, cells)
-    found = train(archive, tmp_path / "there", files=99)
-    assert found["learned"] == len(found["handed"]) == len(methods)
+    found = train(archive, tmp_path / "there")
+    assert (found["learned"], found["files_left_to_hand_back"]) == (len(methods), 0)
+    assert len(found["files"]) == len(methods) if version == "pixels" else len(found["files"]) > 1
+    assert all(path.stat().st_size <= 15 << 20 for path in (tmp_path / "there/back").iterdir())
     bench = Bench(tmp_path / "acted", tmp_path / "acted", version, TINY)
     taken = ptr_returned.take_in([tmp_path / "there/back"], bench)
     assert set(taken) == set(cells)
