@@ -74,6 +74,8 @@ class Method(NamedTuple):
     ratio: float = RATIO
     """Share of the robot data in a batch once the target is mixed in."""
     rewards: tuple[float, float] = PTR_REWARDS
+    whole: bool = False
+    """Of one whose policy begins in finetuning: has as many updates there as the others' policies in all."""
 
 
 EVEN: dict[str, Any] = {"likelihood_beta": 1.0, "actor_learning_rate": 3e-4}
@@ -124,6 +126,9 @@ METHODS: dict[str, Method] = {
     "cql-target": Method("CQL, target only", "ptr", "target", HELD),
     "bc-target": Method("BC, target only", "bc", "target"),
     "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr"),
+    "awbc-whole": Method(
+        "the same, as many updates as the others in all", "awbc", changes=HELD, start="ptr", whole=True
+    ),
     "clone": Method("BC on a clone's features", "bc", encoder="bc"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),
@@ -294,9 +299,10 @@ class Bench:
                 "algorithm": "awbc",
                 "options": replace(options, **EVEN, actor_average=heads.AVERAGE),
             }
+        steps = scale.finetuning + (scale.pretraining if method.whole else 0)
         finetune.finetune_with(
-            start, demos.train, demos.judges, source, run, mixing_ratio=method.ratio, steps=scale.finetuning, seed=cell.seed,
-            checkpoint_every=scale.finetuning // scale.checkpoints, resume=True, changes=changes,
+            start, demos.train, demos.judges, source, run, mixing_ratio=method.ratio, steps=steps, seed=cell.seed,
+            checkpoint_every=steps // scale.checkpoints, resume=True, changes=changes,
         )  # fmt: skip
 
     def _start(self, name: str, source: EpisodeSource, seed: int) -> Path:

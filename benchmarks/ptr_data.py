@@ -15,6 +15,7 @@ import numpy as np
 import ptr_aim
 import ptr_motion
 
+from robot_pt.errors import UserError
 from robot_pt.evaluate import PolicyFactory
 from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.target import split_demos
@@ -146,8 +147,12 @@ def share_of(source: EpisodeSource) -> dict[str, Any]:
 
 def with_failed(source: EpisodeSource, share: float) -> EpisodeSource:
     """All episodes of `source` that failed, and of the others as many as make `share` of all failed, at random but always the same; all others
-    where it has too few for that. With `share` 0 it is the others alone."""
+    where it has too few for that. With `share` 0 it is the others alone. Raises UserError where none failed and some are to."""
     failed = np.asarray(source.episodes.success) != SUCCESS
+    if share and not failed.any():
+        raise UserError(
+            f"none of the {len(failed)} episodes failed, so {share:.0%} of failed ones cannot be made of them; collect more."
+        )
     others = np.flatnonzero(~failed)
     if not share:
         return EpisodeView(source, source.episodes.select(others))
