@@ -180,7 +180,7 @@ def plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "online"  # the same picture is the same file
     from matplotlib import pyplot
 
-    columns = 4
+    columns = min(4, len(found))
     rows = -(-len(found) // columns)
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(3 * columns, 2.2 * rows), sharex=True, sharey=True, squeeze=False

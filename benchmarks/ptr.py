@@ -156,6 +156,19 @@ def spelt_out(tasks: str) -> str:
     return ",".join(",".join(TABLES.get(name, (name,))) for name in tasks.split(","))
 
 
+def require_sane(options: argparse.Namespace) -> None:
+    """Raises UserError for a number that asks for nothing, and for cells to show that are not there."""
+    for name, least in (("seeds", 1), ("cells", 1), ("episodes", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} is {getattr(options, name)}; give {least} or more.")
+    if not options.minutes > 0:
+        raise UserError(f"--minutes is {options.minutes:g}; give more than 0, or --table to run nothing.")
+    if options.table and options.kept and not options.kept.is_file():
+        raise UserError(
+            f"there are no kept cells in {options.kept}; leave --kept out, or leave --table out to make them."
+        )
+
+
 def main() -> None:
     options = arguments()
     torch.set_num_threads(1)
@@ -163,6 +176,7 @@ def main() -> None:
     scale = replace(scale, episodes=options.episodes) if options.episodes else scale
     targets = [task for tasks in TABLES.values() for task in tasks]
     try:
+        require_sane(options)
         scale = with_updates(scale, options.updates)
         known = methods_of(options.version)
         methods = chosen(options.methods, known, QUICK_METHODS if options.quick else rows_of(options.version), "method")
@@ -190,10 +204,15 @@ def main() -> None:
         methods = [name for name in known if any(cell["method"] == name for cell in cells)]
         tasks = [task for task in targets if any(cell["task"] == task for cell in cells)]
     print(ptr_table.tables(cells, methods, tasks))
+    asked = len(methods) * len(tasks) * options.seeds
+    found = sum(c["method"] in methods and c["task"] in tasks and c["seed"] < options.seeds for c in cells)
+    goes_on = "; the same command without --table goes on" if found < asked and not options.returned else ""
+    print(f"{found} of {asked} cells are there{goes_on}.")
     picture = options.plot or out / f"{options.version}.svg" if cells and ptr_table.can_draw() else None
     if picture is not None:
         ptr_table.plot(cells, methods, tasks, picture)
-    result = {"benchmark": "ptr", "version": options.version, "out": str(out), "picture": picture and str(picture)}
+    result = {"benchmark": "ptr", "version": options.version, "out": str(out), "picture": picture and str(picture),
+              "cells": found, "cells_in_all": asked}  # fmt: skip
     print(json.dumps({**result, "rows": ptr_table.rows(cells, methods, tasks)}))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptr_cell import Cell, Scale
 
-from robot_pt.errors import MismatchError
+from robot_pt.errors import MismatchError, UserError
 from robot_pt.safe_files import replace_text
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
@@ -23,8 +23,12 @@ Found = Mapping[str, Any]
 
 
 def read(path: Path, scale: Scale) -> list[dict[str, Any]]:
-    """The cells of all versions in `path`; none where there is no such file. Raises MismatchError where they had other updates, data or twin."""
-    cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    """The cells of all versions in `path`; none where there is no such file. Raises MismatchError where they had other updates, data or twin,
+    UserError for a file of something else."""
+    try:
+        cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{path} holds no kept cells ({error}); name a file that --kept made, or a new one.") from error
     for cell in cells:
         if (cell["scale"], cell["twin"]) != (asdict(scale), TWIN_VERSION):
             raise MismatchError(

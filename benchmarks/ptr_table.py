@@ -177,7 +177,8 @@ def _line(panel: Any, line: int, found: tuple[int, int, int], by_seed: Mapping[i
     """One method on one target; `found` as `pooled` has it."""
     successes, count, _ = found
     if not count:
-        panel.text(50, line, "not run", ha="center", va="center", fontsize=6, color="0.6")
+        over_the_grid = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        panel.text(50, line, "not run", ha="center", va="center", fontsize=6, color="0.6", bbox=over_the_grid)
         return
     low, high = wilson(successes, count)
     seeds = [100 * rate for rate in by_seed.values()]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +24,8 @@ def read(verbs: Mapping[str, Any], arguments: Sequence[str], prog: str, descript
     """
     if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
         raise UserError(_no_verb(prog, arguments, list(verbs)))
+    if arguments[0] in verbs:
+        _require_once(verbs[arguments[0]], arguments[1:], f"{prog} {arguments[0]}")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -42,6 +46,18 @@ def _named(arguments: Sequence[str]) -> frozenset[str]:
     """The fields that the words ``--name``, ``--name=value`` and ``--no-name`` are about."""
     words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
     return frozenset(name for word in words for name in (word, word.removeprefix("no_")))
+
+
+def _require_once(verb: Any, arguments: Sequence[str], prog: str) -> None:
+    """Refuse an option of several values that is given twice: the last would count alone, and a data set be left out unseen."""
+    fields = dataclasses.fields(verb) if dataclasses.is_dataclass(verb) else ()
+    several = {f"--{one.name.replace('_', '-')}" for one in fields if str(one.type).endswith(", ...]")}
+    given = Counter(word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--"))
+    again = next((name for name in given if name in several and given[name] > 1), None)
+    if again is not None:
+        raise UserError(
+            f"{again} is given {given[again]} times; give all its values behind one, as {again} ONE OTHER; run: {prog} --help"
+        )
 
 
 def _no_verb(prog: str, arguments: Sequence[str], verbs: Sequence[str]) -> str:

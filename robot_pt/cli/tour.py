@@ -53,4 +53,7 @@ class Bench:
             raise UserError(
                 f"{further[0].partition('=')[0]} is about ptr, which is made cell by cell; leave it out for {self.what}."
             )
-        return bench.bench(self.what, quick=self.quick, further=further)
+        result = bench.bench(self.what, quick=self.quick, further=further)
+        if self.what == "ptr":  # its table is printed by then
+            result["text"] = f"cells: {result.get('out')}, picture: {result.get('picture')}"
+        return result

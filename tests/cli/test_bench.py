@@ -31,6 +31,9 @@ def test_parts_of_the_tables_are_asked_for_and_nothing_else_has_parts(tmp_path, 
     (tmp_path / "benchmarks" / "ptr.py").write_text("import sys, json\nprint(json.dumps({'argv': sys.argv[1:]}))")
     assert cli.main(["bench", "ptr", "--quick", "--minutes", "2.5", "--table", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"argv": ["--quick", "--minutes=2.5", "--table"]}
+    (tmp_path / "benchmarks" / "ptr.py").write_text('print(\'{"out": "here", "picture": "drawn", "rows": [1, 2]}\')')
+    assert cli.main(["bench", "ptr", "--quick"]) == 0
+    assert capsys.readouterr().out == "cells: here, picture: drawn\n", "its rows are in the table"
     for word in ("--minutes=3", "--table"):
         assert cli.main(["bench", "loader", word]) == 2
         assert f"{word.split('=')[0]} is about ptr" in capsys.readouterr().err

@@ -152,6 +152,15 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_tensorflow() -> None
             "choose one of atc, autoregressive_bc, bc, bet, cql, curl, decision_transformer, d",
         ),
         (["pretrain", "--data", "a"], "--out"),
+        (
+            ["pretrain", "--data", "a", "--out", "x", "--data", "b"],
+            "--data is given 2 times; give all its values behind one",
+        ),
+        (
+            ["pretrain", "--data=a", "--out", "x", "--options", "alpha=1", "--options", "layers=2"],
+            "--options is given 2 times",
+        ),
+        (["reward", "train", "--data", "a", "--data", "b", "--out", "x"], "run: robot-pt reward train --help"),
     ],
 )
 def test_mistakes_in_the_arguments_give_one_sentence_and_json(

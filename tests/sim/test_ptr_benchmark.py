@@ -168,7 +168,9 @@ def test_without_matplotlib_the_table_is_made_and_a_picture_asked_for_is_refused
     ptr.main()
     said = capsys.readouterr().out
     assert said.index("no picture will be drawn") < said.index("| BC finetune |")
-    assert json.loads(said.splitlines()[-1])["picture"] is None
+    assert "0 of 24 cells are there; the same command without --table goes on." in said
+    result = json.loads(said.splitlines()[-1])
+    assert (result["picture"], result["cells"], result["cells_in_all"]) == (None, 0, 24)
     monkeypatch.setattr(sys, "argv", [*here, "--plot", str(tmp_path / "p.svg")])
     with pytest.raises(SystemExit, match="needs matplotlib"):
         ptr.main()
@@ -237,6 +239,26 @@ def test_what_is_unknown_is_one_sentence() -> None:
     assert ptr.chosen("b,a", ["a", "b"], [], "method") == ["b", "a"]
     with pytest.raises(UserError, match="there is no method 'c'; choose from a, b"):
         ptr.chosen("a,c", ["a", "b"], [], "method")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--seeds", "0"], "--seeds is 0; give 1 or more"),
+        (["--episodes", "-3"], "--episodes is -3; give 0 or more"),
+        (["--minutes", "-1"], "--minutes is -1; give more than 0"),
+        (["--minutes", "nan"], "--minutes is nan; give more than 0"),
+        (["--table", "--kept", "none.json"], "there are no kept cells in none.json"),
+        (["--kept", "text.json"], "text.json holds no kept cells"),
+    ],
+)
+def test_what_asks_for_nothing_is_one_sentence(tmp_path, monkeypatch, words, sentence) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.json").write_text("carrot")
+    monkeypatch.setattr(sys, "argv", ["ptr.py", "--quick", *words])
+    with pytest.raises(SystemExit, match=sentence):
+        ptr.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["text.json"], "nothing was made"
 
 
 def test_demonstrations_differ_by_seed_and_judges_are_none_of_them(folder) -> None:
