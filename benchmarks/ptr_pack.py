@@ -98,7 +98,7 @@ def unpack(archive: Path, out: Path) -> dict[str, Any]:
         first = tar.next()
         text = tar.extractfile(first) if first is not None and first.name == PACK else None
         told = json.load(text) if text is not None else {}
-        if told.get("format") != FORMAT:
+        if told.get("format") != FORMAT or set(told["scale"]) != set(asdict(QUICK)):
             raise DataError(f"{archive} is no archive of this script's format {FORMAT}; pack it with this checkout.")
         ptr_returned.require_same(told, str(archive))
         marker, digest = out / "data" / f".{told['version']}.json", {"sha256": file_sha256(archive)}
