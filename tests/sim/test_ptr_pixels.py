@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import ptr
 import ptr_data
+import ptr_kept
 import ptr_pack
 import ptr_returned
-from ptr_cell import LEARNED, METHODS, PIXELS, Bench, Cell, Scale
+from ptr_cell import LEARNED, METHODS, PIXELS, QUICK, Bench, Cell, Scale
 from ptr_returned import Room
 
 CARROT, CROISSANT = "kitchen/put-carrot-on-plate@5", "kitchen/put-croissant-on-plate@6"
@@ -220,6 +221,15 @@ def test_updates_of_ones_own_are_a_scale_of_their_own(tmp_path) -> None:
     for wrong in ("40", "40,1", "1,40", "40,10,5", "40,x", ",40"):
         with pytest.raises(UserError, match="is not P,F: at least 2 of pretraining and 2 of finetuning"):
             ptr.with_updates(TINY, wrong)
+
+
+def test_the_repositorys_cells_are_of_a_scale_of_their_own() -> None:
+    path = Path(ptr.__file__).parent / "ptr_pixels_short.json"
+    cells = ptr_kept.read(path, ptr.with_updates(QUICK, "4000,1000"))
+    assert cells == ptr_kept.merged([], cells)
+    assert {cell["version"] for cell in cells} == {"pixels"}
+    with pytest.raises(MismatchError, match="make no table together"):
+        ptr_kept.read(path, QUICK)
 
 
 def packed_name(folder: Path) -> Path:
