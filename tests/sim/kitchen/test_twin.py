@@ -103,6 +103,20 @@ def test_joints_keep_their_limits_and_speeds(kitchen):
     assert np.isfinite(simulator._data.qpos).all()
 
 
+def test_finger_stops_give_way_by_a_millimetre(kitchen):
+    """Pushed on with all its force an empty hand passes the arm's travel by that much at most, and reads 0 and 1."""
+    simulator = kitchen("put-carrot-on-plate")
+    simulator.reset(0)
+    low, high = simulator._arm.finger_range_m
+    for order, stop in ((0.0, low), (1.0, high)):
+        for _ in range(5):
+            result = simulator.step(np.array([0, 0, 0, 0, 0, 0, order], np.float32))
+        left, right = np.abs(simulator._data.qpos[simulator._finger_qpos])
+        assert 0.0003 < abs((left + right) / 2 - stop) < 0.0010
+        assert max(abs(left - stop), abs(right - stop)) < 0.0013  # the driven one more than the one that is led
+        assert result.observation.proprio[6] == order
+
+
 def test_nan_moves_nothing(kitchen):
     simulator = kitchen("put-carrot-on-plate")
     simulator.reset(0)
