@@ -289,6 +289,7 @@ def test_the_larger_version_is_a_resnet_with_the_published_crop(patched, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", list(PIXELS))
 def test_every_method_goes_all_the_way(patched, tmp_path, monkeypatch, version) -> None:
     if version == "pixels-128":
