@@ -108,7 +108,7 @@ def test_a_name_may_say_the_scene():
         ("kitchen/knit", None, "no task 'kitchen/knit'; choose one of: kitchen/put-carrot-on-plate"),
         ("kitchen/open-drawer@9", None, "no scene 9; choose one of: 1, 2, 3, 4, 5, 6"),
         ("kitchen/open-drawer", 0, "no scene 0"),
-        ("kitchen/open-drawer@two", None, "give one number"),
+        ("kitchen/open-drawer@two", None, "no scene two; choose one of: 1, 2, 3, 4, 5, 6"),
         ("kitchen/open-drawer@2", 3, "give one number"),
     ],
 )
