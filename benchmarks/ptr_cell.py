@@ -2,7 +2,7 @@
 
 Methods are the recipes' own (`robot_pt.recipes.pretrain`, `.finetune`), told what a command line would tell them. Every method has the same
 data, networks, batch and number of updates in all: finetuning makes `Scale.pretraining` + `Scale.finetuning` of them, joint training and
-training on the target alone the sum.
+training on the target alone the sum, and so does a policy that begins in finetuning (`Method.whole`).
 """
 
 from __future__ import annotations
@@ -125,10 +125,8 @@ METHODS: dict[str, Method] = {
     "cog": Method("COG (joint CQL)", "ptr", "joint", HELD),
     "cql-target": Method("CQL, target only", "ptr", "target", HELD),
     "bc-target": Method("BC, target only", "bc", "target"),
-    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr"),
-    "awbc-whole": Method(
-        "the same, as many updates as the others in all", "awbc", changes=HELD, start="ptr", whole=True
-    ),
+    "awbc": Method("advantage-weighted BC on PTR's critic", "awbc", changes=HELD, start="ptr", whole=True),
+    "awbc-short": Method("the same, a fifth of the updates", "awbc", changes=HELD, start="ptr"),
     "clone": Method("BC on a clone's features", "bc", encoder="bc"),
     "r3m": Method("BC on R3M features", "bc", encoder="r3m"),
     "mae": Method("BC on MAE features", "bc", encoder="mae"),

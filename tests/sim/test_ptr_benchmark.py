@@ -56,7 +56,7 @@ def found(method: str, task: str, seed: int, successes: int, episodes: int = 4) 
 
 def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
     bench = Bench(folder, folder, "state", TINY, every_checkpoint=True)
-    methods = ["ptr", "bc-joint", "awbc", "ptr-fast", "awbc-whole"]
+    methods = ["ptr", "bc-joint", "awbc", "ptr-fast", "awbc-short"]
 
     def some(most: int) -> int:
         return ptr.run(bench, ptr.cells_of(methods, [CROISSANT], 1), most=most, minutes=60)
@@ -73,7 +73,7 @@ def test_cells_are_made_kept_and_gone_on_with(folder, capsys) -> None:
         assert len(cell["successes"]) == cell["episodes"] == 2
         assert (cell["version"], cell["seed"], cell["twin"]) == ("state", 0, ptr.TWIN_VERSION)
         assert cell["commit"]
-        steps = [8, 12] if method == "awbc-whole" else [6, 8] if METHODS[method].how == "finetune" else [4, 8]
+        steps = [8, 12] if method == "awbc" else [6, 8] if METHODS[method].how == "finetune" else [4, 8]
         assert [c["step"] for c in cell["checkpoints"]] == steps
         assert all(c["successes"] is not None for c in cell["checkpoints"])
         assert cell["data"]["episodes"] == 4
@@ -196,7 +196,7 @@ def test_the_quick_form_is_four_methods_two_tasks_three_seeds() -> None:
 def test_every_start_is_a_row_and_cql_rows_share_their_critic() -> None:
     assert all(METHODS[m.start].how == "finetune" for m in METHODS.values() if m.start)
     held = METHODS["ptr"].changes
-    assert all(METHODS[name].changes == held for name in ("cog", "cql-target", "awbc"))
+    assert all(METHODS[name].changes == held for name in ("cog", "cql-target", "awbc", "awbc-short"))
     critic = {"alpha", "conservative_floor", "likelihood_beta", "actor_learning_rate"}
     assert {k: v for k, v in METHODS["ptr-fast"].changes.items() if k in critic} == {k: held[k] for k in critic}
     assert not METHODS["ptr-published"].changes
