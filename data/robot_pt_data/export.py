@@ -54,6 +54,7 @@ def export(
     *,
     name: str | None = None,
     split: str | None = None,
+    relative_to: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write `source` to the new folder `out` and return the folder that readers open.
@@ -63,6 +64,7 @@ def export(
             "lerobot" writes LeRobot v3.0 (parquet and H.264 MP4) into `out` itself.
         name: data set name; None takes the folder's.
         split: one split name for all episodes; None keeps each episode's own.
+        relative_to: folder that `file_path` of what was recorded counts from; None writes it as the source says it.
 
     Columns that were recorded per step beside the canonical ones (see `export_columns`) are written where every episode has
     them; one that only some have is left out with a warning.
@@ -77,7 +79,7 @@ def export(
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        episodes = _episodes(source, split, progress)
+        episodes = _episodes(source, split, relative_to, progress)
         if format == "rlds":
             from robot_pt_data.export_rlds import VERSION, write_rlds
 
@@ -115,7 +117,12 @@ def _require_exportable(source: EpisodeSource, target: Path, format: str, name: 
         raise DataError("there is no episode to export; choose another split or data set.")
 
 
-def _episodes(source: EpisodeSource, split: str | None, progress: Progress | None) -> Iterator[ExportEpisode]:
+def _episodes(
+    source: EpisodeSource,
+    split: str | None,
+    relative_to: str | os.PathLike[str] | None,
+    progress: Progress | None,
+) -> Iterator[ExportEpisode]:
     """One episode at a time, so that memory holds no more."""
     table = source.episodes
     order = sorted(range(len(table)), key=lambda row: table.split[row])  # stable; LeRobot's splits are ranges
@@ -124,7 +131,10 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
         rows = table.rows([row])
         below, first = leaf(source, int(rows[0]))
         frames = {camera: _frames(source, rows, below, first, camera) for camera in source.spec.cameras}
-        recorded = getattr(below, "recorded", None)
+        asked = getattr(below, "recorded", None)
+        recorded = asked(first) if asked else {"file_path": f"{table.dataset[row]}/{table.split[row]}/{row}"}
+        if asked and relative_to is not None:
+            recorded["file_path"] = os.path.relpath(recorded["file_path"], relative_to)
         yield ExportEpisode(
             row=row,
             split=split or table.split[row] or "train",
@@ -139,7 +149,7 @@ def _episodes(source: EpisodeSource, split: str | None, progress: Progress | Non
             success=int(table.success[row]),
             dataset=table.dataset[row],
             operator=table.operator[row],
-            recorded=recorded(first) if recorded else {"file_path": f"{table.dataset[row]}/{table.split[row]}/{row}"},
+            recorded=recorded,
             columns={name: below.recorded_column(first, name) for name in also},  # type: ignore[attr-defined]
         )
         if progress is not None:

@@ -134,7 +134,7 @@ def collect_rlds(task: str, episodes: int, out: Path, **options: Any) -> dict[st
     try:
         found = collect(task, episodes, store, **options)
         written = datasets.export(
-            store, out, format="rlds", name=DATASET, split="train", reading=datasets.Reading()
+            store, out, format="rlds", name=DATASET, split="train", reading=datasets.Reading(), relative_to=store
         )  # fmt: skip
     except (KeyboardInterrupt, UserError) as stop:
         if not store.exists():

@@ -73,16 +73,17 @@ def inspect(
 
 
 def export(
-    path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str, reading: Reading
+    path: Path, out: Path, *, format: Literal["rlds", "lerobot"], name: str, split: str, reading: Reading, relative_to: Path | None = None
 ) -> dict[str, Any]:  # fmt: skip
-    """Write one split of `path` in another format; raises DataError when `out` exists."""
+    """Write one split of `path` in another format, `file_path` counted from `relative_to`; raises DataError when `out` exists."""
     from robot_pt_data.export import export as write
 
     source = open_one(path, reading, split)
     with bar(f"export {format}", "episode") as advance:
         written = write(
-            source, out, format=format, name=name, split=None if split == "all" else split, progress=advance
-        )
+            source, out, format=format, name=name, split=None if split == "all" else split, relative_to=relative_to,
+            progress=advance,
+        )  # fmt: skip
     return {"out": str(written), "format": format, "episodes": len(source.episodes), "steps": source.episodes.steps}
 
 

@@ -17,8 +17,8 @@ from robot_pt.errors import UserError
 from robot_pt.orphans import leave_with_parent
 from robot_pt_sim.rendering import PROBED, Redrawing, RendererFailed
 
-MEMORY_PER_WORKER_GB = 1.0
-"""Resident memory of one process with a rendering robosuite scene."""
+MEMORY_PER_WORKER = "about 1 GB each with a scene of robosuite, 0.2 GB with a kitchen"
+"""Resident memory of one process that renders."""
 
 
 class Worker(Protocol):
@@ -112,7 +112,7 @@ def _run_in_pool(setup: Setup, left: deque[Any], workers: int) -> Generator[Any,
                 yield result
     except BrokenProcessPool as error:
         raise UserError(
-            f"a simulation process died, most likely for lack of memory (about {MEMORY_PER_WORKER_GB:.0f} GB each); "
+            f"a simulation process died, most likely for lack of memory ({MEMORY_PER_WORKER}); "
             f"{workers} were running, use fewer workers."
         ) from error
     finally:

@@ -87,6 +87,8 @@ def test_rlds_is_written_at_once_and_holds_what_a_store_holds(
     status, result = run(capsys, *rlds)
     assert (status, result["episodes"], result["out"]) == (0, 2, str(tmp_path / "rlds" / "1.0.0"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rlds", "store"]
+    (shard,) = (tmp_path / "rlds" / "1.0.0").glob("*.tfrecord*")
+    assert str(tmp_path).encode() not in shard.read_bytes()
     one, other = DemoStore(tmp_path / "store").source(), robot_pt_data.open(tmp_path / "rlds" / "1.0.0")
     np.testing.assert_array_equal(one.actions, other.actions)
     np.testing.assert_array_equal(one.images([0, 5], "primary"), other.images([0, 5], "primary"))
