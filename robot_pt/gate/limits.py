@@ -15,7 +15,7 @@ from robot_pt.gate.kinematics import Manipulator
 Vector = tuple[float, float, float]
 
 _DEFAULT_WORKSPACES: dict[str, tuple[Vector, Vector]] = {
-    "wx250s": ((0.10, -0.15, -0.10), (0.45, 0.25, 0.18)),  # BridgeData's set-up
+    "wx250s": ((0.10, -0.15, -0.10), (0.45, 0.25, 0.25)),  # BridgeData's set-up, as the simulated kitchens
     "panda": ((0.15, -0.55, -0.25), (0.95, 0.75, 0.75)),  # around every simulated task
 }
 

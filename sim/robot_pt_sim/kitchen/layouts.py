@@ -12,8 +12,8 @@ from robot_pt_sim.kitchen.things import Colour, Point
 
 COUNTER_M = -0.02
 """Height of every counter top [m]."""
-LIMITS = Limits(low=(0.10, -0.15, -0.10, -0.8, -0.8, -1.9), high=(0.45, 0.25, 0.18, 0.8, 0.8, 1.9))
-"""BridgeData's workspace; its tools hardly roll or pitch."""
+LIMITS = Limits(low=(0.10, -0.15, -0.10, -0.8, -0.8, -1.9), high=(0.45, 0.25, 0.25, 0.8, 0.8, 1.9))
+"""BridgeData's workspace (sources.md); its tools hardly roll or pitch."""
 
 
 class Box(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from robot_pt.rotations import Array, matrix_to_rpy
 from robot_pt_sim.kitchen.fixtures import FIXTURES, HANDLE
-from robot_pt_sim.kitchen.layouts import LIMITS, find_layout
+from robot_pt_sim.kitchen.layouts import find_layout
 from robot_pt_sim.kitchen.model import SINK_FLOOR_M, STOVE_M
 from robot_pt_sim.kitchen.tasks import KitchenTask
 from robot_pt_sim.kitchen.things import THINGS
@@ -16,16 +16,15 @@ from robot_pt_sim.scene import Pose
 
 NAMES = ("thing_x", "thing_y", "thing_z", "thing_cos", "thing_sin", "goal_x", "goal_y", "goal_z")
 """What is moved: its place [m] and yaw; where to [m]. In the robot's base frame."""
-AROUND_M = 0.15
-"""A thing farther from the workspace is told as at this distance: one that fell off the counter falls for ever."""
+FAR_M = ((-0.05, -0.30, -0.25), (0.60, 0.40, 0.33))
+"""A thing beyond is told as at this border: one that fell off the counter falls for ever. No limit of the arm's, so that policies read on the same."""
 
 
 def seen(task: KitchenTask, objects: Mapping[str, Pose]) -> Array:
     """The numbers of `NAMES`: of the thing, or of a fixture's handle; distractors are not told."""
     moved = objects[HANDLE if task.fixture else task.thing]
     yaw = matrix_to_rpy(moved.rotation)[2]
-    low, high = np.array(LIMITS.low[:3]) - AROUND_M, np.array(LIMITS.high[:3]) + AROUND_M
-    return np.concatenate([moved.position.clip(low, high), [np.cos(yaw), np.sin(yaw)], goal_of(task, objects)])
+    return np.concatenate([moved.position.clip(*FAR_M), [np.cos(yaw), np.sin(yaw)], goal_of(task, objects)])
 
 
 def goal_of(task: KitchenTask, objects: Mapping[str, Pose]) -> Array:

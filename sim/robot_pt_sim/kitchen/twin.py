@@ -38,7 +38,7 @@ START_SHARE = 0.04
 SLEEP_M_S = 5e-4
 """Things that move no faster for a while are at rest [m/s], [rad/s]."""
 TWIN_VERSION = 2
-"""Counts up with every change that makes the same actions end elsewhere."""
+"""Counts up with every change that makes the same actions, as episodes keep them, end elsewhere; those were within the limits of their time."""
 EMBODIMENT = "widowx250s"
 
 

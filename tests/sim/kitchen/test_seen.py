@@ -1,5 +1,7 @@
 """The state of every kitchen task has one layout, with the thing first and where it goes last."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,14 @@ def test_the_lid_comes_off_its_pot():
     objects = simulator.state().objects
     np.testing.assert_allclose(goal_of(simulator.definition, objects), objects["pot"].position)
     np.testing.assert_allclose(seen(simulator.definition, objects), told, atol=1e-6)
+
+
+def test_what_is_held_as_high_as_the_arm_goes_is_told_as_it_is():
+    simulator, _ = start("kitchen/put-carrot-on-plate")
+    objects, limits = dict(simulator.state().objects), simulator.definition.limits
+    for corner in product(*zip(limits.low[:3], limits.high[:3], strict=True)):
+        objects["carrot"] = objects["carrot"]._replace(position=np.array(corner))
+        np.testing.assert_array_equal(seen(simulator.definition, objects)[:3], corner)
 
 
 def test_what_fell_off_the_counter_is_told_within_bounds():

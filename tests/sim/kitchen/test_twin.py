@@ -280,7 +280,7 @@ def test_a_corner_out_of_reach_is_approached_and_counted(kitchen):
         result = simulator.step(act(0.025, 0.025, 0.02))
     assert simulator.unreached > 3
     target, tool = simulator.state().target.position, result.observation.proprio[:3]
-    np.testing.assert_allclose(target, [0.45, 0.25, 0.18], atol=1e-9)
+    np.testing.assert_allclose(target, [0.45, 0.25, 0.25], atol=1e-9)
     assert 0.005 < np.linalg.norm(target - tool) < 0.2
     simulator.reset(0)
     assert simulator.unreached == 0
