@@ -91,6 +91,9 @@ def test_a_reader_that_hangs_is_waited_for_as_long_as_asked_and_not_beyond_the_e
     publisher.publish(Int64(data=1))
     assert publisher.wait_for_all_acked(Duration(seconds=10))
     os.kill(listener.pid, signal.SIGSTOP)
+    os.waitid(
+        os.P_PID, listener.pid, os.WSTOPPED | os.WNOWAIT
+    )  # all its threads stand still, also the one that acknowledges
     publisher.publish(Int64(data=2))
     begun = time.monotonic()
     assert not publisher.wait_for_all_acked(Duration(seconds=0.3))
