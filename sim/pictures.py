@@ -44,6 +44,9 @@ def row(episode: Episode) -> Image:
 def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit((__doc__ or "").split("\n\n")[1])
+    path = Path(sys.argv[1])
+    if not cv2.haveImageWriter(str(path)) or not path.parent.is_dir():
+        raise SystemExit(f"{path} cannot be drawn into; name a .jpg or .png in a folder that there is.")
     rows: list[Image] = []
     try:
         for scene, task in enumerate(TASKS, 1):
@@ -55,7 +58,6 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     picture = np.concatenate([part for one in rows for part in (one, gap)][:-1], axis=0)
-    path = Path(sys.argv[1])
     if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
         raise SystemExit(f"{path} could not be written.")
 

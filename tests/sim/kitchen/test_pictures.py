@@ -51,3 +51,11 @@ def test_without_a_file_it_says_how():
     assert said.returncode == 1
     assert "python sim/pictures.py sim/kitchens.jpg" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("name", ["one.docx", "nowhere/one.jpg", "one"])
+def test_what_cannot_be_drawn_into_is_said_before_anything_is_played(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path / name)])
+    monkeypatch.setattr(pictures, "collect", None)
+    with pytest.raises(SystemExit, match=r"name a \.jpg or \.png in a folder that there is"):
+        pictures.main()
