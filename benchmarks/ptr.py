@@ -4,7 +4,7 @@
     robot-pt bench ptr [--quick] --minutes 10    a part of it; the same command goes on.  --table: what is there
     python benchmarks/ptr.py                     all methods, all tasks, three seeds, from the state; what is there is not run again
     python benchmarks/ptr.py --version features  the same from frozen features of images, computed once; aimed, motion: see ptr_aim.py, ptr_motion.py
-    python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N
+    python benchmarks/ptr.py --minutes 60        stops after the cell that is under way then; --cells N after N. Several at once share an --out
     python benchmarks/ptr.py --table --plot FILE the table of what is there; its picture is FILE, or VERSION.svg beside the cells
     python benchmarks/ptr.py --quick --kept benchmarks/ptr_state.json   goes on with the repository's cells and adds what is new to them
 
@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Container, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from ptr_cell import ABLATIONS, METHODS, QUICK, VERSIONS, Bench, Cell, Scale
 from ptr_data import TABLES
 
 from robot_pt.errors import MismatchError, UserError
+from robot_pt.online.locks import TakenError
+from robot_pt.recipes.turns import alone
 from robot_pt.safe_files import read_json, replace_json
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
 
@@ -57,8 +60,8 @@ def rows_of(version: str) -> list[str]:
 
 
 def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float, kept: Container[Cell] = ()) -> int:
-    """Run what is neither there yet nor kept, at most so many or so long; returns how many were run. Raises MismatchError where `bench.out`
-    holds others."""
+    """Run what is neither there yet nor kept nor under way in another process, at most so many or so long; returns how many were run. Raises
+    MismatchError where `bench.out` holds others."""
     folder, ends, count = bench.out / "cells" / bench.version, time.monotonic() + 60 * minutes, 0
     keep(bench.out, bench.scale)
     for cell in cells:
@@ -68,9 +71,17 @@ def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float, kept:
         if count >= most or time.monotonic() > ends:
             break
         began = time.monotonic()
-        found = bench(cell)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_json(path, {**found, "wall_seconds": round(time.monotonic() - began, 1)})
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(bench.alone(cell))
+            except TakenError:
+                print(f"{cell.name} is under way in another process; on to the next.", flush=True)
+                continue
+            if path.is_file():  # another process was faster
+                continue
+            found = bench(cell)
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_json(path, {**found, "wall_seconds": round(time.monotonic() - began, 1)})
         print(
             f"{cell.name}: {sum(found['successes'])} of {found['episodes']}; {found['seconds']['all']:.0f} s",
             flush=True,
@@ -82,9 +93,9 @@ def run(bench: Bench, cells: Iterator[Cell], *, most: int, minutes: float, kept:
 def keep(out: Path, scale: Scale) -> None:
     """What all cells of a folder have in common. Raises MismatchError where they had other updates, data or another twin."""
     path, wanted = out / "ptr.json", json.loads(json.dumps({**asdict(scale), "twin": TWIN_VERSION}))
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        replace_json(path, wanted)
+    with alone(path, f"{out} ready for cells"):
+        if not path.is_file():
+            replace_json(path, wanted)
     before = read_json(path)
     differing = next((name for name in wanted if before.get(name) != wanted[name]), None)
     if differing is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,10 +29,12 @@ from robot_pt.evaluate import PolicyFactory, evaluate
 from robot_pt.machine import versions
 from robot_pt.networks.encoders import EncoderConfig
 from robot_pt.normalize import BRIDGE_BOUNDS
+from robot_pt.online.locks import held
 from robot_pt.recipes import finetune, heads, pretrain, runs
 from robot_pt.recipes.algorithms import default_config
 from robot_pt.recipes.evaluate import policy_factory
 from robot_pt.recipes.target import Target
+from robot_pt.recipes.turns import alone
 from robot_pt.rewards import PTR_REWARDS, RewardLabel
 from robot_pt.safe_files import read_json, replace_json
 from robot_pt.selection import read_scores
@@ -218,6 +221,11 @@ class Bench:
     def run_of(self, cell: Cell) -> Path:
         return self.out / "runs" / self.version / cell.name
 
+    def alone(self, cell: Cell) -> AbstractContextManager[None]:
+        """Be the only process that is at the cell and in its run. Raises TakenError, at once, where another one is."""
+        run = self.run_of(cell)
+        return held(run.with_name(f".{run.name}.lock"), f"cell {cell.name}")
+
     # What is learned from.
 
     @cached_property
@@ -304,15 +312,13 @@ class Bench:
         )  # fmt: skip
 
     def _start(self, name: str, source: EpisodeSource, seed: int) -> Path:
-        """The pretrained run of a method, which all targets of a seed share."""
-        run, settings = (
-            self.out / "runs" / self.version / f"pretrained-{name}-{seed}",
-            self._settings(METHODS[name], source, seed),
-        )
-        done = checkpoint.steps(run)
-        steps = self.scale.pretraining
-        if not done or done[-1] < steps:
-            pretrain.pretrain_with(settings, source, run, steps=steps, checkpoint_every=steps // 2, resume=True)
+        """The pretrained run of a method, which all targets of a seed share: one process makes it, others wait."""
+        run, steps = self.out / "runs" / self.version / f"pretrained-{name}-{seed}", self.scale.pretraining
+        settings = self._settings(METHODS[name], source, seed)
+        with alone(run, f"the pretrained run of {name}, seed {seed}"):
+            done = checkpoint.steps(run)
+            if not done or done[-1] < steps:
+                pretrain.pretrain_with(settings, source, run, steps=steps, checkpoint_every=steps // 2, resume=True)
         return run
 
     # Judging.

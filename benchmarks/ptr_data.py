@@ -19,6 +19,7 @@ from robot_pt.errors import UserError
 from robot_pt.evaluate import PolicyFactory
 from robot_pt.recipes.collect import collect, next_seed
 from robot_pt.recipes.target import split_demos
+from robot_pt.recipes.turns import alone
 from robot_pt.schema import SUCCESS, Int
 from robot_pt.sources import Concat, EpisodeSource, EpisodeView, filter_episodes
 from robot_pt.store import DemoStore, is_demo_store
@@ -109,7 +110,12 @@ def target(out: Path, version: str, task: str, seed: int) -> Demos:
 
 
 def _recorded(folder: Path, task: str, episodes: int, quality: Any, seed: int, version: str) -> DemoStore:
-    """A store of at least so many episodes; goes on where it was cut."""
+    """A store of at least so many episodes, recorded by one process while others wait; goes on where it was cut."""
+    with alone(folder, f"demonstrations of {task}"):
+        return _filled(folder, task, episodes, quality, seed, version)
+
+
+def _filled(folder: Path, task: str, episodes: int, quality: Any, seed: int, version: str) -> DemoStore:
     if version in PIXELS and not is_demo_store(folder):
         from robot_pt_sim.simulators import spec_of  # needs MuJoCo, which a machine that trains alone may lack
 

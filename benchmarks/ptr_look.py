@@ -33,6 +33,7 @@ from robot_pt.policy import Policy
 from robot_pt.recipes import heads, pretrain, represent, runs
 from robot_pt.recipes.objectives import config_for
 from robot_pt.recipes.origins import Origin
+from robot_pt.recipes.turns import alone
 from robot_pt.schema import ACTION_NAMES, Float, Image, Int, Observation, window_of
 from robot_pt.sources import Concat, EpisodeSource
 
@@ -223,20 +224,27 @@ def _load(folder: Path, look: Looking) -> ActingPolicy:
 def trained(
     objective: str, data: RobotData, folder: Path, steps: int, cameras: Sequence[str] = ptr_data.CAMERAS
 ) -> Looking:
-    """Encoders of so many updates, trained on the robot data where they are not in `folder`; `objective` is "sight", which sees both cameras, or
-    one of `robot-pt pretrain` or "bc", of which each of `cameras` has its own."""
+    """Encoders of so many updates, trained on the robot data where they are not in `folder`, by one process while others wait; `objective` is
+    "sight", which sees both cameras, or one of `robot-pt pretrain` or "bc", of which each of `cameras` has its own."""
     if objective == "sight":
         path = ptr_sight.kept_in(folder, SEED, steps)
-        if not path.is_file():
-            robot = ptr_sight.robot_data(data("features"), data("state"))
-            further = ptr_arrangements.arrangements(folder / "sight")
-            ptr_sight.save(ptr_sight.taught(further, robot, steps, SEED), path)
+        with alone(path, "the detector"):
+            if not path.is_file():
+                robot = ptr_sight.robot_data(data("features"), data("state"))
+                further = ptr_arrangements.arrangements(folder / "sight")
+                ptr_sight.save(ptr_sight.taught(further, robot, steps, SEED), path)
         return Sight(path)
     return Look(tuple(_trained(objective, camera, data, folder, steps) for camera in cameras))
 
 
 def _trained(objective: str, camera: str, data: RobotData, folder: Path, steps: int) -> Origin:
     run = folder / f"{objective}-{camera}-{SEED}"
+    with alone(run, f"the encoder of {objective}, camera {camera}"):
+        _train(run, objective, camera, data, steps)
+    return Origin.of(run)
+
+
+def _train(run: Path, objective: str, camera: str, data: RobotData, steps: int) -> None:
     if not checkpoint.steps(run) or checkpoint.steps(run)[-1] < steps:
         amounts: dict[str, Any] = {"steps": steps, "checkpoint_every": max(1, steps // 4), "resume": True}
         frames = data("features")
@@ -245,7 +253,6 @@ def _trained(objective: str, camera: str, data: RobotData, folder: Path, steps: 
             pretrain.pretrain_with(_clone(aimed, camera), aimed, run, **amounts)
         else:
             represent.represent_with(_objective(objective, camera, steps), [frames], run, **amounts)
-    return Origin.of(run)
 
 
 def _clone(source: EpisodeSource, camera: str) -> runs.RunSettings:

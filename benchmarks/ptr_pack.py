@@ -122,7 +122,8 @@ def train(
     with stopping_after(ends - time.monotonic()) as stopped:
         for cell in cells:
             if not (bench.run_of(cell) / LEARNED).is_file():
-                found = bench.learned(cell)
+                with bench.alone(cell):
+                    found = bench.learned(cell)
                 print(f"{cell.name}: learned, update {found['selected']} selected; {found['seconds']}", flush=True)
     learned = [cell for cell in cells if (bench.run_of(cell) / LEARNED).is_file()]
     left = {cell.name: ptr_returned.hand_back(bench, cell, back, room, again=again) for cell in learned}

@@ -27,6 +27,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, s
 from robot_pt.augment import AugmentConfig, augment
 from robot_pt.features import fingerprint as fingerprint_of
 from robot_pt.images import resize
+from robot_pt.recipes.turns import alone
 from robot_pt.schema import PROPRIO_NAMES, Float, Image, Int
 from robot_pt.sources import EpisodeSource
 from robot_pt_sim.kitchen.seen import NAMES
@@ -260,26 +261,32 @@ def features(detector: Detector, source: EpisodeSource, cache: Path, view: int, 
     """(N, 2 * ONE) of the rows of `source`, zero outside episodes, kept in `cache`; view 0 is of frames as they are, others of such crops and colours."""
     drawn = f"-{hashlib.sha256(repr(augmentation).encode()).hexdigest()[:8]}" if view else ""
     path = cache / f"sight-{fingerprint(detector)}-{fingerprint_of(source, ptr_data.CAMERAS[0])}-{view}{drawn}.npy"
-    if not path.is_file():
-        rows, tasks = ptr_data.rows(source), ptr_data.tasks_of(source)
-        found = np.zeros((len(source.proprio), 2 * ONE), np.float32)
-        for first in range(0, len(rows), CHUNK):
-            part = rows[first : first + CHUNK]
-            images = {camera: source.images(part, camera, SIZE) for camera in ptr_data.CAMERAS}
-            if view:
-                images = {
-                    camera: augment(
-                        torch.from_numpy(frames), torch.from_numpy(part), view, stream, augmentation
-                    ).numpy()
-                    for stream, (camera, frames) in enumerate(images.items())
-                }
-            found[part] = read_off(detector, images, source.proprio[part], tasks[first : first + CHUNK])
-        cache.mkdir(parents=True, exist_ok=True)
-        written = path.with_suffix(".part")
-        with written.open("wb") as file:
-            np.save(file, found)
-        written.replace(path)
+    with alone(path, "features of what the detector sees"):
+        if not path.is_file():
+            _write(path, _features(detector, source, view, augmentation))
     return np.load(path)  # type: ignore[no-any-return]
+
+
+def _features(detector: Detector, source: EpisodeSource, view: int, augmentation: AugmentConfig) -> Float:
+    rows, tasks = ptr_data.rows(source), ptr_data.tasks_of(source)
+    found = np.zeros((len(source.proprio), 2 * ONE), np.float32)
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK]
+        images = {camera: source.images(part, camera, SIZE) for camera in ptr_data.CAMERAS}
+        if view:
+            images = {
+                camera: augment(torch.from_numpy(frames), torch.from_numpy(part), view, stream, augmentation).numpy()
+                for stream, (camera, frames) in enumerate(images.items())
+            }
+        found[part] = read_off(detector, images, source.proprio[part], tasks[first : first + CHUNK])
+    return found
+
+
+def _write(path: Path, found: Float) -> None:
+    written = path.with_suffix(".part")
+    with written.open("wb") as file:
+        np.save(file, found)
+    written.replace(path)
 
 
 def kept_in(folder: Path, seed: int, steps: int) -> Path:
