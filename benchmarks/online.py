@@ -9,10 +9,12 @@
     python benchmarks/online.py --task local-drops --algorithms cql,cal_ql --first-seed 40 --set offline_share=1.0 --out runs/still
                                                       what success wobbles by when the job's updates see old data alone; then, to take it off,
     python benchmarks/online.py --task local-drops --table --control runs/still
-    python benchmarks/online.py --table               the table, online.json and online.svg (online_pits...) from what is there
+    python benchmarks/online.py --table               the table of what is there; writes nothing
+    python benchmarks/online.py --table --plot benchmarks/online.svg    and what this page keeps: the curves, and the cells in online.json beside them
     PYTHONPATH=/tmp/d3rlpy python benchmarks/online.py --peers     with d3rlpy 2.8.1 (see requirements-d3rlpy.txt)
 
-One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file. Ctrl-C loses the cell under way.
+One cell, an algorithm from one seed, takes 10 to 30 s of one core; its curve is one JSON file, all curves are drawn beside those. Ctrl-C
+loses the cell under way.
 Several such commands may run at once with different --algorithms. Success rates are over the same 100 starts, which nobody trains
 from: by the central action, as a robot is run, and by drawn ones, as the job's episodes are collected.
 """
@@ -35,8 +37,8 @@ from robot_pt.aggregate import bootstrap_interval, iqm, mean
 from robot_pt.errors import UserError
 from robot_pt.safe_files import read_json, replace_json
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "runs" / "online-benchmark"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "runs" / "online-benchmark"
 MEASURES = ("before", "lowest", "dip", "after", "regret")
 NAMES = {
     "cal_ql": "Cal-QL", "cql": "CQL", "iql": "IQL", "awac": "AWAC", "wsrl": "WSRL after Cal-QL", "rlpd": "RLPD",
@@ -214,6 +216,15 @@ def _joined(cell: dict[str, Any], column: int) -> tuple[Any, Any]:
     return x, np.concatenate([offline[:, column], online[:, column]])
 
 
+def keep(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """The curves in the .svg `path`, the cells in a .json beside it."""
+    path.with_suffix(".json").write_text(digest(found))
+    try:
+        plot(found, path)
+    except ImportError:
+        print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [*ALGORITHMS, *PEERS]
@@ -231,8 +242,13 @@ def main() -> None:
         metavar="NAME=VALUE",
         help="fields of the task to change; give another --out too",
     )
-    parser.add_argument("--out", type=Path, help=f"default {RESULTS.relative_to(HERE.parent)}/TASK")
-    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--out", type=Path, help=f"default {RESULTS.relative_to(ROOT)}/TASK")
+    parser.add_argument("--table", action="store_true", help="run nothing, and write nothing without --plot")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="draw the curves into this .svg, keep the cells in a .json beside it; default in --out",
+    )
     parser.add_argument(
         "--control", type=Path, help="another --out: how far dips go beyond those of the same seeds there"
     )
@@ -246,6 +262,8 @@ def main() -> None:
     )
     if unknown := sorted(set(algorithms) - set(known)):
         raise SystemExit(f"there is no algorithm {unknown[0]!r}; choose from {', '.join(known)}.")
+    if options.plot and (options.plot.suffix != ".svg" or not options.plot.parent.is_dir()):
+        raise SystemExit(f"--plot {options.plot} is no .svg in a folder that is there.")
     task, out = TASKS[options.task], options.out or RESULTS / options.task
     if options.quick:
         short = replace(task.schedule, offline_updates=300, online_steps=400, evaluate_every=100)
@@ -262,16 +280,12 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     if not found:
         raise SystemExit(f"{out} holds no cell; run without --table first.")
-    page = HERE if options.table else out
     print(table(found))
     if control:
         print(beyond(found, control))
     name = "online" if options.task == "detours" else "online_" + options.task.replace("-", "_")
-    (page / f"{name}.json").write_text(digest(found))
-    try:
-        plot(found, page / f"{name}.svg")
-    except ImportError:
-        print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
+    if options.plot or not options.table:
+        keep(found, options.plot or out / f"{name}.svg")
     told = {name: dict(zip(("central", "drawn"), ways(cells), strict=True)) for name, cells in found.items()}
     print(json.dumps({"benchmark": "online", "task": options.task, "cells": told}))
 

@@ -454,6 +454,28 @@ def test_the_page_keeps_one_line_per_cell(tmp_path):
     assert kept["data"]["episodes"] == 12
 
 
+def test_a_table_is_printed_and_files_are_written_where_that_is_told(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    page = Path(online.__file__).parent
+    before = {path: path.read_bytes() for path in page.glob("online*") if path.suffix in (".json", ".svg")}
+    assert before, "the page's own files"
+    cells, chosen = tmp_path / "cells", tmp_path / "page.svg"
+    online.run(["bc"], 1, SHORT, cells)
+    monkeypatch.setattr("sys.argv", ["online.py", "--table", "--out", str(cells)])
+    online.main()
+    assert "| BC | 1 |" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in before} == before
+    assert [path.name for path in cells.iterdir()] == ["bc-0.json"]
+    monkeypatch.setattr("sys.argv", ["online.py", "--table", "--out", str(cells), "--plot", str(chosen)])
+    online.main()
+    assert json.loads((tmp_path / "page.json").read_text())["cells"][0]["algorithm"] == "bc"
+    assert "<path" in chosen.read_text()
+    assert {path: path.read_bytes() for path in before} == before
+    monkeypatch.setattr("sys.argv", ["online.py", "--table", "--plot", str(chosen.with_suffix(".json"))])
+    with pytest.raises(SystemExit, match=r"page.json is no .svg"):
+        online.main()
+
+
 @pytest.mark.parametrize(("scaled", "expected"), [(True, -1.0), (False, 0.0)])
 def test_the_deviation_at_the_start_is_the_one_that_is_said(scaled, expected) -> None:
     """What the offline success of d3rlpy's CQL and Cal-QL lay above ours by."""
