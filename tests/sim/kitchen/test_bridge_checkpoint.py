@@ -19,6 +19,8 @@ from robot_pt.store import DemoStore
 pytest.importorskip("mujoco")
 
 SAMPLE = Path(__file__).parents[4] / "shared" / "data" / "bridge_dataset" / "1.0.0"
+SAMPLE_STEPS = 10
+"""As recorded, of an episode: nine are learned from."""
 TASK = "kitchen/put-carrot-on-plate"
 PLACES = (f"{TASK}@3", "kitchen/open-drawer@4", "kitchen/put-potato-in-pot@1", "kitchen/put-knife-in-sink@6")
 
@@ -55,9 +57,19 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return pretrained(data, folder / "run", steps=20, batch=8, size=32)
 
 
-def pretrained(data: Path, run: Path, *, steps: int, batch: int, size: int) -> Path:
-    """A clone that hears sentences, in a process of its own: reading RLDS brings what must not meet a renderer."""
-    words = ["--language", "--algorithm", "bc", "--encoder", "small", "--steps", str(steps), "--batch-size", str(batch)]
+def pretrained(data: Path, run: Path, *, steps: int, batch: int, size: int, algorithm: str = "bc") -> Path:
+    """A policy that hears sentences, in a process of its own: reading RLDS brings what must not meet a renderer."""
+    words = [
+        "--language",
+        "--algorithm",
+        algorithm,
+        "--encoder",
+        "small",
+        "--steps",
+        str(steps),
+        "--batch-size",
+        str(batch),
+    ]
     options = ["--image-size", str(size), "--assume-success", "--seed", "1"]
     arguments = ["pretrain", "--data", str(data), "--out", str(run), *words, *options]
     done = subprocess.run([sys.executable, "-m", "robot_pt", *arguments], capture_output=True, text=True, check=False)
@@ -99,11 +111,13 @@ def test_what_bridge_data_recorded_lies_within_the_workspace() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["bc", "ptr"])
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"put a cut of BridgeData V2 at {SAMPLE}")
-def test_nothing_but_the_walls_cuts_what_a_clone_of_the_sample_asks(tmp_path: Path) -> None:
-    """Four tasks in four kitchens, two starts each. A clone of 225 steps drifts up or down in pictures that it never saw, until its target
-    stands at the ceiling or, through the counter, at the floor; all else is sent as it is asked."""
-    pretrained(SAMPLE, tmp_path / "run", steps=1200, batch=32, size=64)
+def test_nothing_but_the_walls_cuts_what_is_asked_after_the_sample(tmp_path: Path, algorithm: str) -> None:
+    """Four tasks in four kitchens, two starts each. For as long as an episode of the sample lasts, ten steps, what is asked is sent. Of 225 steps
+    it has learned no more than such beginnings: it goes on up or down, until its target stands at the ceiling or, through the counter, at the
+    floor."""
+    pretrained(SAMPLE, tmp_path / "run", steps=1200, batch=32, size=64, algorithm=algorithm)
     kept, at_wall = [], []
     for task, seed in product(PLACES, (5, 6)):
         episode = acted(tmp_path / "run", task, seed, size=64)
@@ -112,9 +126,10 @@ def test_nothing_but_the_walls_cuts_what_a_clone_of_the_sample_asks(tmp_path: Pa
         np.testing.assert_allclose(asked, episode.requested_actions, atol=1e-5)
         kept.append(sent_as(asked, episode))
         at_wall.append(walled(episode))
+    assert np.concatenate([one[:SAMPLE_STEPS] for one in kept]).mean() >= 0.95
     free, walls = np.concatenate(kept), np.concatenate(at_wall)
     assert (free | walls).mean() >= 0.95
-    assert free.mean() >= 0.5, [round(float(k.mean()), 2) for k in kept]
+    assert free.mean() >= 0.4, [round(float(k.mean()), 2) for k in kept]
 
 
 def walled(episode: Episode) -> NDArray[np.bool_]:
