@@ -25,7 +25,8 @@ class Collect:
     format: Literal["demos", "rlds"] = "demos"
     """demos: a DemoStore, written episode by episode; rlds: TFRecords as TFDS lays them out, written when all is recorded."""
     quality: Literal["clean", "mixed"] = "clean"
-    """clean: the expert as it is; mixed: half noisy, hesitant or failing, as robots produce it."""
+    """clean: the expert as it is; mixed: a quarter clean, the rest noisy, hesitant, with a second try, or failing (three in ten), as robots
+    produce it."""
     camera: tuple[Literal["primary", "secondary", "wrist", "none"], ...] = ("primary",)
     """Camera roles to record. none: the state alone, with the positions of the scene's objects; nothing is rendered."""
     image_size: int = 64

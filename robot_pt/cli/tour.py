@@ -55,5 +55,6 @@ class Bench:
             )
         result = bench.bench(self.what, quick=self.quick, further=further)
         if self.what == "ptr":  # its table is printed by then
-            result["text"] = f"cells: {result.get('out')}, picture: {result.get('picture')}"
+            picture = result.get("picture")
+            result["text"] = f"cells: {result.get('out')}" + (f", picture: {picture}" if picture else "")
         return result

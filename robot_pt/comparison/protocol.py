@@ -22,7 +22,7 @@ class Material:
     task: str
     episodes: int
     quality: Literal["clean", "mixed"] = "mixed"
-    """mixed: half noisy, hesitant or failing, so that objectives that read rewards have something to learn."""
+    """mixed: three in ten fail, others are noisy or hesitant, so that objectives that read rewards have something to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)

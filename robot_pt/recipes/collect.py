@@ -75,8 +75,8 @@ def collect(
         raise UserError(
             f"--seed {seed} with {episodes} episodes reaches the evaluation's starts; keep their sum up to {FIRST_SEED}."
         )
-    if image_size < 16:
-        raise UserError(f"--image-size is {image_size}; give at least 16 pixels.")
+    if not 16 <= image_size <= 2048:
+        raise UserError(f"--image-size is {image_size}; give 16 to 2048 pixels.")
     spec = spec_of(task, cameras, (image_size, image_size))
     with _gone_if_empty(out):
         store = DemoStore.create(out, spec, exist_ok=True)

@@ -81,16 +81,17 @@ def choose_backend() -> Backend:
     """Probe EGL, then OSMesa, set MUJOCO_GL to the first that renders a frame and say why.
 
     A MUJOCO_GL that is already set is kept, and probed once. A mujoco that was imported before draws with it from here on.
-    Raises UserError with the missing Debian packages if nothing renders, MissingExtraError where mujoco is not installed.
+    Raises UserError with the missing Debian packages if nothing renders, or for a MUJOCO_GL that does not render here, as `off` and
+    `glfw` without a screen; MissingExtraError where mujoco is not installed.
     """
     if "mujoco" not in sys.modules and find_spec("mujoco") is None:
         raise MissingExtraError("mujoco", "sim", "a simulated robot")
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
         if given not in PACKAGES:
-            import_mujoco()
-        if given in PACKAGES and os.environ.get(PROBED) != given:
-            _first_that_renders((given,))
+            import_mujoco()  # which names those it does not know
+        if os.environ.get(PROBED) != given:
+            _require_given(given)
         os.environ[PROBED] = given
         _hand_over(given)
         return Backend(given, f"{given}: set by the environment variable MUJOCO_GL")
@@ -100,6 +101,17 @@ def choose_backend() -> Backend:
     os.environ["MUJOCO_GL"] = os.environ[PROBED] = backend.name  # child processes inherit both and need not probe
     _hand_over(backend.name)
     return backend
+
+
+def _require_given(name: str) -> None:
+    if name in PACKAGES:
+        _first_that_renders((name,))
+        return
+    failure, _ = probe(name)
+    if failure:
+        raise UserError(
+            f"MUJOCO_GL is {name!r}, and nothing is drawn with it here ({failure}); set it to egl or osmesa, or unset it."
+        )
 
 
 def _hand_over(name: str) -> None:

@@ -34,6 +34,9 @@ def test_parts_of_the_tables_are_asked_for_and_nothing_else_has_parts(tmp_path, 
     (tmp_path / "benchmarks" / "ptr.py").write_text('print(\'{"out": "here", "picture": "drawn", "rows": [1, 2]}\')')
     assert cli.main(["bench", "ptr", "--quick"]) == 0
     assert capsys.readouterr().out == "cells: here, picture: drawn\n", "its rows are in the table"
+    (tmp_path / "benchmarks" / "ptr.py").write_text('print(\'{"out": "here", "picture": null, "rows": []}\')')
+    assert cli.main(["bench", "ptr", "--quick"]) == 0
+    assert capsys.readouterr().out == "cells: here\n", "nothing was drawn"
     for word in ("--minutes=3", "--table"):
         assert cli.main(["bench", "loader", word]) == 2
         assert f"{word.split('=')[0]} is about ptr" in capsys.readouterr().err

@@ -48,6 +48,8 @@ def test_starts_that_are_there_are_not_recorded_again(tmp_path: Path, capsys: py
         (["--task", "lift-red", "--camera", "none"], "holds episodes with cameras"),
         (["--task", "maze-u", "--camera", "none"], "holds episodes with"),
         ([], "needs --task"),
+        (["--task", "lift-red", "--image-size", "15"], "--image-size is 15; give 16 to 2048 pixels."),
+        (["--task", "lift-red", "--image-size", "2049"], "--image-size is 2049; give 16 to 2048 pixels."),
     ],
 )  # fmt: skip
 def test_what_the_store_cannot_take_is_refused_before_anything_is_played(

@@ -83,6 +83,22 @@ def test_a_given_backend_that_does_not_render_is_refused(fresh, monkeypatch):
         choose_backend()
 
 
+@pytest.mark.parametrize("given", ["glfw", "off"])
+def test_a_given_opengl_of_a_screen_or_none_is_checked_too(fresh, monkeypatch, given):
+    monkeypatch.setenv("MUJOCO_GL", given)
+    monkeypatch.setattr(rendering, "import_mujoco", lambda: None)  # it knows both
+    fresh[given] = ("no context", "")
+    with pytest.raises(
+        UserError, match=f"MUJOCO_GL is '{given}', and nothing is drawn with it here .no context.; set it to egl"
+    ):
+        choose_backend()
+    assert "ROBOT_PT_GL" not in os.environ
+    fresh[given] = ("", "a GPU")
+    for _ in range(2):
+        assert choose_backend().name == given
+    assert fresh["asked"] == [given, given]  # refused, then found to draw, and not asked again
+
+
 def test_other_platforms_keep_mujocos_default(fresh, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert choose_backend().name == ""
@@ -359,9 +375,15 @@ class UpToSeedTwo(_Collector):
 
 
 @pytest.mark.parametrize(
-    ("task", "camera"), [("kitchen/open-drawer", "primary"), ("kitchen/open-drawer", "none"), ("lift-red", "primary")]
+    ("task", "camera", "opengl", "said"),
+    [
+        ("kitchen/open-drawer", "primary", "nonsense", "which MuJoCo does not know"),
+        ("kitchen/open-drawer", "none", "nonsense", "which MuJoCo does not know"),
+        ("lift-red", "primary", "nonsense", "which MuJoCo does not know"),
+        ("kitchen/open-drawer", "primary", "off", "and nothing is drawn with it here"),
+    ],
 )
-def test_an_opengl_that_there_is_not_is_a_sentence(tmp_path, task, camera):
+def test_an_opengl_that_there_is_not_is_a_sentence(tmp_path, task, camera, opengl, said):
     if task == "lift-red":
         pytest.importorskip("robosuite")
     words = [
@@ -379,8 +401,8 @@ def test_an_opengl_that_there_is_not_is_a_sentence(tmp_path, task, camera):
     ]
     done = subprocess.run(
         [sys.executable, "-m", "robot_pt", *words], capture_output=True, text=True, check=False,
-        env={**os.environ, "MUJOCO_GL": "nonsense"},
+        env={**{name: value for name, value in os.environ.items() if name != "ROBOT_PT_GL"}, "MUJOCO_GL": opengl},
     )  # fmt: skip
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "MUJOCO_GL is 'nonsense', which MuJoCo does not know" in " ".join(done.stderr.split())
+    assert f"MUJOCO_GL is {opengl!r}, {said}" in " ".join(done.stderr.split())
