@@ -20,6 +20,7 @@ from robot_pt.errors import UserError
 from robot_pt.gate.limits import GateLimits
 from robot_pt.robots import load
 from robot_pt_ros.launch_runner import arguments, description, evaluate, packages
+from robot_pt_sim.kitchen.tasks import find_kitchen
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.yaml"))
@@ -111,6 +112,24 @@ def test_sim_closes_the_loop_and_brings_itself_up(plan):
     assert manager["nodes"] == ["sim", "supervisor", "policy"]
     assert manager["trigger"] == ["safety/arm", "safety/start_policy", "policy/start"]
     assert parameters(plan("sim", *COMMANDS["sim"], "start:=false")[-1])["trigger"] == [""]
+
+
+@pytest.mark.parametrize("name", ["sim", "collect", "replay", "online"])
+def test_in_the_kitchens_the_gates_walls_are_the_twins(plan, name):
+    """With the Panda's an arm stopped at x 0.20 m, before things that lie from 0.18 m on."""
+    limits = find_kitchen("kitchen/put-croissant-on-plate@6").limits
+    words = [word for word in COMMANDS[name] if not word.startswith("task:=")]
+    for task, low, high in (
+        ("kitchen/put-croissant-on-plate@6", limits.low[:3], limits.high[:3]),
+        ("lift-red", [0.2, -0.5, -0.1], [0.9, 0.7, 0.6]),
+    ):
+        processes = plan(name, *words, f"task:={task}")
+        supervisor = parameters(processes[names(processes).index("supervisor")])
+        assert supervisor["workspace_min"] == pytest.approx(list(low))
+        assert supervisor["workspace_max"] == pytest.approx(list(high))
+    processes = plan(name, *words, "task:=kitchen/open-door@5", *BOX)
+    supervisor = parameters(processes[names(processes).index("supervisor")])
+    assert supervisor["workspace_min"] == [0.15, -0.15, 0.02], "what is given wins"
 
 
 @pytest.mark.parametrize(
