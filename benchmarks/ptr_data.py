@@ -126,7 +126,7 @@ def _filled(folder: Path, task: str, episodes: int, quality: Any, seed: int, ver
             return DemoStore(folder)
         collect(
             task, episodes - have, folder, quality=quality, strength=NOISE, image_size=size_of(version)[0], workers=1,
-            seed=next_seed(DemoStore(folder), seed) if have else seed, cameras=cameras_of(version),
+            seed=next_seed(DemoStore(folder), seed) if have else seed, cameras=cameras_of(version), apart=False,
         )  # fmt: skip
 
 

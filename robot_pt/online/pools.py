@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from robot_pt.endings import ended
 from robot_pt.errors import UserError
 from robot_pt.online.actor import lock_of, store_of
 from robot_pt.online.hearts import HeartMonitor
@@ -131,7 +131,7 @@ class SupervisedPool:
         self._deaths[index] = 1 if played > self._played[index] else self._deaths[index] + 1
         self._played[index] = played
         self._wait_until[index] = time.monotonic() + self._pause_s * 2 ** (self._deaths[index] - 1)
-        how = f"ended with code {code}" if code is None or code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        how = ended(code)
         if self._deaths[index] >= MOST_DEATHS:
             self._given_up.add(index)
             return [f"actor {index} {how} {MOST_DEATHS} times in a row without an episode and is not started again."]

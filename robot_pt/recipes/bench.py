@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import robot_pt
+from robot_pt.endings import ended
 from robot_pt.errors import UserError
 from robot_pt.recipes.progress import stderr
 
@@ -42,6 +43,7 @@ def bench(what: str, *, quick: bool = False, further: Sequence[str] = ()) -> dic
             os.killpg(run.pid, signal.SIGTERM)
             raise
     if run.returncode != 0:
-        raise UserError(f"{script.name} stopped with code {run.returncode}; its message is above.")
+        why = "its message is above" if run.returncode > 0 else "it could not say why, the system's log (dmesg) may"
+        raise UserError(f"{script.name} {ended(run.returncode)}; {why}.")
     result: dict[str, Any] = json.loads(lines[-1])
     return result

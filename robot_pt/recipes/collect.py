@@ -58,11 +58,12 @@ def in_scene(task: str, scene: int | None) -> str:
 
 def collect(
     task: str, episodes: int, out: Path, *, quality: Literal["clean", "mixed"] = "clean", image_size: int = 64,
-    workers: int = 0, seed: int = 0, strength: float = 1.0, cameras: Sequence[str] = ("primary",),
+    workers: int = 0, seed: int = 0, strength: float = 1.0, cameras: Sequence[str] = ("primary",), apart: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Record `episodes` episodes of `task` into the store `out`, creating it; Ctrl-C keeps every finished episode.
 
-    `cameras`: roles to record; none records the state alone, for scenes with the positions of their objects. `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
+    `cameras`: roles to record; none records the state alone, for scenes with the positions of their objects. `apart`: one worker too is a
+    process of its own, whose death is a sentence. `strength` scales the noise of mixed episodes; 1 is a standard deviation of 1 cm on each axis.
 
     Raises UserError for an unknown task or starts that the store has already, MismatchError when the store holds another robot or image size.
     """
@@ -87,7 +88,7 @@ def collect(
             advance(0, episodes)
             report = robot_pt_sim.collect(
                 task, episodes, store, workers=workers or None, noise=QUALITY[quality], strength=strength, seed=seed,
-                camera=cameras, image_size=(image_size, image_size), progress=advance,
+                camera=cameras, image_size=(image_size, image_size), progress=advance, apart=apart,
             )  # fmt: skip
         for sentence in report.unreachable[:SHOWN]:
             warn(f"not recorded, {sentence}")

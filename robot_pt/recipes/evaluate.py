@@ -81,7 +81,14 @@ def play(
 
     def run_rollouts(seeds: Sequence[int]) -> Iterable[EpisodeResult]:
         return rollouts(
-            policy, task, seeds, workers=workers or None, camera=cameras, image_size=size, keep_frames=videos
+            policy,
+            task,
+            seeds,
+            workers=workers or None,
+            camera=cameras,
+            image_size=size,
+            keep_frames=videos,
+            apart=True,
         )
 
     write_clip = ClipWriter(clip_folder(folder, name)) if videos else None

@@ -68,12 +68,13 @@ def collect(
     camera: str | Sequence[str] = "primary",
     image_size: tuple[int, int] = (64, 64),
     progress: Progress | None = None,
+    apart: bool = False,
     **variant: Any,
 ) -> CollectReport:
     """Record `episodes` scripted episodes of `task` with seeds `seed`, `seed` + 1, ... and hand each to `out`, in order.
 
-    `noise`: a preset of `styles.MIXTURES` (of `maze_play.MIXTURES` for a maze) or style -> share; `strength` scales it. `variant`: fields of the task to
-    change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over, and so does a renderer that fails. A start
+    `noise`: a preset of `styles.MIXTURES` (of `maze_play.MIXTURES` for a maze) or style -> share; `strength` scales it. `apart`: a process of its own
+    for one worker too, as in `rollouts`. `variant`: fields of the task to change (`placement_m`, `yaw_rad`, `horizon`). Ctrl-C keeps every episode already handed over, and so does a renderer that fails. A start
     whose targets are out of reach gives no episode. Raises UserError for an unknown task, noise, camera or variant before
     anything runs, and for a renderer that fails.
     """
@@ -85,8 +86,8 @@ def collect(
     spec_of(task, setup.cameras, image_size)
     hand_over = out.append if isinstance(out, EpisodeStore) else out
     report, start = CollectReport(), time.monotonic()
-    jobs = range(seed, seed + episodes)
-    with closing(run_jobs(setup, jobs, default_workers() if workers is None else workers)) as recorded:
+    jobs, count = range(seed, seed + episodes), default_workers() if workers is None else workers
+    with closing(run_jobs(setup, jobs, count, what=f"{task} from seed", apart=apart)) as recorded:
         for done, found in enumerate(recorded, 1):
             if isinstance(found, Unreachable):
                 report.unreachable.append(f"seed {found.seed}: {found.sentence}")

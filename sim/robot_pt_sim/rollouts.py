@@ -37,13 +37,15 @@ def rollouts(
     play: int | None = None,
     history: int = 16,
     progress: Progress | None = None,
+    apart: bool = False,
     **variant: Any,
 ) -> Iterator[EpisodeResult]:
     """Yield one result per seed, in the order of `seeds`, as the episodes end.
 
     `policy`: picklable, called once in every process. Of each chunk it returns, `play` actions are played (None = all);
     it sees the last `history` observations, or as many as it looks at. `keep_frames`: results carry every frame of the first camera.
-    `out` is handed every episode (operator "policy"). `variant`: fields of the task to change, as in `collect`.
+    `out` is handed every episode (operator "policy"). `apart`: in a process of its own also with one worker, whose death is a UserError then
+    and not this process's. `variant`: fields of the task to change, as in `collect`.
     Raises UserError for an unknown task, camera or variant, and for an action that is not finite.
     """
     for name, value in (("play", play), ("history", history)):
@@ -54,17 +56,18 @@ def rollouts(
     spec_of(task, roles, image_size)
     setup = RolloutSetup(policy, task, roles, image_size, keep_frames, out is not None, play, history, variant)
     count = default_workers() if workers is None else workers
-    return _results(setup, list(seeds), count, out, progress)
+    return _results(setup, list(seeds), count, apart, out, progress)
 
 
 def _results(
     setup: RolloutSetup,
     seeds: list[int],
     workers: int,
+    apart: bool,
     out: Callable[[Episode], object] | EpisodeStore | None,
     progress: Progress | None,
 ) -> Iterator[EpisodeResult]:
-    with closing(run_jobs(setup, seeds, workers)) as played:
+    with closing(run_jobs(setup, seeds, workers, what=f"{setup.task} from seed", apart=apart)) as played:
         for done, (result, episode) in enumerate(played, start=1):
             if out is not None:
                 (out.append if isinstance(out, EpisodeStore) else out)(episode)

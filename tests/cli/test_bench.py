@@ -54,6 +54,12 @@ def test_a_failing_script_is_an_error_not_a_result(tmp_path, monkeypatch) -> Non
         bench.bench("loader")
 
 
+def test_a_script_that_is_killed_says_by_what(tmp_path, monkeypatch) -> None:
+    checkout(tmp_path, monkeypatch, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(UserError, match=r"loader.py was killed by SIGSEGV; it could not say why"):
+        bench.bench("loader")
+
+
 def test_ctrl_c_ends_the_script_without_its_traceback(tmp_path, monkeypatch, capfd) -> None:
     began = tmp_path / "pid"
     script = f"import os, time\nopen({str(began)!r}, 'w').write(str(os.getpid()))\nprint('began')\ntime.sleep(60)"

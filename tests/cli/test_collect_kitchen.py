@@ -14,9 +14,11 @@ from robot_pt.recipes import collect
 from robot_pt.recipes.collect import next_seed
 from robot_pt.schema import Episode
 from robot_pt.store import DemoStore
+from robot_pt_sim import collection
 from robot_pt_sim.kitchen.layouts import LAYOUTS, Box
 from robot_pt_sim.kitchen.tasks import find_kitchen
 from robot_pt_sim.kitchen.twin import TWIN_VERSION, kitchen_spec
+from robot_pt_sim.processes import run_jobs
 
 CARROT = "kitchen/put-carrot-on-plate"
 
@@ -178,7 +180,8 @@ def test_a_store_of_another_version_of_the_kitchens_is_refused(
 def test_starts_out_of_reach_are_told_and_not_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scene 2 with its free part of the counter where the arm ends: beyond it, or partly."""
+    """Scene 2 with its free part of the counter where the arm ends: beyond it, or partly. Played here, where the scene is changed."""
+    monkeypatch.setattr(collection, "run_jobs", lambda *of, what, apart: run_jobs(*of, what=what))
     common = ("--task", "kitchen/put-lemon-on-plate", "--scene", "2", "--workers", "1", "--camera", "none")
     for name, nearest in (("none", 0.48), ("some", 0.22)):
         free, stove = Box((nearest, 0.56), (0.22, 0.40)), Box((0.15, 0.2), (0.3, 0.35))

@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from robot_pt.errors import MissingExtraError, UserError
-from robot_pt_sim.processes import default_workers, run_jobs
+from robot_pt_sim.processes import _death, default_workers, run_jobs
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,11 @@ class Doubling:
     """Setup of a worker that doubles numbers and does what the number says when it is special."""
 
     closed: str = ""
+    loads: str = ""
 
     def __call__(self):
+        if self.loads:
+            importlib.import_module(self.loads)
         return _Doubler(self.closed)
 
 
@@ -29,8 +33,13 @@ class _Doubler:
     def __call__(self, job):
         if job == "refuse":
             raise MissingExtraError("mujoco", "sim", "the simulator")
-        if job == "die":
+        if isinstance(job, str) and job.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, job))
+            time.sleep(30)
+        if job == "leave":
             os._exit(9)
+        if job == "torch":
+            return sys.modules["torch"].get_num_threads(), os.environ.get("OMP_NUM_THREADS")
         if job == "threads":
             return os.environ["OMP_NUM_THREADS"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         if isinstance(job, tuple):
@@ -99,9 +108,50 @@ def test_what_a_worker_refuses_is_said_here():
         list(run_jobs(Doubling(), [1, "refuse", 2], 2))
 
 
-def test_a_worker_that_dies_is_a_sentence_about_memory():
-    with pytest.raises(UserError, match="fewer workers"):
-        list(run_jobs(Doubling(), [1, "die", 2, 3], 2))
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("SIGKILL", r"was killed by SIGKILL at lift from seed SIGKILL, most likely for lack of memory \(.*; 2 at once\): use fewer"),
+        ("SIGSEGV", r"was killed by SIGSEGV at lift from seed SIGSEGV, most likely by a fault of the OpenGL .* MUJOCO_GL=osmesa;"),
+        ("SIGTERM", r"was killed by SIGTERM, by somebody, or for lack of memory"),
+        ("leave", r"ended with code 9 at lift from seed leave, by somebody, or for lack of memory"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_dies_is_a_sentence_about_how_and_at_what(monkeypatch, end, said):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    with pytest.raises(UserError, match=rf"^a simulation process {said}.*; what is finished is kept\.$"):
+        list(run_jobs(Doubling(), [1, (2, 0.5), end, (3, 0.5), 4], 2, what="lift from seed"))
+
+
+def test_a_worker_apart_dies_alone_and_what_it_did_before_is_handed_over():
+    """As the one worker of `robot-pt evaluate` does."""
+    jobs = run_jobs(Doubling(), [1, 2, "SIGSEGV", 3], 1, apart=True)
+    (first, pid), (second, again) = next(jobs), next(jobs)
+    assert (first, second) == (2, 4)
+    assert pid == again != os.getpid()
+    with pytest.raises(UserError, match="was killed by SIGSEGV at job SIGSEGV"):
+        next(jobs)
+
+
+def test_a_worker_apart_has_the_threads_that_it_would_have_here():
+    import torch
+
+    here = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert list(run_jobs(Doubling(loads="torch"), ["torch"], 1, apart=True)) == [
+            (3, os.environ.get("OMP_NUM_THREADS"))
+        ]
+    finally:
+        torch.set_num_threads(here)
+
+
+def test_who_died_first_and_at_what_is_told_where_that_is_known():
+    assert "process was killed by SIGSEGV, most" in _death({7: -11, 8: -15}, {8: 3}, 2, "lift from seed")
+    assert "process was killed by SIGTERM at job 3, " in _death({7: -15}, {7: 3}, 1, "job")
+    assert "process was killed by SIGKILL at lift from seed 3, " in _death(
+        {7: -15, 8: -9}, {7: 2, 8: 3}, 2, "lift from seed"
+    )
 
 
 def test_closing_drops_what_has_not_begun():
