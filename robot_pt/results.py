@@ -22,6 +22,8 @@ from robot_pt.intervals import (
 from robot_pt.schema import Image
 
 SCHEMA_VERSION = 1
+PLAYED_IN = {"kitchen": "kitchens", "robosuite": "robosuite"}
+"""Simulator -> the setting of an evaluation that says which version of it was played in."""
 RESULT_FIELDS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "success": bool,
@@ -154,12 +156,19 @@ class Comparison:
 
 
 def compare(a: Evaluation, b: Evaluation) -> Comparison:
-    """Paired comparison. Raises MismatchError unless both met the same task, seeds and initial conditions."""
+    """Paired comparison. Raises MismatchError unless both met the same task, seeds, initial conditions and simulator."""
     if a.task != b.task or a.seeds != b.seeds:
         raise MismatchError(
             f"a paired comparison needs the same episodes: {a.name!r} ran {a.n} of {a.task!r} from --seed {a.seed}, {b.name!r} "
             f"ran {b.n} of {b.task!r} from --seed {b.seed}; evaluate both with the same --task, --episodes and --seed."
         )
+    for setting in PLAYED_IN.values():
+        in_a, in_b = a.settings.get(setting), b.settings.get(setting)
+        if in_a and in_b and in_a != in_b:
+            raise MismatchError(
+                f"{a.name!r} was played in version {in_a} of {setting} and {b.name!r} in version {in_b}, where the same actions end elsewhere; "
+                "evaluate both again with one version."
+            )
     for x, y in zip(a.results, b.results, strict=True):
         if x.initial_conditions and y.initial_conditions and not _same(x.initial_conditions, y.initial_conditions):
             raise MismatchError(

@@ -15,7 +15,7 @@ from robot_pt.machine import versions
 from robot_pt.policy_record import PolicyRecord, require_fits
 from robot_pt.recipes.progress import bar
 from robot_pt.recipes.runs import command_line
-from robot_pt.recipes.sim_versions import of_task, require_comparable
+from robot_pt.recipes.sim_versions import kept_with, require_comparable
 from robot_pt.report import Report, clips_of, write_report
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Float, Observation, Spec
@@ -42,9 +42,6 @@ def evaluate_runs(
     records = {run: PolicyRecord.from_json(read_json(checkpoint.resolve(run) / "policy.json")) for run in run_folders}
     names = {run: _name_in(run, record, task, known_as) for run, record in records.items()}
     require_comparable(task, {str(run): record for run, record in records.items()})
-    # kept with the episodes: a log that goes on in another version is another evaluation
-    here = of_task(task).get("kitchen")
-    version = {"kitchens": " and ".join(here)} if here else {}
     folder = out or run_folders[0] / "evaluation" / task
     done = []
     for run, name in zip(run_folders, _names(run_folders), strict=True):
@@ -52,7 +49,7 @@ def evaluate_runs(
         done.append(
             play(
                 policy_factory(run, task, names[run]), task, records[run], name=name, episodes=episodes, seed=seed, folder=folder, workers=workers,
-                videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **version, **({"known as": names[run]} if names[run] else {})},
+                videos=videos, settings={"checkpoint": document["version"], "step": document["step"], **kept_with(task, records[run]), **({"known as": names[run]} if names[run] else {})},
             )
         )  # fmt: skip
     comparison = compare(done[0], done[1]) if len(done) == 2 else None
@@ -64,7 +61,11 @@ def evaluate_runs(
             comparisons=[comparison] if comparison else [], versions=versions(),
         ),
     )  # fmt: skip
-    result: dict[str, Any] = {"task": task, "evaluations": [e.summary() for e in done], "report": str(page)}
+    result: dict[str, Any] = {
+        "task": task,
+        "evaluations": [{**e.summary(), "settings": dict(e.settings)} for e in done],
+        "report": str(page),
+    }
     if comparison:
         result["comparison"] = comparison.to_json()
     return result

@@ -1,7 +1,7 @@
 """Versions of simulators where data meets: what is trained on together, and where a policy is tried.
 
 Two versions in one training, or in one store, are refused: half of the actions would be wrong for what they are seen to do. A policy
-that is tried in another version than it was trained in is only told of, as a checkpoint cannot be recorded again.
+that is tried in another version than it was trained in is told of, as a checkpoint cannot be recorded again, and its record has both.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from robot_pt.errors import MismatchError
 from robot_pt.policy_record import PolicyRecord
 from robot_pt.recipes.progress import warn
+from robot_pt.results import PLAYED_IN
 from robot_pt.simulated import TITLES, Versions, conflict, from_json, merged, require_one, versions_of
 from robot_pt.store import DemoStore, is_demo_store
 
@@ -39,6 +40,22 @@ def of_task(task: str) -> Versions:
 
     found = version_of(task)
     return {} if found is None else {found[0]: frozenset([found[1]])}
+
+
+def kept_with(task: str, record: PolicyRecord) -> dict[str, str]:
+    """Settings of an evaluation: the version of the simulator that `task` is played in, and that of the training where it was another one.
+
+    A log that goes on with other settings is another evaluation; robosuite's logs of before have none of these where both are one.
+    """
+    kept = {}
+    for name, here in of_task(task).items():
+        setting, trained = PLAYED_IN[name], of_record(record).get(name, frozenset())
+        elsewhere = bool(trained) and trained != here
+        if elsewhere or name == "kitchen":
+            kept[setting] = " and ".join(sorted(here))
+        if elsewhere:
+            kept[f"{setting} of the training"] = " and ".join(sorted(trained))
+    return kept
 
 
 def of_stores(folders: Iterable[Path]) -> dict[str, Versions]:

@@ -140,7 +140,8 @@ def _death(codes: Mapping[int, int | None], left_at: Mapping[int, Any], workers:
     first = next((number for number in own if number in left_at), own[0] if own else 0)
     code, where = codes.get(first, -signal.SIGTERM), f" at {what} {left_at[first]}" if first in left_at else ""
     others = " or ".join(name for name in PACKAGES if name != os.environ.get("MUJOCO_GL", "").strip().lower())
-    memory = f"memory ({MEMORY_PER_WORKER}; {workers} at once): use fewer workers or free some"
+    room = f"; {workers} at once): use fewer workers or" if workers > 1 else "):"
+    memory = f"memory ({MEMORY_PER_WORKER}{room} free some"
     if code == -signal.SIGKILL:
         why = f"most likely for lack of {memory}"
     elif code is not None and -code in _CRASHES:

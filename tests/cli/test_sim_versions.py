@@ -18,6 +18,7 @@ from robot_pt.recipes import sim_versions
 from robot_pt.safe_files import read_json
 from robot_pt.schema import Episode, Spec
 from robot_pt.store import DemoStore
+from robot_pt.tasks import TaskTable
 from robot_pt_sim.kitchen.tasks import find_kitchen
 from robot_pt_sim.kitchen.twin import TWIN_VERSION, kitchen_spec
 
@@ -162,9 +163,14 @@ def test_finetuning_across_versions_is_told_and_evaluating_too(tmp_path: Path, s
         f"was trained on data of version {OLD} of the kitchens and is tried in version {TWIN_VERSION}, WHERE THE SAME"
         in said.err
     )
+    told = said.result["evaluations"][0]["settings"]
+    both = {"kitchens": str(TWIN_VERSION), "kitchens of the training": str(OLD)}
+    assert both.items() <= told.items()
+    assert json.loads((tmp_path / "alone" / "run.jsonl").read_text().splitlines()[0])["settings"] == told
     said = shell("evaluate", further, *play, "--out", tmp_path / "alone")
     assert said.code == 0
     assert "WHERE THE SAME" not in said.err
+    assert "kitchens of the training" not in said.result["evaluations"][0]["settings"]
     (log,) = [path for path in (tmp_path / "alone").glob("*.jsonl") if "further" in path.name]
     header = json.loads(log.read_text().splitlines()[0])
     assert header["settings"]["kitchens"] == str(TWIN_VERSION)
@@ -190,6 +196,18 @@ def test_an_unversioned_run_is_comparable_with_any(tmp_path: Path, shell: Shell)
     sim_versions.require_comparable("lift-red", {"old": old, "new": now})
     with pytest.raises(MismatchError, match="evaluate each alone"):
         sim_versions.require_comparable(CARROT, {"old": old, "new": now})
+    assert sim_versions.kept_with(CARROT, record) == {"kitchens": str(TWIN_VERSION)}
+    assert sim_versions.kept_with("maze-u", old) == {}
+
+
+def test_both_versions_of_robosuite_are_kept_where_they_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim_versions, "of_task", lambda task: {"robosuite": frozenset(["1.5.2"])})
+    record = PolicyRecord.of(
+        agent="bc", network={"cameras": [], "image_size": [0, 0]}, spec=SPEC, tasks=TaskTable.of([CARROT])
+    )
+    for trained, kept in (("1.5.2", {}), ("1.4.1", {"robosuite": "1.5.2", "robosuite of the training": "1.4.1"})):
+        there = replace(record, data=[{"name": "demos", "simulators": {"robosuite": [trained]}}])
+        assert sim_versions.kept_with("lift-red", there) == kept
 
 
 def test_online_learning_goes_on_in_one_version(tmp_path: Path, shell: Shell) -> None:

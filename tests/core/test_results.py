@@ -1,6 +1,7 @@
 """Results round-trip through JSON; comparisons demand equal footing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,13 @@ def test_compare_refuses_starts_that_differ_under_one_seed():
     with pytest.raises(MismatchError, match="seed 0 started differently"):
         compare(evaluation([True]), moved)
     assert compare(evaluation([True]), evaluation([True], name="b", poses=False)).difference == 0
+
+
+def test_compare_refuses_another_version_of_the_simulator():
+    old, new = (replace(evaluation([True]), name=v, settings={"kitchens": v}) for v in ("1", "2"))
+    with pytest.raises(MismatchError, match="'1' was played in version 1 of kitchens and '2' in version 2"):
+        compare(old, new)
+    assert compare(evaluation([True]), new).difference == 0, "one says none"
 
 
 @pytest.mark.parametrize(
