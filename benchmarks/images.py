@@ -7,6 +7,7 @@ from just before the message is filled to the pixels seen as numpy in the subscr
 """
 
 # No `from __future__ import annotations`: cyclonedds reads the annotations of its dataclasses.
+import argparse
 import json
 import os
 import subprocess
@@ -245,7 +246,9 @@ def main() -> None:
     if "--measure" in sys.argv:
         kind, hz, seconds = sys.argv[2:5]
         return print(json.dumps(measure(kind, float(hz), float(seconds))))
-    seconds = 2 if "--quick" in sys.argv[1:] else 10
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="2 s for a case in place of 10")
+    seconds = 2 if parser.parse_args().quick else 10
     found: dict[str, float] = {}
     for kind in KINDS:
         for hz, name in ((0, "unthrottled"), (30, "30 Hz")):

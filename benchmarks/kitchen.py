@@ -7,6 +7,7 @@ renderer: no shadows, reflections or multisampling, nothing outside the picture.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -110,9 +111,16 @@ def megabytes() -> float:
     return float(done.stdout.split()[-1])
 
 
+def asked_quick() -> bool:
+    """Of the command line; what is unknown there is told with what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider noise")
+    return bool(parser.parse_args().quick)
+
+
 def main() -> None:
     """Measure and print."""
-    quick = "--quick" in sys.argv[1:]
+    quick = asked_quick()
     os.environ["LP_NUM_THREADS"] = "1"  # the software renderer reads it when its first context is made
     cases = {
         "ours, steps/s": ours(0, render=False),

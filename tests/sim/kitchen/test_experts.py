@@ -4,13 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robot_pt_sim.collection import CollectSetup, Unreachable
 from robot_pt_sim.experts import ScriptedExpert, UnreachableTarget
 from robot_pt_sim.kitchen.experts import destination, draw_habit, free_spot, hold_goal, kitchen_phases
 from robot_pt_sim.kitchen.layouts import LAYOUTS
-from robot_pt_sim.kitchen.tasks import TASKS, find_kitchen
+from robot_pt_sim.kitchen.tasks import TASKS
 from robot_pt_sim.kitchen.things import THINGS
-from robot_pt_sim.kitchen.twin import KitchenSimulator
 from robot_pt_sim.scene import Pose
+from robot_pt_sim.styles import mixture
 
 
 def solve(simulator, seed, speed=0.8):
@@ -42,11 +43,23 @@ def test_the_expert_solves_a_task_of_each_kind(kitchen, task):
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", LAYOUTS)
 def test_experts_solve_nine_in_ten_of_every_task(scene):
-    solved = {}
+    """As `collect` plays them: every episode has a habit of its own, and one given up as out of reach is not solved. Two lost of 20 are
+    nine in ten; where it is more, a hundred decide."""
+    lost = {}
     for name in TASKS:
-        simulator = KitchenSimulator(find_kitchen(name, scene), render=False)
-        solved[name] = sum(solve(simulator, seed).success for seed in range(20))
-    assert {name: count for name, count in solved.items() if count < 18} == {}
+        play = CollectSetup(f"{name}@{scene}", mixture("none"), 1.0, (), (64, 64), {})()
+        count = 20
+        solved = sum(succeeds(play, seed) for seed in range(count))
+        if solved < 18:
+            count, solved = 100, solved + sum(succeeds(play, seed) for seed in range(20, 100))
+        if solved < 0.9 * count:
+            lost[name] = (solved, count)
+    assert lost == {}
+
+
+def succeeds(play, seed):
+    episode = play(seed)
+    return not isinstance(episode, Unreachable) and bool(episode.success)
 
 
 @pytest.mark.parametrize("task", ["put-carrot-on-plate", "open-drawer", "turn-lever-right", "put-lid-on-pot"])
