@@ -219,6 +219,10 @@ def main() -> None:
     found = sum(c["method"] in methods and c["task"] in tasks and c["seed"] < options.seeds for c in cells)
     goes_on = "; the same command without --table goes on" if found < asked and not options.returned else ""
     print(f"{found} of {asked} cells are there{goes_on}.")
+    in_repository = Path(__file__).parent / f"ptr_{options.version}.json"
+    if not found and not options.kept and in_repository.is_file():
+        command = f"python {__file__} --quick --version {options.version} --table --kept {in_repository}"
+        print(f"Those of the repository, at the quick form's scale: {command}")
     picture = options.plot or out / f"{options.version}.svg" if cells and ptr_table.can_draw() else None
     if picture is not None:
         ptr_table.plot(cells, methods, tasks, picture)

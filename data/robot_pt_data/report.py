@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_pt import relabels
+from robot_pt import relabels, simulated
 from robot_pt.relabels import NEWEST, NONE
 from robot_pt.schema import FAILURE, PROPRIO_NAMES, SUCCESS, UNKNOWN, Float, Int
 from robot_pt.sources import EpisodeSource
@@ -81,6 +81,8 @@ def inspect_path(
         "instructions": _instructions(sources),
         "executable": first.spec.action_unit == "metric",
     }
+    if versions := simulated.merged(simulated.versions_of(source) for source in sources.values()):
+        out["simulators"] = simulated.to_json(versions)  # what was recorded in another version is refused beside it
     out["checks"], doubts = motion_checks(first)
     warnings = [f"{split}: {w}" for split, source in sources.items() for w in getattr(source, "warnings", [])]
     out["warnings"] = warnings + doubts

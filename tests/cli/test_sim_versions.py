@@ -103,6 +103,9 @@ def test_a_store_that_holds_two_is_refused_by_itself(tmp_path: Path, shell: Shel
     both = store(store(tmp_path / "both", OLD), TWIN_VERSION)
     said = shell("pretrain", "--data", both, "--out", tmp_path / "run", *TINY)
     assert said.code == 2
+    assert shell("data", "inspect", both).result["simulators"] == {"kitchen": [str(OLD), str(TWIN_VERSION)]}
+    robot = shell("data", "inspect", store(tmp_path / "robot", None))
+    assert "simulators" not in robot.result
     assert (
         f"{both} was recorded in version {OLD} of the kitchens and {both} in version {TWIN_VERSION}"
         in said.result["error"]
@@ -136,6 +139,7 @@ def test_exports_tell_it_on(tmp_path: Path, shell: Shell) -> None:
         said = shell("pretrain", "--data", copy, new, "--out", tmp_path / "run", *TINY)
         assert said.code == 2, copy
         assert f"{copy} was recorded in version {OLD} of the kitchens and {new} in version" in said.result["error"]
+        assert shell("data", "inspect", copy).result["simulators"] == {"kitchen": [str(OLD)]}
     (again / "robot_pt.json").write_text("[]")
     assert robot_pt_data.open(again).simulators == {}  # type: ignore[attr-defined]
 

@@ -169,6 +169,8 @@ def test_without_matplotlib_the_table_is_made_and_a_picture_asked_for_is_refused
     said = capsys.readouterr().out
     assert said.index("no picture will be drawn") < said.index("| BC finetune |")
     assert "0 of 24 cells are there; the same command without --table goes on." in said
+    kept = str(Path(ptr.__file__).parent / "ptr_state.json")
+    assert f"--quick --version state --table --kept {kept}\n" in said
     result = json.loads(said.splitlines()[-1])
     assert (result["picture"], result["cells"], result["cells_in_all"]) == (None, 0, 24)
     monkeypatch.setattr(sys, "argv", [*here, "--plot", str(tmp_path / "p.svg")])
