@@ -198,13 +198,17 @@ def cells_of(words: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="PTR's ablations on one task of the kitchens.")
-    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--cells", default="")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--share", type=float, default=1.0)
-    parser.add_argument("--episodes", type=int, default=EPISODES)
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="of cells and data")
+    parser.add_argument("--cells", default="", help=f"NAME:SEED with commas, of {', '.join(ABLATIONS)}; default all")
+    parser.add_argument("--seeds", type=int, default=3, help="of every ablation, from 0 on")
+    parser.add_argument("--share", type=float, default=1.0, help="of the updates")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="starts per cell")
+    parser.add_argument("--table", action="store_true", help="train nothing")
     given = parser.parse_args(words)
+    if not (0 < given.share <= 1 and given.seeds >= 1 and given.episodes >= 1):
+        raise UserError(
+            f"--share {given.share:g}, --seeds {given.seeds}, --episodes {given.episodes}: give a share above 0, up to 1, and at least 1 of the others."
+        )
     if not given.table:
         for name, seed in cells_of(given.cells, range(given.seeds)):
             run_cell(name, seed, given.out, given.share, given.episodes)
