@@ -8,7 +8,6 @@ A deadman whose heartbeats (50 Hz) stop counts as released after 0.08 s, as on a
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from quick import asked_quick
 
 from robot_pt.machine import describe, versions
 from robot_pt_ros.ros import use_ros
@@ -115,16 +115,9 @@ CASES: dict[str, tuple[tuple[Fault, Fault], float | None]] = {
 }
 
 
-def asked_quick() -> bool:
-    """Of the command line; what is unknown there is told with what there is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider noise")
-    return bool(parser.parse_args().quick)
-
-
 def main() -> None:
     """Measure and print."""
-    times = 2 if asked_quick() else 8
+    times = 2 if asked_quick(__doc__) else 8
     before, found = describe(), dict[str, dict[str, float | int | None]]()
     with tempfile.TemporaryDirectory() as folder:
         run = circling_policy(Path(folder) / "run")

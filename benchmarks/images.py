@@ -7,7 +7,6 @@ from just before the message is filled to the pixels seen as numpy in the subscr
 """
 
 # No `from __future__ import annotations`: cyclonedds reads the annotations of its dataclasses.
-import argparse
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from cyclonedds.idl import IdlStruct, types
 from cyclonedds.pub import DataWriter
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
+from quick import asked_quick
 
 from robot_pt_ros.ros import use_ros
 from robot_pt_ros.wire.config import cyclone_config
@@ -246,9 +246,7 @@ def main() -> None:
     if "--measure" in sys.argv:
         kind, hz, seconds = sys.argv[2:5]
         return print(json.dumps(measure(kind, float(hz), float(seconds))))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 s for a case in place of 10")
-    seconds = 2 if parser.parse_args().quick else 10
+    seconds = 2 if asked_quick(__doc__, "2 s for a case in place of 10") else 10
     found: dict[str, float] = {}
     for kind in KINDS:
         for hz, name in ((0, "unthrottled"), (30, "30 Hz")):

@@ -7,7 +7,6 @@ renderer: no shadows, reflections or multisampling, nothing outside the picture.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from quick import asked_quick
 
 from robot_pt_sim import collect, make
 from robot_pt_sim.installation import import_robosuite
@@ -111,16 +111,9 @@ def megabytes() -> float:
     return float(done.stdout.split()[-1])
 
 
-def asked_quick() -> bool:
-    """Of the command line; what is unknown there is told with what there is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider noise")
-    return bool(parser.parse_args().quick)
-
-
 def main() -> None:
     """Measure and print."""
-    quick = asked_quick()
+    quick = asked_quick(__doc__)
     os.environ["LP_NUM_THREADS"] = "1"  # the software renderer reads it when its first context is made
     cases = {
         "ours, steps/s": ours(0, render=False),

@@ -39,6 +39,7 @@ from robot_pt.safe_files import read_json, replace_json
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "runs" / "online-benchmark"
+KNOWN = (*ALGORITHMS, *PEERS)
 MEASURES = ("before", "lowest", "dip", "after", "regret")
 NAMES = {
     "cal_ql": "Cal-QL", "cql": "CQL", "iql": "IQL", "awac": "AWAC", "wsrl": "WSRL after Cal-QL", "rlpd": "RLPD",
@@ -225,11 +226,10 @@ def keep(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         print("matplotlib is not installed, so no curves were drawn; pip install matplotlib.")
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    known = [*ALGORITHMS, *PEERS]
     parser.add_argument("--task", choices=TASKS, default="detours")
-    parser.add_argument("--algorithms", default="", help=f"comma-separated, of {', '.join(known)}; default all of ours")
+    parser.add_argument("--algorithms", default="", help=f"comma-separated, of {', '.join(KNOWN)}; default all of ours")
     parser.add_argument("--peers", action="store_true", help="d3rlpy's too")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
@@ -255,13 +255,17 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a tenth of the steps, into a folder of its own: does it run?"
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     torch.set_num_threads(1)
     algorithms = (
         options.algorithms.split(",") if options.algorithms else [*ALGORITHMS, *(PEERS if options.peers else ())]
     )
-    if unknown := sorted(set(algorithms) - set(known)):
-        raise SystemExit(f"there is no algorithm {unknown[0]!r}; choose from {', '.join(known)}.")
+    if unknown := sorted(set(algorithms) - set(KNOWN)):
+        raise SystemExit(f"there is no algorithm {unknown[0]!r}; choose from {', '.join(KNOWN)}.")
     if options.plot and (options.plot.suffix != ".svg" or not options.plot.parent.is_dir()):
         raise SystemExit(f"--plot {options.plot} is no .svg in a folder that is there.")
     task, out = TASKS[options.task], options.out or RESULTS / options.task

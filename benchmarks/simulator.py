@@ -6,7 +6,6 @@ thread, medians over interleaved rounds of one run: the same model, 100 physics 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from quick import asked_quick
 
 from robot_pt_sim import collect, make
 from robot_pt_sim.installation import import_robosuite
@@ -63,16 +63,9 @@ def episodes_per_minute(episodes: int) -> float:
     return 60 * episodes / (time.process_time() - start)
 
 
-def asked_quick() -> bool:
-    """Of the command line; what is unknown there is told with what there is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider noise")
-    return bool(parser.parse_args().quick)
-
-
 def main() -> None:
     """Measure and print."""
-    quick = asked_quick()
+    quick = asked_quick(__doc__)
     os.environ["LP_NUM_THREADS"] = "1"  # the software renderer reads it when its first context is made
     blind, seeing = make("lift", seed=0, render=False), make("lift", seed=0, image_size=(SIZE, SIZE))
     their_blind, their_seeing = robosuite_scene(False), robosuite_scene(True)
