@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 
 from robot_pt.machine import describe, versions
 
 
 def main() -> None:
     """One line to paste into benchmarks/README.md, or one JSON object."""
-    machine, packages = describe(), versions()
-    if "--json" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the line")
+    as_json, machine, packages = parser.parse_args().json, describe(), versions()
+    if as_json:
         print(json.dumps({"machine": machine, "versions": packages}))
         return
     hardware = "; ".join(f"{k} {v}" for k, v in machine.items())

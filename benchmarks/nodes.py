@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quick import asked_quick
 
 from robot_pt.machine import describe, versions
 from robot_pt_ros.ros import use_ros
@@ -355,7 +356,7 @@ def main() -> None:
     for flag, timed in (("--supervisor", timed_supervisor), ("--policy", timed_policy)):
         if flag in sys.argv:
             sys.exit(timed())
-    quick, before = "--quick" in sys.argv[1:], describe()
+    quick, before = asked_quick(__doc__, "50 decisions and 8 s of ticks, where it is 300 and 30"), describe()
     with tempfile.TemporaryDirectory() as folder:
         run, decisions, seconds = make_policy(Path(folder)), 50 if quick else 300, 8 if quick else 30
         untuned, ordinary = policy_overhead(run, decisions)[0], supervisor_ticks(seconds)

@@ -5,6 +5,7 @@ Run: ``python benchmarks/products.py``. Shapes are those of critics and transfor
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     rows = []
     print(

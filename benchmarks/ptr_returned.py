@@ -23,6 +23,7 @@ from ptr_data import TABLES
 
 from robot_pt import checkpoint
 from robot_pt.errors import DataError, MismatchError, UserError
+from robot_pt.recipes.turns import alone
 from robot_pt.safe_files import read_json, replace_json
 from robot_pt.selection import FILE as SELECTION
 from robot_pt_sim.kitchen.twin import TWIN_VERSION
@@ -117,19 +118,23 @@ def take_in(paths: Sequence[Path], bench: Bench) -> list[Cell]:
     Raises DataError where pieces are missing or damaged, MismatchError where a cell is of another version, twin or scale, or another run of it
     is there.
     """
-    cells = []
-    for name, pieces in _grouped(paths).items():
-        part = bench.out / "runs" / ".returned.part"
+    returned, found = bench.out / "runs/returned", _grouped(paths)
+    part = returned.with_name(".returned.part")
+    with alone(returned, "what was trained elsewhere ready"):
+        return [_unpacked(pieces, part, name, bench) for name, pieces in found.items()]
+
+
+def _unpacked(pieces: Sequence[Path], part: Path, name: str, bench: Bench) -> Cell:
+    """The cell in the pieces, by way of the folder `part`, which does not stay."""
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with sound(name, "bring it back again"):
+            whole = b"".join(piece.read_bytes() for piece in pieces)
+            with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as tar:
+                tar.extractall(part, filter="data")
+        return _placed(part, name, bench)
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        try:
-            with sound(name, "bring it back again"):
-                whole = b"".join(piece.read_bytes() for piece in pieces)
-                with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as tar:
-                    tar.extractall(part, filter="data")
-            cells.append(_placed(part, name, bench))
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return cells
 
 
 def _grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:

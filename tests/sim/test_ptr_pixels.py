@@ -195,7 +195,8 @@ def test_what_cannot_be_taken_in_is_one_sentence(returned, tmp_path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"is damaged \(.*\); bring it back again\.$"):
         taken_in(damaged)
-    assert not [*(tmp_path / "runs").glob("*")], "nothing is left of any"
+    assert not [*(tmp_path / "runs").glob("[!.]*")], "nothing is left of any"
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".returned.lock"]
     for nothing in (tmp_path / "absent.1-of-1.tgz", packed_name(tmp_path), tmp_path / "empty"):
         with pytest.raises(DataError, match=r"give the files NAME\.1-of-1.tgz"):
             taken_in(nothing)
