@@ -1,4 +1,4 @@
-"""The counts and probes that the README's tables hold, in `benchmarks/compare.json`, so that tables and plot outlive the cells' folder.
+"""The counts and probes that the tables of objectives.md hold, in `benchmarks/compare.json`, so that tables and plot outlive the cells' folder.
 
 {"protocol": what was compared, without RL,
  "cells": {"0": cells without RL, "30": those with 30 episodes of it, ..., "30-control":

@@ -99,7 +99,7 @@ LEVEL: dict[str, Any] = {**FAST, "conservative_floor": 3.0}
 of held-out demonstrations and its advantages tell mostly where the policy misses: weights of 6.9 in the mean, 1.3 here."""
 LEVEL_OF_1: dict[str, Any] = {**LEVEL, "advantage_temperature": 2.0 / 11, "conservative_floor": 3.0 / 11}
 """LEVEL where rewards are 0 and 1 in place of -1 and 10: temperature and floor are in units of Q. CQL's log-sum-exp is not scaled, so for its
-returns this critic is about ten times as conservative (README)."""
+returns this critic is about ten times as conservative (ptr.md)."""
 ABLATIONS: dict[str, Method] = {
     "level-ratio-0": Method("level critic, finetuned on the target alone", "ptr", changes=LEVEL, start="ptr-level", ratio=0.0),
     "level-ratio-50": Method("level critic, half of a batch from the target", "ptr", changes=LEVEL, start="ptr-level", ratio=0.5),

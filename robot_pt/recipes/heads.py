@@ -39,9 +39,9 @@ CROP = AugmentConfig(pad=1, jitter_probability=0.0)
 """From scratch: a pixel at 64x64, as the demo has it."""
 ONLINE_BATCH, UPDATES_PER_STEP, ONLINE_SHARE = 64, 1, 0.5
 ONLINE_LEARNING_RATE = 1e-4
-"""At the imitation's own rate these smaller batches unlearn a part of it, without any episode too (benchmarks/README.md)."""
+"""At the imitation's own rate these smaller batches unlearn a part of it, without any episode too (benchmarks/online.md)."""
 ONLINE_NOISE = 0.02
-"""Deviation of RL's actions around the policy's central one, in half ranges: drawn ones fail (benchmarks/README.md, "From pixels")."""
+"""Deviation of RL's actions around the policy's central one, in half ranges: drawn ones fail (benchmarks/online.md, "From pixels")."""
 LEAST_RETURN = -24.99
 """Just above the return of an episode that fails, -1 / (1 - 0.96): such steps are not imitated."""
 FIRST_ONLINE_SEED = 500_000

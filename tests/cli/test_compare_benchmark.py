@@ -235,9 +235,9 @@ def test_a_record_cut_while_it_is_written_is_the_one_before(bench, tmp_path, mon
     assert json.loads(record.read_text())["cells"] == {"0": [{"seed": 0}]}
 
 
-def test_the_record_of_the_benchmark_holds_what_the_readme_says(bench):
+def test_the_record_of_the_benchmark_holds_what_its_page_says(bench):
     record = json.loads(bench.compare_record.RECORD.read_text("utf-8"))
-    text = bench.compare_record.RECORD.with_name("README.md").read_text("utf-8")
+    text = bench.compare_record.RECORD.with_name("objectives.md").read_text("utf-8")
     by = {tuple(c["cell"].values()): c["successes"] for c in record["cells"]["0"]}
     counts = [str(by["atc", "lift-purple", 50, seed]) for seed in range(3)]
     assert f"; {', '.join(counts)})" in text

@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu, trim_mean
 
 from tests.cli.test_bench import script
 
-PAGE = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "benchmarks" / "objectives.md").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""benchmarks/README.md tells what the kept cells of PTR's tables come to: every row is made again from them."""
+"""benchmarks/ptr.md tells what the kept cells of PTR's tables come to: every row is made again from them."""
 
 import json
 import re
@@ -19,9 +19,9 @@ METHOD = {method.title: name for name, method in METHODS.items()}
 VERSIONS = ("state", "aimed", "features")
 
 
-def readme_tables() -> list[str]:
+def told_tables() -> list[str]:
     """Those whose columns are targets, or their mean."""
-    found = re.findall(r"(?:^\|.*\n)+", (BENCHMARKS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r"(?:^\|.*\n)+", (BENCHMARKS / "ptr.md").read_text(encoding="utf-8"), re.MULTILINE)
     starts = [f"| | {name} |" for name in TARGETS] + [f"| | mean of {len(TARGETS)} |"]
     return [table.rstrip("\n") for table in found if table.startswith(tuple(starts))]
 
@@ -37,10 +37,10 @@ def made_again(version: str, told: str) -> str:
 
 
 def test_there_are_tables_of_every_version() -> None:
-    assert len(readme_tables()) >= 9
+    assert len(told_tables()) >= 9
 
 
-@pytest.mark.parametrize("told", [pytest.param(table, id=str(nth)) for nth, table in enumerate(readme_tables())])
+@pytest.mark.parametrize("told", [pytest.param(table, id=str(nth)) for nth, table in enumerate(told_tables())])
 def test_every_row_is_what_the_kept_cells_come_to(told: str) -> None:
     again = [made_again(version, told) for version in VERSIONS]
     nearest = max(again, key=lambda table: len(set(table.splitlines()) & set(told.splitlines())))
